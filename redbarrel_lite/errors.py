@@ -1,0 +1,69 @@
+"""The error tree: one root, few children, named for who must act.
+
+Floor 0 of the house: this room imports nothing of ours, and every other room
+may import it.
+
+    RedBarrelError
+    ├── RbrError             the author of the .rbr file must act
+    ├── RemoteProtocolError  the peer broke a protocol
+    ├── LocalProtocolError   our caller broke a protocol
+    ├── AppError             user code, or what a location names, does not work
+    ├── Refused              user code turns a connection away, on purpose
+    └── SocketClosed         the client has gone, and the handler may end
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class RedBarrelError(Exception):
+    """Root of every error that this package raises on purpose."""
+
+
+class RbrError(RedBarrelError):
+    """The text of an .rbr file is wrong; its author must mend it."""
+
+
+class RemoteProtocolError(RedBarrelError):
+    """The peer sent what its protocol forbids.
+
+    ``code`` is the number that the protocol itself answers with: an HTTP
+    status (RFC 9110 section 15) from `http1`, a WebSocket close code (RFC 6455
+    section 7.4) from `wsproto`, an Engine.IO error code from `engineio`, and 0
+    where the protocol has none (`socketio` simply closes). The message is
+    meant for the peer: it names role, offending value and rule.
+    """
+
+    def __init__(self, message: str, code: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class LocalProtocolError(RedBarrelError):
+    """Our own caller asked for what the protocol forbids now."""
+
+
+class AppError(RedBarrelError):
+    """What the .rbr file names cannot be found, imported or called."""
+
+
+class Refused(RedBarrelError):
+    """Raised by user code to refuse a connection: ``Refused(reason, data)``.
+
+    The client gets a CONNECT_ERROR packet with ``{"message": reason}`` and,
+    if it is not None, ``"data": data`` (Socket.IO protocol 5, "Connection to a
+    namespace").
+    """
+
+    def __init__(self, reason: str = "refused", data: Any = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.data = data
+
+
+class SocketClosed(RedBarrelError):
+    """`recv` was called again after it had said that the client has gone.
+
+    Ends a handler quietly: a loop without an exit needs no other.
+    """
