@@ -1,0 +1,162 @@
+"""The real server as a fixture: a process of its own, on a port of its own.
+
+    def test_something(serve):
+        server = serve(ROOT / "examples/chat/chat.rbr")
+        urllib.request.urlopen(server.url)
+
+Nothing here sleeps. A thread reads standard error line by line and whoever
+waits for a line is woken by it, so a fast machine does not idle and a slow one
+does not fail.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+START_S = 30.0  # generous: a loaded machine is slow, and only a fault waits this long
+STOP_S = 10.0  # twice the default of --grace
+
+_SERVING = re.compile(r"^Serving on http://127\.0\.0\.1:(\d+)$")
+
+
+class Server:
+    """One running `python -m redbarrel_lite`, and what it said so far."""
+
+    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+        self.stderr: list[str] = []
+        self._news = threading.Condition()
+        self._ended = False  # standard error is closed: no further line can come
+        self.process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            errors="backslashreplace",
+        )
+        self._reader = threading.Thread(target=self._read, name="server stderr", daemon=True)
+        self._reader.start()
+        self.port = int(self.wait_for_line(_SERVING, START_S).group(1))
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            with self._news:
+                self.stderr.append(line.rstrip("\n"))
+                self._news.notify_all()
+        with self._news:
+            self._ended = True
+            self._news.notify_all()
+
+    def wait_for_line(
+        self, pattern: str | re.Pattern[str], timeout: float = STOP_S
+    ) -> re.Match[str]:
+        """The first line, said already or still to come, in which `pattern` is found."""
+        wanted = re.compile(pattern)
+
+        def match() -> re.Match[str] | None:
+            return next(filter(None, map(wanted.search, self.stderr)), None)
+
+        with self._news:
+            self._news.wait_for(lambda: match() or self._ended, timeout)
+            found = match()
+        if found is None:
+            self.kill()
+            pytest.fail(f"no line {wanted.pattern!r} within {timeout} s; it said:\n{self.said()}")
+        return found
+
+    def said(self) -> str:
+        return "\n".join(self.stderr) or "(nothing)"
+
+    def stop(self, signum: int = signal.SIGTERM) -> None:
+        """End it the way an administrator does; anything but a clean end is a failure."""
+        if self.process.poll() is None:
+            self.process.send_signal(signum)
+        try:
+            status = self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._abort()
+            pytest.fail(f"still running {STOP_S} s after signal {signum}:\n{self.said()}")
+        self._close()
+        assert status == 0, f"exit status {status}; it said:\n{self.said()}"
+
+    def _abort(self) -> None:
+        """SIGABRT, not SIGKILL: under -X dev each thread then shows where it hangs."""
+        self.process.send_signal(signal.SIGABRT)
+        try:
+            self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._close()
+
+    def kill(self) -> None:
+        """The crash of a machine: no goodbye to anybody."""
+        self.process.kill()
+        self.process.wait()
+        self._close()
+
+    def _close(self) -> None:
+        self._reader.join(STOP_S)
+        if self.process.stderr is not None:
+            self.process.stderr.close()
+
+
+class Serve(Protocol):
+    def __call__(
+        self,
+        rbr: Path | str,
+        *args: str,
+        python: str = sys.executable,
+        traceback_expected: bool = False,
+    ) -> Server: ...
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Start servers; at the end of the test each is stopped and must have behaved.
+
+    Warnings are errors and asyncio's debug mode is on in the server too. A
+    traceback is a fault unless the test's own application raises one and the
+    test says so.
+    """
+    started: list[tuple[Server, bool]] = []
+
+    def start(
+        rbr: Path | str,
+        *args: str,
+        python: str = sys.executable,
+        traceback_expected: bool = False,
+    ) -> Server:
+        command = [python, "-X", "dev", "-W", "error", "-m", "redbarrel_lite", str(rbr)]
+        environment = os.environ | {"PYTHONASYNCIODEBUG": "1", "PYTHONWARNINGS": "error"}
+        server = Server([*command, "--port", "0", *args], environment)
+        started.append((server, traceback_expected))
+        return server
+
+    yield start
+    try:
+        for server, _ in started:
+            if server.process.returncode is None:
+                server.stop()
+        for server, traceback_expected in started:
+            assert traceback_expected or "Traceback" not in server.said(), server.said()
+    finally:
+        for server, _ in started:
+            if server.process.returncode is None:
+                server.kill()
