@@ -1,0 +1,15 @@
+# One line each; CONTRIBUTING.md says when. PYTHON=.venv/bin/python by default, made by `make venv`.
+PYTHON ?= .venv/bin/python
+.PHONY: venv run test lint format interop coverage screenshot ci clean
+
+venv: ; python3 -m venv .venv && .venv/bin/pip install -q -e '.[test]' ruff mypy coverage
+run: ; $(PYTHON) -m redbarrel_lite examples/chat/chat.rbr
+test: ; $(PYTHON) -m pytest -m 'not interop'
+lint: ; $(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check . && $(PYTHON) -m mypy
+format: ; $(PYTHON) -m ruff check --fix . && $(PYTHON) -m ruff format .
+interop: tests/interop/node_modules ; $(PYTHON) -m pytest -m interop -rs
+tests/interop/node_modules: tests/interop/package-lock.json ; npm ci --prefix tests/interop --silent && touch $@
+coverage: ; $(PYTHON) -m coverage run -m pytest -m 'not interop'; $(PYTHON) -m coverage combine -q && $(PYTHON) -m coverage report
+screenshot: tests/interop/node_modules ; node tests/interop/screenshot.mjs docs/chat.png
+ci: ; CI=true bash .ci/run
+clean: ; rm -rf build dist *.egg-info .venv .pytest_cache .mypy_cache .ruff_cache .coverage* tests/interop/node_modules
