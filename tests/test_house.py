@@ -50,7 +50,7 @@ KINDS = {
     # Awaits and starts threads for user code, but never touches a connection.
     "application": Kind(
         2,
-        "request routes locations conditions docpage sockets app",
+        "request routes handlers locations conditions docpage sockets app",
         "selectors socket socketserver ssl select",
     ),
     "io": Kind(3, "server transports upstream backplane"),
@@ -170,7 +170,7 @@ def test_room_imports_on_a_bare_interpreter(room: str) -> None:
     """-S: no site-packages. -I: no environment. -W error: a deprecated use fails here first."""
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import redbarrel_lite.{room}"
     run = [sys.executable, "-S", "-I", "-W", "error", "-c", code]
-    ended = subprocess.run(run, capture_output=True, text=True, check=False)
+    ended = subprocess.run(run, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 

@@ -1,0 +1,52 @@
+// Headless Chromium, and the chat's page in it as a person sees it.
+"use strict";
+
+const { chromium } = require("playwright-core");
+
+const EXECUTABLE = process.env.RBL_CHROMIUM ?? "/usr/bin/chromium";
+// No sandbox: tests run as root in containers. The rest keeps it from calling its makers,
+// which a machine without a way out answers with a hundred refused connections.
+const FLAGS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+
+const launch = () => chromium.launch({ executablePath: EXECUTABLE, headless: true, args: FLAGS });
+
+// One person's window. `faults` collects what a developer would see in red.
+const enter = async (browser, url, { official = null, ...options } = {}) => {
+  const context = await browser.newContext(options);
+  const page = await context.newPage();
+  const faults = [];
+  page.on("pageerror", (error) => faults.push(String(error)));
+  page.on("console", (line) => line.type() === "error" && faults.push(line.text()));
+  if (official !== null) {
+    await page.route("**/socket.io/socket.io.js*", (route) => route.fulfill({ path: official }));
+  }
+  await page.goto(url);
+  // The words of #state are the page's own; the transport's name in them is the protocol's.
+  await page.locator("#state", { hasText: "websocket" }).waitFor();
+  return {
+    page,
+    faults,
+    type: async (text) => {
+      await page.locator("form input:not([type=submit])").first().fill(text);
+      await page.keyboard.press("Enter");
+    },
+    click: async (text) => {
+      await page.locator("form input:not([type=submit])").first().fill(text);
+      await page.locator("form button, form input[type=submit]").first().click();
+    },
+    sees: (text) => page.locator("#log").getByText(text).first().waitFor(),
+    log: () => page.locator("#log").innerText(),
+    state: () => page.locator("#state").innerText(),
+    leave: () => context.close(),
+  };
+};
+
+module.exports = { enter, launch };

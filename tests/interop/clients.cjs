@@ -1,0 +1,59 @@
+// What the scenarios share: npm's socket.io-client, a record of what each client
+// heard, and waiting for it without sleeping.
+"use strict";
+
+const { EventEmitter, once } = require("node:events");
+const { io } = require("socket.io-client");
+
+const DEADLINE_MS = 30_000; // for the whole script; pytest reads its output until it ends
+
+const TRANSPORTS = {
+  polling: ["polling"],
+  websocket: ["websocket"],
+  upgrade: ["polling", "websocket"],
+};
+
+const clients = [];
+
+// A client that is not connected yet, with `log`, what it heard so far.
+const open = (url, mode, options = {}) => {
+  const socket = io(url, { transports: TRANSPORTS[mode], forceNew: true, ...options });
+  const log = [];
+  const notices = new EventEmitter();
+  const parsed = (data) => (typeof data === "string" && data[0] === "{" ? JSON.parse(data) : data);
+  socket.on("message", (data) => {
+    log.push(parsed(data));
+    notices.emit("heard");
+  });
+  const heard = async (count) => {
+    while (log.length < count) await once(notices, "heard");
+  };
+  const client = { socket, log, heard, errors: [] };
+  socket.on("connect_error", (error) => client.errors.push(error.message));
+  clients.push(client);
+  return client;
+};
+
+// Resolves once the client has left polling behind; at once for the other modes.
+const upgraded = async ({ socket }, mode) => {
+  const { engine } = socket.io;
+  if (mode === "upgrade" && engine.transport.name !== "websocket") await once(engine, "upgrade");
+};
+
+const say = (object) => console.log(JSON.stringify(object));
+
+// Run a scenario to its end, or say where each client stood when time ran out.
+const run = async (scenario, ...args) => {
+  const timer = setTimeout(() => {
+    console.error(`not done after ${DEADLINE_MS} ms`);
+    for (const { socket, log, errors } of clients) {
+      console.error(JSON.stringify({ id: socket.id, connected: socket.connected, errors, log }));
+    }
+    process.exit(1);
+  }, DEADLINE_MS);
+  await scenario(...args);
+  clearTimeout(timer);
+  process.exit(0); // a client that leaves its connection to the garbage must not keep us here
+};
+
+module.exports = { open, once, run, say, upgraded };

@@ -1,0 +1,47 @@
+// node page.cjs URL ours|official
+// Two people talk through the chat's page in Chromium, a third comes late, one leaves.
+// Prints what each page shows at the end; pytest judges.
+"use strict";
+
+const path = require("node:path");
+const { enter, launch } = require("./browser.cjs");
+const { run, say } = require("./clients.cjs");
+
+const OFFICIAL = path.join(path.dirname(require.resolve("socket.io-client/package.json")), "dist", "socket.io.js");
+const MARKUP = `<b id="injected">bold</b><img src="x" onerror="document.title='injected'">`;
+
+const scenario = async (url, client) => {
+  const browser = await launch();
+  const options = { official: client === "official" ? OFFICIAL : null };
+  const a = await enter(browser, url, options);
+  const b = await enter(browser, url, options);
+  await a.sees(/ connected/);
+
+  await a.type("hello from a");
+  await b.sees("hello from a");
+  await b.click("hello from b");
+  await a.sees("hello from b");
+  await a.type(MARKUP);
+  await b.sees(MARKUP);
+
+  const c = await enter(browser, url, options);
+  await c.sees("hello from b"); // from the buffer
+  const injected = await Promise.all([a, b, c].map(({ page }) => page.locator("#injected").count()));
+  const bLog = await b.log();
+  await b.leave();
+  await a.sees(/ disconnected/);
+
+  say({
+    injected,
+    titles: await Promise.all([a, c].map(({ page }) => page.title())),
+    live: await a.page.locator("#log").getAttribute("aria-live"),
+    official: await a.page.evaluate("typeof io.Manager"),
+    a: await a.log(),
+    b: bLog,
+    c: await c.log(),
+    faults: [...a.faults, ...b.faults, ...c.faults],
+  });
+  await browser.close();
+};
+
+run(scenario, process.argv[2], process.argv[3]);
