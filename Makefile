@@ -2,7 +2,7 @@
 PYTHON ?= .venv/bin/python
 .PHONY: venv run test lint format interop coverage screenshot ci clean
 
-venv: ; python3 -m venv .venv && .venv/bin/pip install -q -e '.[test]' ruff mypy coverage
+venv: ; python3 -m venv .venv && .venv/bin/pip install -q -e '.[test,dev]'
 run: ; $(PYTHON) -m redbarrel_lite examples/chat/chat.rbr
 test: ; $(PYTHON) -m pytest -m 'not interop'
 lint: ; $(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check . && $(PYTHON) -m mypy
@@ -10,6 +10,6 @@ format: ; $(PYTHON) -m ruff check --fix . && $(PYTHON) -m ruff format .
 interop: tests/interop/node_modules ; $(PYTHON) -m pytest -m interop -rs
 tests/interop/node_modules: tests/interop/package-lock.json ; npm ci --prefix tests/interop --silent && touch $@
 coverage: ; $(PYTHON) -m coverage run -m pytest -m 'not interop'; $(PYTHON) -m coverage combine -q && $(PYTHON) -m coverage report
-screenshot: tests/interop/node_modules ; node tests/interop/screenshot.mjs docs/chat.png
+screenshot: tests/interop/node_modules ; node tests/interop/screenshot.cjs http://127.0.0.1:8000 docs/chat.png  # while `make run` runs
 ci: ; CI=true bash .ci/run
 clean: ; rm -rf build dist *.egg-info .venv .pytest_cache .mypy_cache .ruff_cache .coverage* tests/interop/node_modules

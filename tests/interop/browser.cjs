@@ -23,10 +23,14 @@ const enter = async (browser, url, { official = null, ...options } = {}) => {
   const context = await browser.newContext(options);
   const page = await context.newPage();
   const faults = [];
+  let swaps = 0;
   page.on("pageerror", (error) => faults.push(String(error)));
   page.on("console", (line) => line.type() === "error" && faults.push(line.text()));
   if (official !== null) {
-    await page.route("**/socket.io/socket.io.js*", (route) => route.fulfill({ path: official }));
+    await page.route("**/socket.io/socket.io.js*", async (route) => {
+      await route.fulfill({ path: official });
+      swaps += 1;
+    });
   }
   await page.goto(url);
   // The words of #state are the page's own; the transport's name in them is the protocol's.
@@ -34,6 +38,7 @@ const enter = async (browser, url, { official = null, ...options } = {}) => {
   return {
     page,
     faults,
+    swaps: () => swaps,
     type: async (text) => {
       await page.locator("form input:not([type=submit])").first().fill(text);
       await page.keyboard.press("Enter");

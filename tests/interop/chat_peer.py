@@ -1,7 +1,7 @@
 """python chat_peer.py URL polling|websocket|upgrade Client|AsyncClient
 
 The scenario of chat.cjs with python-socketio: prints who took part and what
-each heard; pytest judges. It runs under the Python that RBL_PEERS_PYTHON names.
+each heard; pytest judges. It runs under the Python that RBL_PEERS_PYTHON names, or pytest's own.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ const scenario = async (url, client) => {
     injected,
     titles: await Promise.all([a, c].map(({ page }) => page.title())),
     live: await a.page.locator("#log").getAttribute("aria-live"),
-    official: await a.page.evaluate("typeof io.Manager"),
+    swaps: [a, b, c].map(({ swaps }) => swaps()),
     a: await a.log(),
     b: bLog,
     c: await c.log(),
