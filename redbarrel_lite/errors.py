@@ -14,15 +14,59 @@ may import it.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 
 class RedBarrelError(Exception):
     """Root of every error that this package raises on purpose."""
 
 
+class Span(NamedTuple):
+    """Where something stands in a text: from offset ``start`` up to, not with, ``end``."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One thing to say about an .rbr file, for people (`picture`) and for editors (the rest).
+
+    Lines and columns count from 1, columns in characters, a tab being one: what
+    editors show. ``picture`` is the message as it is printed, source line and
+    carets included; it is drawn when the diagnostic is made, so that nothing
+    here holds on to the text.
+    """
+
+    code: str
+    severity: Literal["error", "warning"]
+    message: str
+    filename: str
+    span: Span
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+    help: str
+    notes: tuple[str, ...]
+    picture: str
+
+    def __str__(self) -> str:
+        return self.picture
+
+
 class RbrError(RedBarrelError):
-    """The text of an .rbr file is wrong; its author must mend it."""
+    """The text of an .rbr file is wrong; its author must mend it.
+
+    ``diagnostics`` holds every error that was found (up to a limit), in the
+    order of the text; ``str()`` of the error is what a terminal shows.
+    """
+
+    def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
+        super().__init__("\n".join(diagnostic.picture for diagnostic in diagnostics))
+        self.diagnostics = tuple(diagnostics)
 
 
 class RemoteProtocolError(RedBarrelError):

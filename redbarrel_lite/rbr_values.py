@@ -1,0 +1,405 @@
+"""The values of RBR: texts, numbers, urls, words and locations, asked for by kind.
+
+Implements the production `value` of the grammar and what is said when something
+else stands in its place. Each `expect_x` returns the node, or reports what was
+found and, where it can be guessed, returns what was meant. Used by `rbr`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from .errors import Span
+from .rbr_diagnostics import clip, closest, listed
+from .rbr_keys import DEFINITIONS, EXAMPLES, LOCATION_KINDS, Key, keys_of
+from .rbr_nodes import Location, Name, Number, Text, Url, Value, Words
+from .rbr_tokens import Scanner
+
+_IDENTIFIERS = re.compile(r"[^\W\d]\w*+(?:\.[^\W\d]\w*+)*+")
+_DOTTED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*+\.")
+_PREFIX = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*+:")
+_NAME_ALONE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_PHRASE = re.compile(r"[^\n#]*+")
+ENDS = (",", ")", ";", "")
+
+
+class Skip(Exception):
+    """A fault was reported; the entry or definition at hand cannot be finished."""
+
+
+class ValueParser(Scanner):
+    """Reads values; `rbr.Parser` reads the rest."""
+
+    def parse_value(self) -> Value | None:
+        """value = TEXT | NUMBER | URL | words | location ;"""
+        if self.at_location():
+            return self.parse_location()
+        char = self.char()
+        if char.isalpha() or char == "_":
+            return self.parse_words()
+        if char == "/":
+            return self.parse_url("url")
+        return self.accept_number() or self.accept_text()
+
+    def parse_words(self) -> Words:
+        """words = NAME { "|" NAME } ;"""
+        start = self.pos
+        first = self.accept_name()
+        assert first is not None  # the callers have seen a letter
+        names = [first]
+        while self.accept("|"):
+            name = self.accept_name()
+            if name is None:
+                raise self.failure(
+                    "RBR019",
+                    f"expected a word after '|', not {self.seen()}",
+                    f"write a word behind the '|', or remove it: {first.text}",
+                )
+            names.append(name)
+        return Words(tuple(names), span=Span(start, self.end))
+
+    def parse_url(self, what: str) -> Url:
+        """URL = "/" { any character but white space, "," and ";" } ;"""
+        target = self.accept_target(what)
+        assert target is not None  # the callers have seen the '/'
+        text, span = target
+        return Url(text, span=span)
+
+    def parse_location(self) -> Location:
+        """location = "python:" NAME { "." NAME } | NAME "." NAME { "." NAME }
+        | ( "file:" | "directory:" | "location:" ) ( path | TEXT )
+        | "proxy:" ( uri | TEXT ) | "wsgi:" NAME { "." NAME } ;"""
+        start = self.pos
+        prefix = self._accept_prefix()
+        if prefix in ("python", "wsgi", ""):
+            target, span = self._expect_dotted(prefix)
+        else:
+            target, span = self._expect_path(prefix)
+        # 0.9's `location:` is today's `file:`, and a dotted name is always Python's.
+        kind = {"": "python", "location": "file"}.get(prefix, prefix)
+        written = f"{prefix}:" * bool(prefix) + self.text[span.start : span.end]
+        return Location(kind, target, written, target_span=span, span=Span(start, self.end))
+
+    def _accept_prefix(self) -> str:
+        """Take ``python:`` or its like, the one that was meant if it is misspelt."""
+        start = self.pos
+        match = _PREFIX.match(self.text, start)
+        if match is None:
+            return ""
+        word = match.group()[:-1]
+        at = match.end()
+        if word not in LOCATION_KINDS:
+            word = self._guess_kind(word)
+        if self.text[at : at + 1].isspace():
+            self.report(
+                "RBR023",
+                Span(start, at),
+                f"a blank follows '{word}:'",
+                f"write {LOCATION_KINDS[word]} right behind the colon",
+            )
+        self.pos = self.end = at
+        self.skip_blanks()
+        return word
+
+    def _guess_kind(self, word: str) -> str:
+        near = closest(word, LOCATION_KINDS)
+        span = Span(self.pos, self.pos + len(word))
+        self.report(
+            "RBR023",
+            span,
+            f"unknown location '{clip(word)}:'",
+            f"did you mean '{near}:'?"
+            if near
+            else f"a location starts with {listed(f'{kind}:' for kind in LOCATION_KINDS)}",
+        )
+        if not near:
+            raise Skip
+        return near
+
+    def _expect_dotted(self, prefix: str) -> tuple[str, Span]:
+        start = self.pos
+        match = _IDENTIFIERS.match(self.text, start)
+        word = self.here()
+        text = self.text[start : word.end]
+        if match is None:
+            raise self.failure(
+                "RBR023",
+                f"expected a dotted name after '{prefix}:', not {self.seen()}",
+                f"write for instance {prefix}:module.function",
+            )
+        self.move(match.end())
+        if self.end < word.end and self.text[self.end] not in "),;":
+            self._report_dotted(text, match.group(), Span(start, word.end))
+            self.move(word.end)
+        elif self.text.startswith("()", self.end):
+            self.report(
+                "RBR023",
+                Span(self.end, self.end + 2),
+                "a location names a callable, it does not call it",
+                f"remove the '()': {clip(text)}",
+            )
+            self.move(self.end + 2)
+        return match.group(), Span(start, match.end())
+
+    def _report_dotted(self, text: str, good: str, span: Span) -> None:
+        cure = "a dotted name is made of Python names: letters, digits and '_', joined by '.'"
+        if text.count(":") == 1 and _IDENTIFIERS.fullmatch(text.replace(":", ".")):
+            cure = f"join all parts by dots: {text.replace(':', '.')}"
+        elif "/" in text:
+            cure = f"join the parts by dots: {text.replace('.py', '').replace('/', '.')}"
+        elif "-" in text:
+            cure = f"Python names hold no '-'; did you mean {text.replace('-', '_')}?"
+        message = f"'{clip(text)}' is not a dotted name"
+        self.report("RBR023", span, message, clip(cure, 120))
+
+    def _expect_path(self, prefix: str) -> tuple[str, Span]:
+        text = self.accept_text()
+        if text is not None:
+            return text.text, text.span
+        target = self.accept_target("uri" if prefix == "proxy" else "path")
+        if target is None:
+            raise self.failure(
+                "RBR023",
+                f"expected {LOCATION_KINDS[prefix]} after '{prefix}:', not {self.seen()}",
+                f'write it right behind the colon; what holds blanks is quoted: {prefix}:"…"',
+            )
+        return target
+
+    # --- what the grammar asks for, and what to say if it is not there
+
+    def failure(self, code: str, message: str, hint: str) -> Skip:
+        """Report what stands at ``pos``; the caller raises what is returned."""
+        return self.failure_at(self.here() if self.char() else self.gap(), code, message, hint)
+
+    def failure_at(self, span: Span, code: str, message: str, hint: str) -> Skip:
+        self.report(code, span, message, hint)
+        return Skip()
+
+    def at_location(self) -> bool:
+        """True at ``word:x`` or ``word.x``; a key with a colon behind it is none."""
+        if _DOTTED.match(self.text, self.pos):
+            return True
+        match = _PREFIX.match(self.text, self.pos)
+        return match is not None and match.group()[:-1] in LOCATION_KINDS
+
+    def expect_name(self, keyword: str) -> Name:
+        text = self.text
+        if self.char() == '"':
+            quoted = self.accept_text()
+            assert quoted is not None  # a quote was seen
+            if _NAME_ALONE.fullmatch(quoted.text):
+                self.report(
+                    "RBR004",
+                    quoted.span,
+                    f"the name of a {keyword} is not quoted",
+                    f"write: {keyword} {quoted.text}",
+                )
+                return Name(quoted.text, span=quoted.span)
+            self.pos = self.end = quoted.span.start
+        name = self.accept_name()
+        if name is None:
+            raise self.failure(
+                "RBR019",
+                f"expected a name after '{keyword}', not {self.seen()}",
+                f"write: {DEFINITIONS[keyword]}  (a name is letters, digits, '_' and '-', "
+                "and starts with a letter)",
+            )
+        if text[self.end : self.end + 1] == "." and keyword == "path":
+            raise self.failure(
+                "RBR019", "a name holds no '.'", f"write '{name.text}_...' or the like"
+            )
+        return name
+
+    def expect_value(self, before: str) -> Value:
+        value = None if self.at_stray_prefix() else self.parse_value()
+        if value is not None:
+            return value
+        after = f" after '{before}'" if before else ""
+        if self.at_stray_prefix():
+            return self.parse_location()
+        raise self.failure(
+            "RBR019" if self.char() not in ENDS else "RBR017",
+            f"expected a value{after}, not {self.seen()}",
+            "a value is a text in double quotes, a number, a url such as /show, a word or "
+            "a location such as python:module.function",
+        )
+
+    def at_stray_prefix(self) -> bool:
+        match = _PREFIX.match(self.text, self.pos)
+        return match is not None and match.group()[:-1] not in LOCATION_KINDS
+
+    def expect_value_of(self, key: Name, table: str) -> Value:
+        """The value of a field; the table of keys knows which form to ask for."""
+        known = keys_of(table).get(key.text)
+        if self.char() in ENDS:
+            raise self._no_value(key, known)
+        kind = known.kind if known else ""
+        if kind == "url":
+            return self.expect_url(key.text)
+        if kind == "location":
+            return self.expect_location(key.text)
+        if kind == "text":
+            return self.expect_text(key.text)
+        if kind == "section":
+            raise self.failure(
+                "RBR018",
+                f"'{key.text}' takes a section, not {self.seen()}",
+                f"write: {key.text} ( ... )",
+            )
+        return self.expect_value(key.text)
+
+    def _no_value(self, key: Name, known: Key | None) -> Skip:
+        example = f": {key.text} {EXAMPLES[known.kind]}" if known else ", or remove it"
+        self.report(
+            "RBR017",
+            key.span,
+            f"'{clip(key.text)}' has no value",
+            f"write one behind it{example}",
+        )
+        return Skip()
+
+    def expect_url(self, keyword: str) -> Url:
+        if self.char() == "/":
+            return self.parse_url("url")
+        start = self.pos
+        if self.char() == '"':
+            text = self.accept_text()
+            assert text is not None  # a quote was seen
+            url = text.text if text.text.startswith("/") else f"/{text.text}"
+            if not any(map(str.isspace, url)):
+                hint = f"write: {keyword} {clip(url)}"
+                self.report("RBR018", text.span, "a url is not quoted", hint)
+                return Url(url, span=text.span)
+            raise self.failure_at(
+                text.span, "RBR018", "a url holds no blanks", "write %20 for a blank"
+            )
+        target = self.accept_target("url") if self.char() not in ENDS else None
+        if target is None:
+            raise self.failure(
+                "RBR017",
+                f"expected a url after '{keyword}', not {self.seen()}",
+                f"write: {keyword} /something",
+            )
+        text_of, span = target
+        self.report(
+            "RBR018",
+            Span(start, self.end),
+            f"a url starts with '/', '{clip(text_of)}' does not",
+            f"write: {keyword} {_with_slash(text_of)}",
+        )
+        return Url(_with_slash(text_of), span=span)
+
+    def expect_location(self, keyword: str) -> Location:
+        if self.at_location() or self.at_stray_prefix():
+            return self.parse_location()
+        if self.char() in ENDS:
+            raise self.failure(
+                "RBR017",
+                f"expected a location after '{clip(keyword)}', not {self.seen()}",
+                f"write for instance: {clip(keyword)} python:module.function",
+            )
+        start, keyword = self.pos, clip(keyword)
+        word = self.peek_word()
+        if word:
+            self.move(start + len(word))
+            span = Span(start, self.end)
+            self.report(
+                "RBR018",
+                span,
+                f"'{clip(word)}' does not say where it is",
+                f"write {keyword} python:module.{clip(word)} for a callable of module.py, or "
+                f"{keyword} file:{clip(word)} for a file",
+            )
+            return Location("python", word, word, target_span=span, span=span)
+        if self.char() in "/.":
+            target = self.accept_target("path")
+            assert target is not None  # a '/' or '.' was seen
+            path, span = target
+            self.report(
+                "RBR018",
+                span,
+                f"'{clip(path)}' does not say what it is",
+                f"write {keyword} file:{clip(path)} or {keyword} directory:{clip(path)}",
+            )
+            return Location("file", path, path, target_span=span, span=span)
+        text = self.accept_text()
+        if text is None:
+            raise self.failure(
+                "RBR018",
+                f"expected a location after '{keyword}', not {self.seen()}",
+                f"write for instance: {keyword} python:module.function",
+            )
+        raise self.failure_at(
+            text.span,
+            "RBR018",
+            "a location is not quoted as a whole",
+            f"write {keyword} {clip(text.text)}"
+            if ":" in text.text
+            else f'write {keyword} file:"{clip(text.text)}"',
+        )
+
+    def expect_text(self, keyword: str) -> Text:
+        text = self.accept_text()
+        if text is not None:
+            return text
+        if self.char() in ENDS:
+            raise self.failure(
+                "RBR017",
+                f"expected a text after '{keyword}', not {self.seen()}",
+                f'write: {keyword} "…"',
+            )
+        start = self.pos
+        end = self.end_of_phrase()
+        words = self.text[start:end]
+        span = Span(start, end)
+        self.report(
+            "RBR018",
+            span,
+            f"'{keyword}' takes a text, and texts are put between double quotes",
+            f'write: {keyword} "{clip(words)}"',
+        )
+        self.move(end)
+        return Text(words, f'"{words}"', span=span)
+
+    def end_of_phrase(self) -> int:
+        """Where words that lack their quotes end: before the last punctuation of the line."""
+        phrase = _PHRASE.match(self.text, self.pos)
+        assert phrase is not None  # the pattern fits an empty text too
+        words = phrase.group().rstrip().rstrip(",;)").rstrip()
+        return self.pos + max(1, len(words))
+
+    def expect_code(self, keyword: str) -> Number:
+        code = self.accept_number()
+        if code is None:
+            raise self.failure(
+                "RBR019",
+                f"expected a status code after '{keyword}', not {self.seen()}",
+                f"write for instance: {keyword} 400",
+            )
+        return code
+
+    def expect_return(self) -> Number:
+        self.expect_word("return", "... return 400")
+        return self.expect_code("return")
+
+    def expect_word(self, word: str, example: str) -> None:
+        if self.accept_word(word):
+            return
+        found = self.peek_word()
+        if found and closest(found, (word,)):
+            span = Span(self.pos, self.pos + len(found))
+            message = f"expected '{word}', not '{clip(found)}'"
+            self.report("RBR019", span, message, f"write '{word}'")
+            self.move(span.end)
+            return
+        raise self.failure("RBR019", f"expected '{word}', not {self.seen()}", f"write: {example}")
+
+    def accept_header(self) -> str | None:
+        name = self.accept_name() or self.accept_text()
+        return name.text if name else None
+
+
+def _with_slash(url: str) -> str:
+    """The path of what was written as a whole address, or as a path without its slash."""
+    path = re.sub(r"^[a-z]+://[^/]*", "", url)
+    return path if path.startswith("/") else f"/{path}"
