@@ -3,18 +3,9 @@
      <script src="/socket.io/socket.io.js"></script>
      <script> const socket = io(); socket.on("message", show); socket.send("hello"); </script>
 
-   It reads from the ground up; each part uses only the parts above it:
-
-     1 Emitter   who listens to what
-     2 packets   Socket.IO packets <-> frames
-     3 Polling   HTTP requests that wear WebSocket's face
-     4 Engine    one session: handshake, heartbeat, upgrade, end
-     5 Manager   reconnects, and shares a session between namespaces
-     6 Socket    one namespace: what a page holds
-     7 io        from an address to a Socket
-
-   The manual of the official client serves here too. Left out on purpose: Engine.IO 3, JSONP,
-   WebTransport, other parsers, `retries`. */
+   It reads from the ground up: Emitter, packets, Polling (HTTP that wears WebSocket's face),
+   Engine (one session), Manager (reconnects), Socket (one namespace), io. Left out on purpose:
+   Engine.IO 3, JSONP, WebTransport, other parsers, `retries`. */
 
 (() => {
 "use strict";
@@ -47,8 +38,8 @@ class Emitter {
     return this;
   }
 
-  /* Not called `emit`: a Socket's emit sends. A listener that throws does so in a task of its
-     own: a page's mistake about one packet of a poll must not lose the others. */
+  /* Not called `emit`: a Socket's emit sends. What a listener throws is thrown in a task of its
+     own, so that the next packet of the same poll is not lost. */
   dispatch(event, ...args) { this.call(this.listeners(event), args); }
 
   call(listeners, args) {
@@ -71,12 +62,11 @@ const RESERVED_EVENTS = ["connect", "connect_error", "disconnect", "disconnectin
 const isBinary = (value) =>
   value instanceof ArrayBuffer || ArrayBuffer.isView(value) || value instanceof Blob;
 
-/* 51-/admin,12["paint",{"_placeholder":true,"num":0}], and one binary frame: the type, the
-   number of attachments where there are any, the namespace unless it is "/", the id where an
-   acknowledgement is wanted, and JSON with each buffer replaced by its number. */
+/* 51-/admin,12["paint",{"_placeholder":true,"num":0}] and one binary frame: type, number of
+   attachments (if any), namespace (unless "/"), id (if an acknowledgement is wanted), JSON. */
 function encodePacket({ type, nsp = "/", id = "", data }) {
   const attachments = [];
-  const json = JSON.stringify(data, function replacer(key, value) {
+  const json = JSON.stringify(data, function (key, value) {
     const original = this[key];  // `value` has been through toJSON, which Node's Buffer has
     if (!isBinary(original)) return value;
     return { _placeholder: true, num: attachments.push(original) - 1 };
@@ -87,50 +77,46 @@ function encodePacket({ type, nsp = "/", id = "", data }) {
 
 const HEAD = /^(?:([0-4])|([56])([1-9]\d*)-)(?:(\/[^,]*),?)?(\d+)?/;
 
-const isObject = (data) => typeof data === "object" && data !== null;
-
+const isObject = (data) => ({}).toString.call(data) === "[object Object]";
 const isValid = {
   [CONNECT]: isObject,
   [DISCONNECT]: (data) => data === undefined,
   [EVENT]: (data) => Array.isArray(data) && !RESERVED_EVENTS.includes(data[0]) &&
-    ["string", "number"].includes(typeof data[0]),
+    /string|number/.test(typeof data[0]),
   [ACK]: Array.isArray,
   [CONNECT_ERROR]: (data) => typeof data === "string" || isObject(data),
 };
 
-/* `add` answers undefined while attachments are still to come. A BINARY_EVENT comes out as the
-   EVENT that was sent. */
+/* `add` answers undefined while attachments are to come; a BINARY_EVENT comes out as EVENT. */
 class Decoder {
   #packet = null;
 
   add(frame) {
-    if (typeof frame === "string") this.#header(frame);
-    else if (this.#packet) this.#packet.attachments.push(frame);
-    else throw new Error("binary frame without a packet that announced it");
-    const packet = this.#packet;
-    if (packet.attachments.length < packet.count) return undefined;
+    if ((typeof frame === "string") === (this.#packet !== null))
+      throw new Error("attachments out of place");
+    if (this.#packet) this.#packet.attachments.push(frame);
+    else this.#packet = this.#header(frame);
+    if (this.#packet.attachments.length < this.#packet.count) return undefined;
+    const packet = this.#finish(this.#packet);
     this.#packet = null;
-    return this.#finish(packet);
+    return packet;
   }
 
   #header(frame) {
-    if (this.#packet) throw new Error("text frame while attachments are pending");
-    const match = HEAD.exec(frame);
-    if (!match) throw new Error(`no Socket.IO packet: ${frame.slice(0, 40)}`);
-    const [head, plain, binary, count = 0, nsp = "/", id] = match;
-    const type = plain ? Number(plain) : Number(binary) - BINARY;
-    this.#packet = { type, nsp, json: frame.slice(head.length), count: Number(count),
-                     id: id && Number(id), attachments: [] };
+    const [head, plain, binary, count = 0, nsp = "/", id] = HEAD.exec(frame) ?? [""];
+    if (!head) throw new Error(`no Socket.IO packet: ${frame.slice(0, 40)}`);
+    return { type: Number(plain ?? binary - BINARY), nsp, id: id && Number(id),
+             json: frame.slice(head.length), count, attachments: [] };
   }
 
   #finish({ type, nsp, id, json, count, attachments }) {
     const fill = (key, value) => {
       if (value?._placeholder !== true) return value;
-      if (!Object.hasOwn(attachments, value.num)) throw new Error("illegal attachments");
-      return attachments[value.num];
+      const attachment = Number.isInteger(value.num) && attachments[value.num];
+      if (!attachment) throw new Error("illegal attachments");
+      return attachment;
     };
-    // In a plain EVENT a `_placeholder` is somebody's data.
-    const data = json === "" ? undefined : JSON.parse(json, count ? fill : undefined);
+    const data = json ? JSON.parse(json, count && fill) : undefined;
     if (!isValid[type](data)) throw new Error(`invalid payload of packet type ${type}`);
     return { type, nsp, id, data };
   }
@@ -140,7 +126,6 @@ class Decoder {
 
 const SEPARATOR = "\x1e";  // JSON and base64 never hold it
 const MAX_PACKETS = 16;    // python-engineio refuses a payload with more
-const MAX_KEEPALIVE = 16384;  // characters; browsers allow 64 KiB for all such bodies
 
 async function encodeBase64(data) {
   let text = "";
@@ -152,12 +137,11 @@ async function encodeBase64(data) {
 const decodeBase64 = (text) =>
   Uint8Array.from(atob(text), (character) => character.charCodeAt(0)).buffer;
 
-/* To its Engine this is a WebSocket: text is one Engine.IO packet, a buffer one message. Behind
-   the face one GET always waits for packets, and one POST at a time carries ours: two would
-   race on two connections. One thing more, `pause`, is for the upgrade. */
+/* To its Engine this is a WebSocket: text is one Engine.IO packet, a buffer one message. Inside,
+   one GET always waits for packets, and one POST at a time carries ours: two would race. */
 class Polling {
   name = "polling";
-  queue = [];      // packets that no POST carries yet
+  queue = [];  // in no POST yet
   paused = false;
   #url;
   #init;
@@ -178,12 +162,12 @@ class Polling {
 
   handshake({ sid, maxPayload }) {
     this.#url.searchParams.set("sid", sid);
-    this.#maxPayload = maxPayload;
+    this.#maxPayload = maxPayload ?? Infinity;
   }
 
   send(packet) {
     this.queue.push(packet);
-    if (!this.paused) this.#posting ??= this.#post().catch(this.#fault);
+    if (!this.paused) this.resume();
   }
 
   async pause() {
@@ -193,7 +177,6 @@ class Polling {
 
   resume() {
     this.paused = false;
-    if (this.#closed) return;
     this.#getting ??= this.#get().catch(this.#fault);
     this.#posting ??= this.#post().catch(this.#fault);
   }
@@ -201,24 +184,31 @@ class Polling {
   close() {
     if (this.#closed) return;
     this.#closed = true;
-    if (!this.#url.searchParams.has("sid")) return this.#abort.abort();
-    this.paused = false;
-    this.send("1");
+    if (!this.#maxPayload) return this.#abort.abort();  // there is no session yet
+    this.queue.push("1");
+    this.resume();
   }
 
-  /* A loop clears its promise in the turn that looked at the queue last: a `send` between the
-     two would start nothing. */
+  /* A loop clears its promise in the very turn that saw the queue empty, or the next `send`
+     would start nothing. */
   async #get() {
-    await null;  // the Engine has yet to put its handlers in place
-    while (!this.paused && !this.#closed) this.#deliver(await this.#request({ method: "GET" }));
+    await null;  // the Engine has yet to listen
+    while (!this.paused && !this.#closed) {
+      const payload = await this.#request();
+      for (const packet of payload.split(SEPARATOR)) {
+        if (this.#closed) break;
+        if (packet === "1") this.#end(this.onclose);
+        else this.onmessage({ data: packet[0] === "b" ? decodeBase64(packet.slice(1)) : packet });
+      }
+    }
     this.#getting = null;
   }
 
   async #post() {
-    await null;  // what one turn of the page sends leaves in one POST
+    await null;  // one POST takes what one turn of the page sends
     while (this.queue.length && !this.paused) {
       const body = await this.#payload();
-      await this.#request({ method: "POST", body, keepalive: body.length <= MAX_KEEPALIVE });
+      await this.#request({ method: "POST", body, keepalive: body === "1" });
     }
     this.#posting = null;
     if (this.#closed) this.#abort.abort();  // "1" has arrived; the waiting GET may go
@@ -229,7 +219,7 @@ class Polling {
     let bytes = 0;
     while (this.queue.length && packets.length < MAX_PACKETS) {
       const [packet] = this.queue;
-      if (packet === "1" && packets.length) break;  // servers close before they deliver
+      if (packet === "1" && packets.length) break;  // servers close at once
       const text = typeof packet === "string" ? packet : `b${await encodeBase64(packet)}`;
       bytes += new Blob([SEPARATOR, text]).size;
       if (packets.length && bytes > this.#maxPayload) break;
@@ -246,14 +236,6 @@ class Polling {
     return text;
   }
 
-  #deliver(payload) {
-    for (const packet of payload.split(SEPARATOR)) {
-      if (this.#closed) return;
-      if (packet === "1") this.#end(this.onclose);
-      else this.onmessage({ data: packet[0] === "b" ? decodeBase64(packet.slice(1)) : packet });
-    }
-  }
-
   #fault = (error) => {
     if (!this.#closed) this.#end(this.onerror, { message: `polling error: ${error.message}` });
   };
@@ -267,31 +249,28 @@ class Polling {
 
 /* ---- 4. Engine ---- */
 
-const LEAVING = ["pagehide", "offline"];
-
 const silence = (transport) => {
   transport.onopen = transport.onmessage = transport.onerror = transport.onclose = noop;
 };
 
-/* One Engine.IO session, from handshake to end; a new connection is a new Engine.
-   Events: open, ping, message (frame), upgrade (transport), close (reason, description). */
+/* Events: open, ping, message (frame), upgrade (transport), close (reason, error). */
 class Engine extends Emitter {
   readyState = "opening";
-  id = undefined;
-  transport = null;
+  id;
+  transport;
   #url;
   #opts;
-  #pingPatience = 0;
-  #deadline = Infinity;
+  #patience;
+  #deadline;
   #timer;
-  #candidate = null;  // the WebSocket that is being probed
+  #candidate;  // for the upgrade
 
   constructor(url, opts) {
     super();
     this.#url = url;
     this.#opts = opts;
-    this.#expect(opts.timeout || Infinity, "timeout");
-    for (const event of LEAVING) globalThis.addEventListener?.(event, this.#gone);
+    this.#expect("timeout", opts.timeout || Infinity);
+    globalThis.addEventListener?.("pagehide", this.#gone);
     this.#use(this.#create(this.#transports[0]));
   }
 
@@ -307,7 +286,7 @@ class Engine extends Emitter {
     if (this.id) query.sid = this.id;
     for (const key in query) url.searchParams.set(key, query[key]);
     if (name === "polling") return new Polling(url, this.#opts);
-    const websocket = new this.#opts.WebSocket(url, this.#opts.protocols ?? []);
+    const websocket = new this.#opts.WebSocket(url);
     websocket.binaryType = "arraybuffer";
     websocket.name = name;
     return websocket;
@@ -316,7 +295,8 @@ class Engine extends Emitter {
   #use(transport) {
     this.transport = transport;
     transport.onmessage = ({ data }) => this.#receive(data);
-    transport.onclose = (event) => this.drop("transport close", event);
+    transport.onclose = (cause) =>
+      this.drop("transport close", new Error("transport close", { cause }));
     transport.onerror = ({ message }) =>
       this.drop("transport error", new Error(message || `${transport.name} error`));
   }
@@ -328,7 +308,7 @@ class Engine extends Emitter {
       case "1": return this.drop("transport close");
       case "2": return this.#ping(data.slice(1));
       case "4": return this.dispatch("message", data.slice(1));
-      case "6": return undefined;  // noop: it has ended a GET, that was all
+      case "6": return undefined;  // noop
     }
     return this.drop("transport error", new Error(`no Engine.IO packet: ${data.slice(0, 40)}`));
   }
@@ -339,27 +319,26 @@ class Engine extends Emitter {
     this.id = sid;
     this.readyState = "open";
     this.transport.handshake?.(handshake);
-    this.#pingPatience = pingInterval + pingTimeout;
-    this.#expect(this.#pingPatience, "ping timeout");
+    this.#patience = pingInterval + pingTimeout;
+    this.#expect("ping timeout");
     this.dispatch("open");
-    const wanted = this.#opts.upgrade && this.#transports.includes("websocket");
-    if (this.readyState === "open" && wanted && upgrades.includes("websocket")) this.#probe();
+    const offers = this.#opts.upgrade && this.readyState === "open" ? upgrades : [];
+    if (offers.includes("websocket") && this.#transports.includes("websocket")) this.#probe();
   }
 
   #ping(payload) {
-    this.#expect(this.#pingPatience, "ping timeout");
+    this.#expect("ping timeout");
     this.transport.send(`3${payload}`);
     this.dispatch("ping");
   }
 
-  /* The server must speak within so many milliseconds. The moment is kept besides the timer:
-     timers stand still while a laptop sleeps, and what is emitted right after waking would go
-     into a connection that died an hour ago. */
-  #expect(patience, reason) {
+  /* The moment is kept besides the timer, which stands still while a laptop sleeps: what is
+     emitted on waking must not go into a dead connection. */
+  #expect(reason, patience = this.#patience) {
     clearTimeout(this.#timer);
     this.#deadline = Date.now() + patience;
     if (patience < Infinity)
-      this.#timer = setTimeout(() => this.drop(reason, new Error(reason)), patience);
+      this.#timer = setTimeout(() => this.drop(reason), patience);
   }
 
   checkHeartbeat() {
@@ -368,13 +347,8 @@ class Engine extends Emitter {
 
   send(frame) { this.transport.send(typeof frame === "string" ? `4${frame}` : frame); }
 
-  /*   polling                                          websocket
-       goes on                                          2probe ->
-       goes on                                          <- 3probe
-       pauses: its POST arrives, its GET is answered
-       is silent                                        5 ->, then what was sent meanwhile
-     Before the pause is over, 5 would lose the packets of that GET, and a packet by WebSocket
-     could overtake those of that POST. */
+  /* 2probe ->, <- 3probe, pause: the POST arrives, the GET is answered; 5 ->, then what was sent
+     meanwhile. An earlier 5 would lose what that GET brings; packets would overtake that POST. */
   #probe() {
     const polling = this.transport;
     const websocket = this.#candidate = this.#create("websocket");
@@ -384,7 +358,7 @@ class Engine extends Emitter {
       if (data !== "3probe") return this.#abandon();
       await polling.pause();
       if (this.#candidate !== websocket) return;
-      this.#candidate = null;
+      this.#candidate = undefined;
       silence(polling);
       this.#use(websocket);
       websocket.send("5");
@@ -396,34 +370,33 @@ class Engine extends Emitter {
   #abandon() {
     const websocket = this.#candidate;
     if (!websocket) return;
-    this.#candidate = null;
+    this.#candidate = undefined;
     silence(websocket);
     websocket.close();
     this.transport.resume();
   }
 
-  /* A page that is left says so. If the browser brings it back, the Manager reconnects. */
+  /* The page is left. If the browser brings it back, the Manager reconnects. */
   #gone = () => this.drop("transport close");
 
   close() { this.drop("forced close"); }
 
-  drop(reason, description) {
+  drop(reason, error = new Error(reason)) {
     if (this.readyState === "closed") return;
     this.readyState = "closed";
     clearTimeout(this.#timer);
-    for (const event of LEAVING) globalThis.removeEventListener?.(event, this.#gone);
+    globalThis.removeEventListener?.("pagehide", this.#gone);
     this.#abandon();
     silence(this.transport);
     this.transport.close();
-    this.dispatch("close", reason, description);
+    this.dispatch("close", reason, error);
   }
 }
 
 /* ---- 5. Manager ---- */
 
-/* Milliseconds before reconnecting, for attempt 0, 1, 2...; `random` is in [0, 1). Doubled, so
-   that a server that comes back is not knocked over; spread, at the maximum too, so that a
-   thousand clients do not knock together. */
+/* Milliseconds before reconnecting, for attempt 0, 1, 2...; `random` is in [0, 1). Doubled, to
+   spare a server that comes back; spread, so that a thousand clients do not come at once. */
 function backoff(attempt, { reconnectionDelay, reconnectionDelayMax, randomizationFactor }, random) {
   const limit = reconnectionDelayMax / (1 + randomizationFactor);
   const delay = Math.min(limit, reconnectionDelay * 2 ** attempt);
@@ -436,14 +409,14 @@ const DEFAULTS = {
   reconnectionDelayMax: 5000, randomizationFactor: 0.5, WebSocket: globalThis.WebSocket,
 };
 
-/* One address, one connection. Events: open, ping, error, close, reconnect, reconnect_attempt,
-   reconnect_error, reconnect_failed. `opts` may be changed between two attempts. */
+/* Events: open, ping, error, close, reconnect, reconnect_attempt,
+   reconnect_error, reconnect_failed. */
 class Manager extends Emitter {
-  readyState = "closed";
+  readyState = "closed";  // then opening, open; waiting: to reconnect
   engine = null;
   nsps = {};
   #attempts = 0;
-  #timer = null;         // set while a reconnection waits
+  #timer;
   #mayReconnect = false;
 
   constructor(uri, opts) {
@@ -459,11 +432,9 @@ class Manager extends Emitter {
     return this.nsps[nsp];
   }
 
-  get reconnecting() { return this.#timer !== null; }
-
   open() {
-    if (this.readyState !== "closed") return this;
-    this.#wait(null);
+    if (this.readyState.startsWith("open")) return this;
+    clearTimeout(this.#timer);
     this.#mayReconnect = this.opts.reconnection;
     this.readyState = "opening";
     const decoder = new Decoder();
@@ -472,20 +443,20 @@ class Manager extends Emitter {
     engine.on("open", () => this.#opened());
     engine.on("ping", () => this.dispatch("ping"));
     engine.on("message", (frame) => this.#receive(decoder, frame));
-    engine.on("close", (reason, description) => this.#closed(reason, description));
+    engine.on("close", (reason, error) => this.#closed(reason, error));
     return this;
   }
 
   close() {
     this.#mayReconnect = false;
     this.#attempts = 0;
-    this.#wait(null);
+    clearTimeout(this.#timer);
+    this.readyState = "closed";
     this.engine?.close();
   }
 
   packet(packet) { for (const frame of encodePacket(packet)) this.engine.send(frame); }
 
-  /* The last namespace to leave shuts the door. */
   left() { if (this.#active.length === 0) this.close(); }
 
   get #active() { return Object.values(this.nsps).filter((socket) => socket.active); }
@@ -508,12 +479,11 @@ class Manager extends Emitter {
     }
   }
 
-  #closed(reason, description) {
-    const failed = this.readyState === "opening" && reason !== "forced close";
+  #closed(reason, error) {
+    const failed = this.readyState === "opening";
     this.readyState = "closed";
-    const error = description instanceof Error ? description : new Error(reason);
-    for (const socket of this.#active) socket.closed(reason, description, error);
-    this.dispatch(...failed ? ["error", error] : ["close", reason, description]);
+    for (const socket of this.#active) socket.closed(reason, error);
+    this.dispatch(...failed ? ["error", error] : ["close", reason, error]);
     if (failed && this.#attempts) this.dispatch("reconnect_error", error);
     if (this.#mayReconnect && this.readyState === "closed") this.#reconnect();
   }
@@ -523,34 +493,30 @@ class Manager extends Emitter {
       this.#attempts = 0;
       return this.dispatch("reconnect_failed");
     }
-    this.#wait(setTimeout(() => {
+    this.readyState = "waiting";
+    this.#timer = setTimeout(() => {
       this.dispatch("reconnect_attempt", this.#attempts);
-      if (this.#mayReconnect) this.open();
-    }, backoff(this.#attempts++, this.opts, Math.random())));
-  }
-
-  #wait(timer) {
-    clearTimeout(this.#timer);
-    this.#timer = timer;
+      if (this.readyState === "waiting") this.open();
+    }, backoff(this.#attempts++, this.opts, Math.random()));
   }
 }
 
 /* ---- 6. Socket ---- */
 
-/* What is emitted without a connection waits in sendBuffer and leaves, in order, with the next. */
+/* What is emitted without a connection waits in sendBuffer for the next one. */
 class Socket extends Emitter {
   connected = false;
-  active = false;     // wants to be connected, and will be again
-  recovered = false;  // this connection goes on where the last one broke off
-  id = undefined;
+  active = false;  // wants to be connected
+  recovered = false;
+  id;
   sendBuffer = [];
   receiveBuffer = [];
-  #acks = new Map();  // id -> who waits for that acknowledgement
+  #acks = new Map();  // id -> what to do with the answer
   #nextId = 0;
-  #flags = {};        // of the next emit
+  #flags = {};  // of the next emit
   #any = [];
-  #pid;               // connection state recovery: the server's name for us,
-  #offset;            // and the last event that came
+  #pid;  // these two are for connection state recovery
+  #offset;
 
   constructor(io, nsp, opts = {}) {
     super();
@@ -563,7 +529,6 @@ class Socket extends Emitter {
 
   get volatile() { return this.#flag({ volatile: true }); }
   timeout(milliseconds) { return this.#flag({ timeout: milliseconds }); }
-  compress() { return this; }  // the browser decides
   #flag(flag) { Object.assign(this.#flags, flag); return this; }
 
   onAny(listener) { this.#any = [...this.#any, listener]; return this; }
@@ -573,10 +538,10 @@ class Socket extends Emitter {
   }
 
   connect() {
-    if (this.active) return this;
+    const isNew = !this.active;
     this.active = true;
-    if (this.io.readyState === "open") this.opened();
-    else if (!this.io.reconnecting) this.io.open();
+    if (this.io.readyState === "closed") this.io.open();
+    else if (this.io.readyState === "open" && isNew) this.opened();
     return this;
   }
 
@@ -594,11 +559,9 @@ class Socket extends Emitter {
     this.#flags = {};
     this.io.engine?.checkHeartbeat();
     const packet = { type: EVENT, data: [event, ...args] };
-    const ack = typeof args.at(-1) === "function" ? packet.data.pop() : null;
-    if (ack) this.#expectAck(packet, ack, timeout);
-    // Ready: what went before has left. A slow line would collect old news otherwise.
-    const ready = this.connected && !this.io.engine.transport.bufferedAmount;
-    if (volatile && !ready) return this;
+    if (typeof args.at(-1) === "function") this.#expectAck(packet, timeout);
+    // Volatile: only while nothing older still waits to leave.
+    if (volatile && (!this.connected || this.io.engine.transport.bufferedAmount)) return this;
     if (this.connected) this.#packet(packet);
     else this.sendBuffer.push(packet);
     return this;
@@ -614,8 +577,9 @@ class Socket extends Emitter {
 
   #packet(packet) { this.io.packet({ nsp: this.nsp, ...packet }); }
 
-  /* An `ack` with a deadline, or of a promise, gets an error or null before the answer. */
-  #expectAck(packet, ack, timeout) {
+  /* With a deadline, or a promise, `ack` gets an error or null before the answer. */
+  #expectAck(packet, timeout) {
+    const ack = packet.data.pop();
     const id = packet.id = this.#nextId++;
     const settle = (error, ...answer) => {
       clearTimeout(timer);
@@ -632,19 +596,19 @@ class Socket extends Emitter {
 
   opened() {
     const connect = (auth) => {
-      const recovery = this.#pid && { pid: this.#pid, offset: this.#offset };
-      this.#packet({ type: CONNECT, data: recovery ? { ...recovery, ...auth } : auth });
+      const data = this.#pid ? { pid: this.#pid, offset: this.#offset, ...auth } : auth;
+      this.#packet({ type: CONNECT, data });
     };
     if (typeof this.auth === "function") this.auth(connect);
     else connect(this.auth);
   }
 
-  closed(reason, description, error = new Error(reason)) {
-    if (!this.connected) return this.active && this.dispatch("connect_error", error);
+  closed(reason, error) {
+    if (!this.connected) return this.dispatch("connect_error", error);
     this.connected = false;
     this.id = undefined;
-    this.dispatch("disconnect", reason, description);
-    for (const [id, settle] of this.#acks)  // but what waits in sendBuffer is not lost yet
+    this.dispatch("disconnect", reason, error);
+    for (const [id, settle] of this.#acks)  // what waits in sendBuffer is not lost yet
       if (!this.sendBuffer.some((packet) => packet.id === id))
         settle(new Error("socket has been disconnected"));
   }
@@ -689,7 +653,7 @@ class Socket extends Emitter {
     if (this.#pid && typeof args.at(-1) === "string") this.#offset = args.at(-1);
   }
 
-  /* To the session that asked: after a reconnection the same number is another question. */
+  /* To the session that asked: in the next one this number is another question. */
   #reply(id) {
     const session = this.id;
     let answered = false;
@@ -706,13 +670,11 @@ class Socket extends Emitter {
 const location = globalThis.location ?? new URL("http://localhost");
 const managers = new Map();
 
-/* A server mounted elsewhere serves this script there: that of /chat/socket.io/socket.io.js
-   answers at /chat/socket.io/. Who hosts a copy in a folder of files names the `path`. */
+/* /chat/socket.io/socket.io.js comes from a server at /chat/socket.io/. */
 const script = new URL(globalThis.document?.currentScript?.src || "no:script");
 const scriptPath = /^(.*\/)socket\.io\.js$/.exec(script.pathname)?.[1];
 
-/* `url`: an address, a namespace of this page's server ("/news"), or both. Namespaces of one
-   address share a Manager, unless that one is taken already. */
+/* `url`: an address, a namespace of this page's server ("/news"), or both. */
 function io(url, options) {
   if (url && typeof url === "object") return io("/", url);
   const address = url || "/";
@@ -720,17 +682,15 @@ function io(url, options) {
   const nsp = decodeURI(target.pathname);
   const opts = { query: Object.fromEntries(target.searchParams), ...options };
   opts.path ??= (target.origin === script.origin && scriptPath) || DEFAULTS.path;
+  if (opts.forceNew || opts.multiplex === false)
+    return new Manager(target.origin, opts).socket(nsp, opts);
   const key = target.origin + opts.path;
-  const alone = opts.forceNew || opts.multiplex === false;
-  const shared = alone ? undefined : managers.get(key);
-  if (shared && !shared.nsps[nsp]) return shared.socket(nsp, opts);
-  const manager = new Manager(target.origin, opts);
-  if (!alone && !shared) managers.set(key, manager);
-  return manager.socket(nsp, opts);
+  if (!managers.has(key) || managers.get(key).nsps[nsp])
+    managers.set(key, new Manager(target.origin, opts));
+  return managers.get(key).socket(nsp, opts);
 }
 
-/* The face of 2011: `socket = new io.Socket(host, {port}); socket.connect()`. The transports of
-   that year are dead. */
+/* The face of 2011, less the transports of that year. */
 io.Socket = function LegacySocket(host, { port, transports, ...opts } = {}) {
   const target = new URL("/", location.href);
   if (host) target.hostname = host;
@@ -742,8 +702,8 @@ io.Socket.prototype = Socket.prototype;
 io.connect = io;
 io.Manager = Manager;
 io.protocol = 5;
-io.wire = { encodePacket, Decoder, Polling, backoff };  // for tests and for the curious
+io.wire = { encodePacket, Decoder, backoff };
 
-if (typeof module === "object" && module.exports) module.exports = io;
+if (typeof module === "object") module.exports = io;
 else globalThis.io = io;
 })();

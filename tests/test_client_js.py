@@ -1,0 +1,41 @@
+"""The JavaScript client alone: its unit tests, which Node runs, and what it may weigh."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+CLIENT = HERE.parent / "redbarrel_lite" / "static" / "socket.io.js"
+MAX_GZIPPED_BYTES = 8000
+DEADLINE_S = 60
+
+
+@pytest.mark.parametrize("tests", sorted((HERE / "js").glob("*.test.js")), ids=lambda p: p.name)
+def test_client_passes_its_unit_tests(tests: Path) -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node is not installed")
+    run = subprocess.run(
+        [node, "--test", "--test-reporter=tap", str(tests)],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "# pass 0\n" not in run.stdout, "no test ran: " + run.stdout
+
+
+def test_client_is_small() -> None:
+    assert len(gzip.compress(CLIENT.read_bytes(), 9)) < MAX_GZIPPED_BYTES
+
+
+def test_client_has_no_var_and_lines_that_fit() -> None:
+    source = CLIENT.read_text(encoding="utf-8")
+    assert re.findall(r"^\s*var\b.*", source, re.MULTILINE) == []
+    assert [line for line in source.splitlines() if len(line) > 100] == []
