@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 import pytest
 from conftest import ROOT, Serve
+from test_readme import named_blocks
 
 pytestmark = pytest.mark.interop
 
@@ -62,9 +63,8 @@ def peers_python() -> str:
     probe = [python, "-c", "import socketio, requests, websocket, aiohttp"]
     tried = subprocess.run(probe, capture_output=True, text=True)
     if tried.returncode:
-        missing(
-            f"{python} lacks python-socketio[client,asyncio_client]: {tried.stderr.splitlines()[-1]}"
-        )
+        fault = tried.stderr.splitlines()[-1]
+        missing(f"{python} lacks python-socketio[client,asyncio_client]: {fault}")
     return python
 
 
@@ -212,12 +212,17 @@ def test_clients_are_told_of_the_end_and_come_back(
 # --- the page -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("client", ["ours", "official"])
-def test_two_people_chat_in_chromium(serve: Serve, client: str) -> None:
+@cache
+def browser_environment() -> dict[str, str]:
     chromium = os.environ.get("RBL_CHROMIUM", "/usr/bin/chromium")
     if not Path(chromium).exists():
         missing(f"no {chromium}: apt-get install chromium")
-    node_environment()
+    return node_environment()
+
+
+@pytest.mark.parametrize("client", ["ours", "official"])
+def test_two_people_chat_in_chromium(serve: Serve, client: str) -> None:
+    browser_environment()
     seen = node("page.cjs", serve(BLOCKING.rbr).url, client)
 
     assert seen["swaps"] == [1 if client == "official" else 0] * 3
@@ -235,3 +240,11 @@ def test_two_people_chat_in_chromium(serve: Serve, client: str) -> None:
     # What people type is text, never markup.
     assert seen["injected"] == [0, 0, 0]
     assert "injected" not in seen["titles"]
+
+
+def test_readme_page_works_in_chromium(serve: Serve, tmp_path: Path) -> None:
+    browser_environment()
+    for name, code in named_blocks().items():
+        (tmp_path / name).write_text(code, encoding="utf-8")
+    seen = node("shout.cjs", serve(tmp_path / "shout.rbr").url)
+    assert seen == {"speaker": "", "listener": "<i>hello</i>\n", "left": "", "faults": []}
