@@ -1,0 +1,7 @@
+"""``python -m redbarrel_lite``."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

@@ -1,0 +1,426 @@
+"""Engine.IO, the server's side, without I/O: one session over two transports.
+
+What it implements: Engine.IO protocol 4 (packets, polling payloads, handshake,
+heartbeat, upgrade from polling to WebSocket, closing). What it leaves out:
+protocol 3 and WebTransport. Where the document is silent, it does as the
+reference server does, since clients rely on that.
+
+In one line::
+
+    for message in session.receive_payload("4hello\\x1e4world", now): ...
+
+A session is one conversation. It starts over either transport and may move once,
+from polling to WebSocket, while messages flow::
+
+    client                                    server
+    GET  ?transport=polling             ->
+                                        <-    0{"sid": ..., "upgrades": ["websocket"], ...}
+    GET  ?transport=polling&sid=...     ->    waits
+    POST ?transport=polling&sid=...     ->    4hello
+    WebSocket ?transport=websocket&sid= ->    `start_probe`
+              2probe                    ->
+                                        <-    3probe
+                                        <-    6 answers the waiting GET, so that the
+                                              client knows: nothing is under way there
+              5                         ->    from here on `transport` is "websocket"
+
+The session owns no socket and no clock: each call that may depend on the time is
+told it, in seconds; `wake_at` says when `tick` wants to be called. What it wants
+written waits in it, `poll_answer` for a waiting GET and `take_packets` for the
+WebSocket, and the caller asks after each call.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import enum
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple, TypeAlias
+
+from .errors import RemoteProtocolError
+
+PROTOCOL: Final = "4"  # the value of the query parameter EIO
+
+# "Packet types", in the order of the document.
+OPEN: Final = "0"
+CLOSE: Final = "1"
+PING: Final = "2"
+PONG: Final = "3"
+MESSAGE: Final = "4"
+UPGRADE: Final = "5"
+NOOP: Final = "6"
+BINARY: Final = "b"  # over polling only: a message, in base64
+
+PROBE: Final = "probe"
+SEPARATOR: Final = "\x1e"  # between the packets of a polling payload
+
+POLLING: Final = "polling"
+WEBSOCKET: Final = "websocket"
+TRANSPORTS: Final = (POLLING, WEBSOCKET)
+
+# The reference server's error bodies; clients compare them.
+UNKNOWN_TRANSPORT: Final = 0
+UNKNOWN_SID: Final = 1
+BAD_HANDSHAKE_METHOD: Final = 2
+BAD_REQUEST: Final = 3
+FORBIDDEN: Final = 4
+UNSUPPORTED_PROTOCOL_VERSION: Final = 5
+ERRORS: Final = {
+    UNKNOWN_TRANSPORT: "Transport unknown",
+    UNKNOWN_SID: "Session ID unknown",
+    BAD_HANDSHAKE_METHOD: "Bad handshake method",
+    BAD_REQUEST: "Bad request",
+    FORBIDDEN: "Forbidden",
+    UNSUPPORTED_PROTOCOL_VERSION: "Unsupported protocol version",
+}
+
+# A payload is short, but each packet of it costs a call: 1,000,000 bytes of "3"
+# and separators would be half a million calls in one turn of the loop.
+MAX_PACKETS_IN_PAYLOAD: Final = 1000
+# python-engineio refuses a payload of more than 16 packets.
+MAX_PACKETS_OUT: Final = 16
+# How long a client that has probed may be kept waiting for the end of its poll.
+# Shorter, and the reference client may have sent its next poll already.
+NOOP_DELAY_S: Final = 0.1
+
+Packet: TypeAlias = str | bytes  # bytes: a binary message
+
+
+class Options(NamedTuple):
+    """What the author of a path may choose; the defaults are the reference's."""
+
+    ping_interval: float = 25.0  # seconds between two pings
+    ping_timeout: float = 20.0  # seconds that a pong may take
+    max_payload: int = 1_000_000  # bytes of one POST, or of one WebSocket message
+    upgrade_timeout: float = 10.0  # seconds from a WebSocket to its upgrade packet
+    transports: tuple[str, ...] = TRANSPORTS
+
+
+class State(enum.Enum):
+    """A session's life. CLOSING: what waits is still handed over, then comes CLOSED."""
+
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+class Upgrade(enum.Enum):
+    """How far a second transport has come (section "Upgrade")."""
+
+    NONE = "none"
+    STARTED = "a WebSocket is there"
+    PROBED = "it was probed"
+
+
+class Session:
+    """One client's session, whatever carries it.
+
+    ``closed_because`` is None until the session is CLOSED; then it is the reason,
+    in the words of the reference server ("transport close", "ping timeout", ...).
+    """
+
+    __slots__ = (
+        "_ping_at",
+        "_pong_by",
+        "_noop_at",
+        "_options",
+        "_outbox",
+        "_upgrade_by",
+        "closed_because",
+        "poll_waits",
+        "queued",
+        "sid",
+        "state",
+        "transport",
+        "upgrade",
+    )
+
+    def __init__(self, sid: str, transport: str, options: Options, now: float) -> None:
+        self.sid = sid
+        self.transport = transport
+        self.state = State.OPEN
+        self.upgrade = Upgrade.NONE
+        self.closed_because: str | None = None
+        self.poll_waits = False
+        self.queued = 0  # bytes in the outbox
+        self._options = options
+        self._outbox: list[Packet] = [self._open_packet()]
+        self._ping_at = now + options.ping_interval
+        self._pong_by = 0.0  # 0: no pong is owed
+        self._upgrade_by = 0.0
+        self._noop_at = 0.0  # 0: no poll must be ended for the sake of an upgrade
+
+    def _open_packet(self) -> str:
+        options = self._options
+        upgrades = [WEBSOCKET] if self.transport == POLLING and WEBSOCKET in options.transports else []
+        handshake = {
+            "sid": self.sid,
+            "upgrades": upgrades,
+            "pingInterval": round(options.ping_interval * 1000),
+            "pingTimeout": round(options.ping_timeout * 1000),
+            "maxPayload": options.max_payload,
+        }
+        return OPEN + json.dumps(handshake, separators=(",", ":"))
+
+    # -- from the peer -------------------------------------------------------
+
+    def receive(self, packet: Packet, now: float) -> Packet | None:
+        """Take one packet from the current transport; return its message, if it is one.
+
+        Raises `RemoteProtocolError`, and closes the session, for what is no packet.
+        """
+        if self.state is not State.OPEN:
+            return None
+        if type(packet) is bytes:
+            return packet
+        kind = packet[:1]
+        if kind == MESSAGE:
+            return packet[1:]  # type: ignore[return-value]  # mypy: type() is no guard
+        if kind == PONG and len(packet) == 1:
+            if self._pong_by:
+                self._pong_by = 0.0
+                self._ping_at = now + self._options.ping_interval
+            return None
+        if kind == CLOSE and len(packet) == 1:
+            self.end("transport close")
+            return None
+        if kind == BINARY and self.transport == POLLING:
+            return self._binary(packet)  # type: ignore[arg-type]
+        raise self._bad(f"bad Engine.IO packet {ascii(packet[:20])}")
+
+    def receive_payload(self, payload: str, now: float) -> list[Packet]:
+        """Take the body of a POST; return the messages in it.
+
+        The messages before a bad packet have been received: the error raised for
+        it carries them, in ``messages``.
+        """
+        messages: list[Packet] = []
+        packets = payload.split(SEPARATOR)
+        try:
+            if len(packets) > MAX_PACKETS_IN_PAYLOAD:
+                raise self._bad(f"a payload of {len(packets)} packets")
+            for packet in packets:
+                message = self.receive(packet, now)
+                if message is not None:
+                    messages.append(message)
+        except RemoteProtocolError as error:
+            raise BadPayload(str(error), messages) from None
+        return messages
+
+    def _binary(self, packet: str) -> bytes:
+        text = packet[1:]
+        try:
+            # The reference accepts base64 without its padding.
+            return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        except (binascii.Error, ValueError):
+            raise self._bad("bad base64 in a binary packet") from None
+
+    def _bad(self, message: str) -> RemoteProtocolError:
+        self.end("parse error")
+        return RemoteProtocolError(message, BAD_REQUEST)
+
+    # -- to the peer -----------------------------------------------------------
+
+    def send(self, messages: Iterable[Packet]) -> None:
+        """Queue messages for a transport that can't take them now."""
+        if self.state is State.OPEN:
+            for message in messages:
+                self._queue(message if type(message) is bytes else MESSAGE + message)  # type: ignore[operator]
+
+    def _queue(self, packet: Packet) -> None:
+        self._outbox.append(packet)
+        self.queued += len(packet)
+
+    def take_packets(self) -> list[Packet]:
+        """What the WebSocket has to carry now."""
+        packets, self._outbox = self._outbox, []
+        self.queued = 0
+        return packets
+
+    # -- polling -----------------------------------------------------------------
+
+    def start_poll(self) -> None:
+        """A GET has come. Raises `RemoteProtocolError` if one is waiting already.
+
+        Two clients, or one in disorder, use this session: it is closed, and the
+        GET that waits is told so.
+        """
+        if self.poll_waits:
+            self._outbox = [CLOSE]
+            self.end("transport error")
+            raise RemoteProtocolError("a GET is waiting already", BAD_REQUEST)
+        self.poll_waits = True
+
+    def poll_answer(self) -> str | None:
+        """The payload to answer the waiting GET with, or None: let it wait."""
+        if not self.poll_waits:
+            return None
+        if self.transport == WEBSOCKET:
+            # The client sent its upgrade packet without waiting for this poll to
+            # end. What is queued belongs to the WebSocket.
+            self.poll_waits = False
+            return NOOP
+        if not self._outbox:
+            if self.state is State.OPEN:
+                return None
+            self._outbox = [NOOP if self.closed_because == "transport close" else CLOSE]
+        self.poll_waits = False
+        return self._take_payload()
+
+    def abort_poll(self) -> None:
+        """The client dropped its waiting GET: it has gone."""
+        self.poll_waits = False
+        self.end("transport close")
+
+    def _take_payload(self) -> str:
+        """As many queued packets as one payload may carry, oldest first."""
+        taken: list[str] = []
+        size = 0
+        for packet in self._outbox[:MAX_PACKETS_OUT]:
+            text = encode_for_polling(packet)
+            size += len(text) + 1
+            if taken and size > self._options.max_payload:
+                break
+            taken.append(text)
+        self.queued -= sum(map(len, self._outbox[: len(taken)]))
+        del self._outbox[: len(taken)]
+        if self.state is State.CLOSING and not self._outbox:
+            self.end("forced close")
+        return SEPARATOR.join(taken)
+
+    # -- upgrade ---------------------------------------------------------------
+
+    def start_probe(self, now: float) -> bool:
+        """A WebSocket has come with this sid. False: it is not wanted, close it."""
+        if self.state is not State.OPEN or self.transport != POLLING or self.upgrade is not Upgrade.NONE:
+            return False
+        self.upgrade = Upgrade.STARTED
+        self._upgrade_by = now + self._options.upgrade_timeout
+        return True
+
+    def receive_probe(self, packet: Packet, now: float) -> Packet | None:
+        """Take a packet from the WebSocket that is no transport yet; return the answer.
+
+        After UPGRADE, `transport` is "websocket". Raises `RemoteProtocolError` for
+        any other packet than the two that an upgrade consists of: then only that
+        WebSocket is to be closed, the session goes on over polling.
+        """
+        if packet == PING + PROBE and self.upgrade is Upgrade.STARTED:
+            self.upgrade = Upgrade.PROBED
+            self._noop_at = now + NOOP_DELAY_S
+            return PONG + PROBE
+        if packet == UPGRADE and self.upgrade is Upgrade.PROBED:
+            self.upgrade = Upgrade.NONE
+            self.transport = WEBSOCKET
+            self._noop_at = 0.0
+            return None
+        raise RemoteProtocolError(f"bad packet in an upgrade: {ascii(packet[:20])}", BAD_REQUEST)
+
+    def stop_probe(self) -> None:
+        """The WebSocket has gone before it became the transport: back to polling."""
+        self.upgrade = Upgrade.NONE
+        self._noop_at = 0.0
+
+    # -- time and end ------------------------------------------------------------
+
+    def wake_at(self) -> float:
+        """When `tick` wants to be called, on the caller's clock."""
+        times = [self._pong_by or self._ping_at]
+        if self._noop_at:
+            times.append(self._noop_at)
+        if self.upgrade is not Upgrade.NONE:
+            times.append(self._upgrade_by)
+        return min(times)
+
+    def tick(self, now: float) -> None:
+        """Do what is due: send a ping, end a silent session, release a poll, drop a probe."""
+        if self._pong_by and now >= self._pong_by:
+            self.end("ping timeout")
+        elif not self._pong_by and now >= self._ping_at:
+            # Absolute times: a tick that comes late does not give the peer more.
+            self._pong_by = self._ping_at + self._options.ping_timeout
+            if self.state is State.OPEN:
+                self._queue(PING)
+        if self._noop_at and now >= self._noop_at:
+            self._noop_at = now + NOOP_DELAY_S
+            if self.poll_waits and not self._outbox:
+                self._queue(NOOP)
+        if self.upgrade is not Upgrade.NONE and now >= self._upgrade_by:
+            self.stop_probe()
+
+    def forgive(self, now: float) -> None:
+        """We did not read for a while, so a pong may be there unread: wait for it again."""
+        if self._pong_by:
+            self._pong_by = max(self._pong_by, now + self._options.ping_timeout)
+
+    def close(self) -> None:
+        """Close from our side: queue the close packet behind what waits."""
+        if self.state is State.OPEN:
+            self.state = State.CLOSING
+            self._queue(CLOSE)
+
+    def end(self, reason: str) -> None:
+        """Note that the session is over, now and without another word."""
+        if self.state is not State.CLOSED:
+            self.state = State.CLOSED
+            self.closed_because = reason
+
+
+class BadPayload(RemoteProtocolError):
+    """A payload with a bad packet; ``messages`` are those that came before it."""
+
+    def __init__(self, message: str, messages: list[Packet]) -> None:
+        super().__init__(message, BAD_REQUEST)
+        self.messages = messages
+
+
+def encode_for_polling(packet: Packet) -> str:
+    """A packet as a polling payload spells it: text as it is, bytes as base64."""
+    if isinstance(packet, bytes):
+        return BINARY + base64.b64encode(packet).decode()
+    return packet
+
+
+# -- requests --------------------------------------------------------------------
+
+
+class Query(NamedTuple):
+    """What a request says of itself in its query, checked."""
+
+    transport: str
+    sid: str | None
+
+
+def check_query(
+    method: str, query: Mapping[str, Sequence[str]], upgrade: bool, options: Options
+) -> Query:
+    """Check the query of a request; ``upgrade`` is whether it asks for a WebSocket.
+
+    Raises `RemoteProtocolError` whose code is one of `ERRORS`. Parameters that
+    the protocol doesn't know (`t` of old clients, or an application's own) are
+    ignored. A parameter given twice has no value that both sides agree on.
+    """
+    # In the reference's order: a request with several faults gets the same code.
+    transport = _single(query, "transport")
+    if transport not in options.transports:
+        raise RemoteProtocolError(ERRORS[UNKNOWN_TRANSPORT], UNKNOWN_TRANSPORT)
+    sid = _single(query, "sid") if "sid" in query else None
+    if sid is None and method != "GET":
+        raise RemoteProtocolError(ERRORS[BAD_HANDSHAKE_METHOD], BAD_HANDSHAKE_METHOD)
+    if sid is None and (transport == WEBSOCKET) != upgrade:
+        raise RemoteProtocolError(ERRORS[BAD_REQUEST], BAD_REQUEST)
+    if sid is None and _single(query, "EIO") != PROTOCOL:
+        raise RemoteProtocolError(ERRORS[UNSUPPORTED_PROTOCOL_VERSION], UNSUPPORTED_PROTOCOL_VERSION)
+    return Query(transport, sid)
+
+
+def _single(query: Mapping[str, Sequence[str]], name: str) -> str:
+    values = query.get(name, ())
+    return values[0] if len(values) == 1 else ""
+
+
+def error_body(code: int) -> bytes:
+    """The reference server's body for an error of `ERRORS`."""
+    return json.dumps({"code": code, "message": ERRORS[code]}, separators=(",", ":")).encode()

@@ -1,0 +1,95 @@
+"""Which path of the .rbr file a request means.
+
+A url is a template: ``{name}`` matches one segment of the path, ``{name:REGEX}``
+what the regular expression says. The first path in the order of the file whose
+url and method fit is taken; HEAD follows GET.
+
+In one line::
+
+    route, match = Router(routes).find("GET", "/show/3")
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Placeholder:
+    """``{name}`` or ``{name:regex}`` in a url."""
+
+    name: str
+    regex: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Route(Generic[T]):
+    """One path: what requests it takes, and what it stands for."""
+
+    name: str
+    url: str
+    methods: tuple[str, ...]
+    pattern: re.Pattern[str]
+    target: T
+
+
+class NotRouted(Exception):
+    """No path takes the request: 404, or 405 if the url would fit but for the method."""
+
+    def __init__(self, allow: Sequence[str]) -> None:
+        super().__init__("method not allowed" if allow else "not found")
+        self.status = 405 if allow else 404
+        self.allow = tuple(allow)
+
+
+def compile_template(parts: Iterable[str | tuple[str, str | None]]) -> re.Pattern[str]:
+    """The regular expression for the parts of a url: texts, and (name, regex) pairs.
+
+    Raises `re.error` for a regex that is none.
+    """
+    return re.compile(
+        "".join(
+            re.escape(part) if isinstance(part, str) else f"(?P<{part[0]}>{part[1] or '[^/]+'})"
+            for part in parts
+        )
+    )
+
+
+class Router(Generic[T]):
+    """The routes of an application, in order.
+
+    Most urls are plain texts: those are found in a dictionary, and only the
+    templates before and after them are tried one by one.
+    """
+
+    def __init__(self, routes: Iterable[Route[T]]) -> None:
+        self.routes = tuple(routes)
+
+    def find(self, method: str, path: str) -> tuple[Route[T], dict[str, str]]:
+        """The route for a request and what its placeholders matched.
+
+        Raises `NotRouted`.
+        """
+        allow: list[str] = []
+        for route in self.routes:
+            match = route.pattern.fullmatch(path)
+            if match is None:
+                continue
+            if method in route.methods or (method == "HEAD" and "GET" in route.methods):
+                return route, match.groupdict()
+            allow += route.methods
+        raise NotRouted(_with_implied(allow))
+
+
+def _with_implied(methods: Iterable[str]) -> list[str]:
+    found = dict.fromkeys(methods)
+    if "GET" in found:
+        found["HEAD"] = None
+    if found:
+        found["OPTIONS"] = None
+    return list(found)

@@ -1,0 +1,464 @@
+"""The server: accepts connections, reads, writes, keeps time, and ends well.
+
+What it implements: the I/O of HTTP/1.1, one asyncio protocol a connection, with
+its time limits, and start and end of the whole. What it leaves out: all rules of
+the protocols, which the wire rooms know.
+
+In one line::
+
+    asyncio.run(Server(app).serve("127.0.0.1", 8000))
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable
+from email.utils import formatdate
+from typing import Final
+
+from . import http1
+from .app import App, Service, SocketPath
+from .errors import RemoteProtocolError
+from .handlers import run_handler
+from .request import Request, Response, error_response
+from .routes import NotRouted
+from .transports import EngineEndpoint, WebSocket
+
+log = logging.getLogger("redbarrel_lite")
+
+# Time limits, in seconds. A head has one for the whole of it: a byte now and then
+# does not prolong it, or a few hundred slow clients would hold all connections.
+HEAD_TIMEOUT_S: Final = 10.0
+BODY_TIMEOUT_S: Final = 20.0  # between two parts of a body
+IDLE_TIMEOUT_S: Final = 30.0  # between two requests
+WRITE_TIMEOUT_S: Final = 30.0  # for a client to read the last answer
+
+# What a refused client may still send before we close. Closing at once, with
+# bytes unread, makes its system throw away the answer that we just sent.
+LINGER_BYTES: Final = 64 * 1024
+LINGER_S: Final = 2.0
+# What a client may send ahead while its request is at work.
+MAX_PIPELINED_BYTES: Final = 64 * 1024
+
+GRACE_S: Final = 5.0
+
+
+class HttpConnection(asyncio.Protocol):
+    """One TCP connection that speaks HTTP, and the `transports.Exchange` of its request."""
+
+    __slots__ = (
+        "_abort",
+        "_answered",
+        "_body",
+        "_deadline",
+        "_discarded",
+        "_eof",
+        "_head",
+        "_http",
+        "_pumping",
+        "_server",
+        "_target",
+        "_timer",
+        "_transport",
+        "request",
+    )
+
+    request: Request
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._http = http1.Connection()
+        self._transport: asyncio.Transport | None = None
+        self._head: http1.Request | None = None  # None between two requests
+        self._target: SocketPath | Service | None = None
+        self._body = bytearray()
+        self._abort: Callable[[], None] | None = None
+        self._answered = False
+        self._pumping = False
+        self._eof = False
+        self._discarded = -1  # bytes thrown away since a refusal; -1: none was made
+        self._deadline: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    # -- asyncio's calls -------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._server.connections.add(self)
+        self._limit(HEAD_TIMEOUT_S)
+
+    def data_received(self, data: bytes) -> None:
+        if self._discarded >= 0:
+            self._discard(len(data))
+            return
+        fresh = self._head is None and not self._http.buffered
+        self._pump(self._http.receive(data))
+        if self._head is None:
+            if fresh and self._http.buffered:
+                self._limit(HEAD_TIMEOUT_S)
+        elif self._http.buffered > MAX_PIPELINED_BYTES and self._transport is not None:
+            self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        """The client will send no more; True keeps the connection for an answer."""
+        self._eof = True
+        if self._head is None or self._discarded >= 0 or self._http.state is not http1.State.DONE:
+            return False
+        if self._abort is not None:
+            # A poll that waits is not work to finish: nobody is there to poll on.
+            return False
+        self._http.forbid_keep_alive()
+        return True
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        self._limit(None)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._server.gone(self)
+        abort, self._abort = self._abort, None
+        if abort is not None:
+            abort()
+
+    # -- requests ----------------------------------------------------------------
+
+    def _pump(self, events: list[http1.Event]) -> None:
+        """Handle events, then those of the next request, as long as answers are given at once."""
+        self._pumping = True
+        try:
+            while True:
+                for event in events:
+                    self._take(event)
+                if not self._answered or self._transport is None:
+                    return
+                self._answered = False
+                if self._http.state is not http1.State.DONE:
+                    return
+                events = self._http.next_request()
+        finally:
+            self._pumping = False
+
+    def _take(self, event: http1.Event) -> None:
+        if isinstance(event, http1.Request):
+            self._begin(event)
+        elif isinstance(event, bytes):
+            self._body += event
+            self._limit(BODY_TIMEOUT_S)
+            if len(self._body) > self._max_body():
+                self._refuse_body()
+        elif isinstance(event, RemoteProtocolError):
+            self._refuse(event.code, str(event))
+        elif self._discarded < 0 and not self._answered:
+            self._dispatch()
+
+    def _begin(self, head: http1.Request) -> None:
+        """A head has come: find out whether its body is wanted before it is read."""
+        self._head = head
+        self._body.clear()
+        self._target = None
+        try:
+            self.request = Request(
+                head.method,
+                head.target,
+                head.headers,
+                host=head.host,
+                remote_addr=self._peer(),
+            )
+            target, self.request.match = self._server.app.find(self.request)
+        except RemoteProtocolError as error:
+            self._refuse(error.code, str(error))
+            return
+        except NotRouted as error:
+            self._not_routed(error)
+            return
+        self._target = target
+        if (head.content_length or 0) > self._max_body():
+            self._refuse_body()
+            return
+        if self._http.state is http1.State.DONE:
+            self._limit(None)
+            return
+        self._limit(BODY_TIMEOUT_S)
+        if (head.header("expect") or "").lower() == "100-continue" and self._transport is not None:
+            self._transport.write(http1.CONTINUE)
+
+    def _not_routed(self, error: NotRouted) -> None:
+        request = self.request
+        if error.status == 405 and request.method == "OPTIONS":
+            self.respond(Response(b"", 204, [("allow", ", ".join(error.allow))]))
+        elif error.status == 405:
+            text = f"{request.method} is not among {', '.join(error.allow)}"
+            self.respond(error_response(405, text, [("allow", ", ".join(error.allow))]))
+        else:
+            self.respond(error_response(404, "no path of this server has this url"))
+
+    def _max_body(self) -> int:
+        return self._server.app.max_body(self._target)
+
+    def _refuse_body(self) -> None:
+        """413: for a poll with an empty body, as clients know it."""
+        limit = self._max_body()
+        if isinstance(self._target, SocketPath):
+            self._close_after(Response(b"", 413))
+        else:
+            self._refuse(413, f"the body is over {limit} bytes")
+
+    def _dispatch(self) -> None:
+        """The request is all there: hand it to what its path names."""
+        head, target = self._head, self._target
+        assert head is not None
+        self._limit(None)
+        self.request.body = bytes(self._body)
+        self._body = bytearray()
+        if isinstance(target, SocketPath):
+            endpoint = self._server.endpoint(target)
+            if "websocket" in (head.header("upgrade") or "").lower():
+                self._http.forbid_keep_alive()  # until it is switched: then it is no matter
+                endpoint.handle_upgrade(self, head.version)
+            else:
+                endpoint.handle(self)
+            return
+        assert target is not None
+        response = target(self.request)
+        if isinstance(response, Response):
+            self.respond(response)
+        else:
+            self._server.track(self._respond_later(response))
+
+    async def _respond_later(self, response: Awaitable[Response]) -> None:
+        self.respond(await response)
+
+    # -- answers -----------------------------------------------------------------
+
+    def respond(self, response: Response) -> None:
+        """Answer the request in hand; to a client that has gone it does nothing."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        self._abort = None
+        if self._server.closing:
+            self._http.forbid_keep_alive()
+        unread = self._http.state is not http1.State.DONE
+        if unread:
+            self._http.forbid_keep_alive()
+        headers = [*response.headers, ("date", self._server.date())]
+        transport.write(self._http.respond(response.status, headers, response.body))
+        keep_alive = self._http.keep_alive
+        self._head = None
+        self._answered = True
+        if unread:
+            self._linger()
+        elif not keep_alive:
+            transport.close()
+            self._limit(WRITE_TIMEOUT_S)
+        else:
+            self._limit(IDLE_TIMEOUT_S)
+            if not self._pumping:
+                asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        """After an answer that took its time: what has come meanwhile?"""
+        if self._transport is not None and self._answered:
+            if not self._transport.is_reading():
+                self._transport.resume_reading()
+            self._pump([])
+
+    def on_abort(self, callback: Callable[[], None]) -> None:
+        """Call back if the client goes before the answer."""
+        self._abort = callback
+        if self._eof and self._transport is not None:
+            self._transport.close()
+
+    def switch(self, headers: list[tuple[str, str]], protocol: WebSocket) -> None:
+        """Answer 101, and let another protocol have the connection, and what came with it."""
+        transport = self._transport
+        if transport is None:
+            return
+        transport.write(self._http.switch_protocols([*headers, ("date", self._server.date())]))
+        rest = self._http.upgrade()
+        self._limit(None)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._transport = None
+        self._server.gone(self)
+        self._server.connections.add(protocol)
+        protocol.when_lost = self._server.gone
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        if rest:
+            protocol.data_received(rest)
+        if self._eof:
+            transport.close()
+
+    def _refuse(self, status: int, reason: str) -> None:
+        """The peer broke the protocol: tell it, once, and close."""
+        log.info("%s: %s", self._peer(), reason)
+        self._close_after(error_response(status, reason))
+
+    def _close_after(self, response: Response) -> None:
+        self._http.forbid_keep_alive()
+        self.respond(response)
+
+    def _linger(self) -> None:
+        """Throw away what still comes, for a while, so that the answer is read."""
+        self._discarded = 0
+        self._limit(LINGER_S)
+        if self._transport is not None and self._transport.can_write_eof():
+            self._transport.write_eof()
+            if self._eof:
+                self._transport.close()
+
+    def _discard(self, count: int) -> None:
+        self._discarded += count
+        if self._discarded > LINGER_BYTES and self._transport is not None:
+            self._transport.close()
+
+    # -- time ----------------------------------------------------------------------
+
+    def _limit(self, seconds: float | None) -> None:
+        """Set how long the present state may last. A timer is only moved when it rings."""
+        if seconds is None:
+            self._deadline = None
+            return
+        loop = asyncio.get_running_loop()
+        self._deadline = loop.time() + seconds
+        if self._timer is not None and self._timer.when() > self._deadline:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._timer = loop.call_at(self._deadline, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._deadline is None or self._transport is None:
+            return
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._deadline:
+            self._timer = loop.call_at(self._deadline, self._ring)
+        elif self._transport.is_closing():
+            self._transport.abort()
+        elif self._discarded >= 0 or (self._head is None and not self._http.buffered):
+            self._transport.close()
+        else:
+            self._refuse(408, "the request did not come in time")
+
+    def _peer(self) -> str:
+        peer = self._transport.get_extra_info("peername") if self._transport is not None else None
+        return str(peer[0]) if isinstance(peer, tuple) else ""
+
+    # -- the end -------------------------------------------------------------------
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is at work."""
+        return self._head is not None
+
+    def close_if_idle(self) -> None:
+        """Close between two requests; during one, its answer is the last."""
+        if not self.busy and self._transport is not None:
+            self._transport.close()
+
+
+class Server:
+    """One application behind one listening address."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self.connections: set[HttpConnection | WebSocket] = set()
+        self.closing = False
+        self._endpoints: dict[str, EngineEndpoint] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._date = (0, "")
+        self._stop = asyncio.Event()
+        self._changed = asyncio.Event()  # a connection, a session or a task has ended
+
+    async def serve(
+        self, host: str, port: int, started: Callable[[str], None], grace: float = GRACE_S
+    ) -> None:
+        """Serve until SIGINT or SIGTERM; ``started`` is told the address once it accepts.
+
+        Raises OSError if the address can't be had.
+        """
+        loop = asyncio.get_running_loop()
+        self.app.hub.attach(loop.call_soon_threadsafe, run_handler)
+        listener = await loop.create_server(lambda: HttpConnection(self), host, port, backlog=1024)
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            self._on_signal(loop, signum)
+        address = listener.sockets[0].getsockname()
+        shown = f"[{address[0]}]" if ":" in address[0] else address[0]
+        started(f"http://{shown}:{address[1]}")
+        await self._stop.wait()
+        listener.close()
+        await self._shut_down(grace)
+
+    def _on_signal(self, loop: asyncio.AbstractEventLoop, signum: signal.Signals) -> None:
+        def stop() -> None:
+            self._stop.set()
+            # A second signal finds the system's own handling, and ends us at once.
+            signal.signal(signum, signal.SIG_DFL)
+
+        try:
+            loop.add_signal_handler(signum, loop.call_soon, stop)
+        except NotImplementedError:  # Windows has no such thing: the plain way does there
+            signal.signal(signum, lambda *_: loop.call_soon_threadsafe(stop))
+
+    async def _shut_down(self, grace: float) -> None:
+        """Tell all sockets, finish what runs, and wait for both, but not for ever."""
+        self.closing = True
+        for endpoint in self._endpoints.values():
+            endpoint.close()
+        # A client that is between two polls hears of it at its next one: so long
+        # its connection stays open, idle as it is.
+        await self._wait(lambda: not any(map(len, self._endpoints.values())), min(1.0, grace / 2))
+        for connection in tuple(self.connections):
+            if isinstance(connection, HttpConnection):
+                connection.close_if_idle()
+        await self._wait(lambda: not self.connections and not self._tasks, grace)
+        for task in tuple(self._tasks):
+            task.cancel()
+
+    async def _wait(self, done: Callable[[], bool], seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                while not done():
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            pass
+
+    # -- what connections ask --------------------------------------------------------
+
+    def gone(self, connection: HttpConnection | WebSocket) -> None:
+        """A connection has ended, or become another one."""
+        self.connections.discard(connection)
+        self._changed.set()
+
+    def endpoint(self, path: SocketPath) -> EngineEndpoint:
+        """The sessions of a socket path's url, which other paths may share."""
+        endpoint = self._endpoints.get(path.url)
+        if endpoint is None:
+            endpoint = EngineEndpoint(
+                self.app.hub, path.options, path.connect_timeout, path.allow_origin, self._changed.set
+            )
+            self._endpoints[path.url] = endpoint
+        return endpoint
+
+    def track(self, work: Awaitable[None]) -> None:
+        """Run something until it is done, and wait for it at the end."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._changed.set()
+
+    def date(self) -> str:
+        """The Date header (RFC 9110 6.6.1), made once a second."""
+        now = int(asyncio.get_running_loop().time())
+        if self._date[0] != now:
+            self._date = (now, formatdate(usegmt=True))
+        return self._date[1]

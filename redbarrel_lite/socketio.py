@@ -1,0 +1,330 @@
+"""Socket.IO packets: the codec, and the rules of a connection, without I/O.
+
+What it implements: Socket.IO protocol 5: CONNECT, DISCONNECT, EVENT, ACK,
+CONNECT_ERROR and the two binary kinds with their attachments, for any number of
+namespaces. What it leaves out: connection state recovery.
+
+In one line::
+
+    Decoder().receive('2["message","hello"]')  # Packet(EVENT, "/", None, ["message", "hello"])
+
+A packet is one text message of the layer below, followed by one binary message
+for each attachment (section "Packet encoding")::
+
+    2                     ["hello",1]                      EVENT
+    2 /admin, 456         ["project:delete",123]           ... of a namespace, wants an ACK
+    5 1- /admin, 456      ["file",{"_placeholder":true,"num":0}]   + 1 binary message
+    |  |   |      |            |
+    |  |   |      |            JSON
+    |  |   |      acknowledgement id
+    |  |   namespace, if not "/"
+    |  number of attachments
+    type
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from json.decoder import scanstring
+from json.encoder import encode_basestring
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from .errors import RemoteProtocolError
+
+# "Packet types", in the order of the document.
+CONNECT: Final = "0"
+DISCONNECT: Final = "1"
+EVENT: Final = "2"
+ACK: Final = "3"
+CONNECT_ERROR: Final = "4"
+BINARY_EVENT: Final = "5"
+BINARY_ACK: Final = "6"
+
+# Each attachment is a message of the size limit: ten are enough to fill memory.
+MAX_ATTACHMENTS: Final = 10
+# Nested deeper than this, data serves only to exhaust the stack of whoever walks it.
+MAX_DEPTH: Final = 64
+# Ten digits are ten thousand million acknowledgements; int() is slow on many more.
+_MAX_ID_DIGITS: Final = 10
+_MAX_NAMESPACE: Final = 256
+# int() takes a time that grows with the square of the number of digits.
+_MAX_NUMBER_DIGITS: Final = 1000
+
+# Names that the reference's sockets emit about themselves: an event of that name
+# from the peer would be taken for the real thing.
+RESERVED_EVENTS: Final = frozenset(
+    "connect connect_error disconnect disconnecting newListener removeListener".split()
+)
+
+Message: TypeAlias = str | bytes  # what the layer below carries
+
+
+class Packet(NamedTuple):
+    """One packet. ``data`` is the decoded JSON: a list for EVENT and ACK.
+
+    ``type`` is EVENT or ACK for the binary kinds too: once the attachments are in
+    place there is no difference.
+    """
+
+    type: str
+    namespace: str = "/"
+    id: int | None = None
+    data: Any = None
+
+
+# -- text in -----------------------------------------------------------------
+
+_HEAD: Final = re.compile(
+    r"([0-6])"
+    r"(?:([0-9]+)-)?"
+    r"(?:(/[^,]*)(?:,|\Z))?"
+    rf"([0-9]{{0,{_MAX_ID_DIGITS}}}+)"
+)
+
+
+class Decoder:
+    """Joins the messages of one connection into packets.
+
+    It has a state: the packet whose attachments are still to come.
+    """
+
+    __slots__ = ("_attachments", "_missing", "_packet")
+
+    def __init__(self) -> None:
+        self._packet: Packet | None = None
+        self._missing = 0
+        self._attachments: list[bytes] = []
+
+    def receive(self, message: Message) -> Packet | None:
+        """Take one message; return the packet it completes, if it does.
+
+        Raises `RemoteProtocolError` for all that the reference's parser refuses,
+        and for names that only a server may use; the connection is to be closed.
+        """
+        if isinstance(message, bytes):
+            return self._attachment(message)
+        if self._missing:
+            raise RemoteProtocolError("text message while attachments are missing")
+        # The usual packet goes by a short way: an event of the namespace "/" with
+        # one string. The scanner is the one that the JSON decoder itself uses.
+        if message.startswith('2["'):
+            try:
+                name, end = scanstring(message, 3)
+                if message.startswith(',"', end):
+                    text, end = scanstring(message, end + 2)
+                    if message[end:] == "]" and name not in RESERVED_EVENTS:
+                        return Packet(EVENT, "/", None, [name, text])
+            except ValueError:
+                pass  # the long way says what is wrong
+        return self._packet_of(message)
+
+    def _packet_of(self, message: str) -> Packet | None:
+        match = _HEAD.match(message)
+        if match is None:
+            raise RemoteProtocolError(f"no Socket.IO packet: {ascii(message[:20])}")
+        kind, attachments, namespace, number = match.groups()
+        if namespace and len(namespace) > _MAX_NAMESPACE:
+            raise RemoteProtocolError(f"namespace of {len(namespace)} characters")
+        rest = message[match.end() :]
+        # A query after the namespace is a custom of old clients.
+        name = (namespace or "/").partition("?")[0]
+        packet = Packet(kind, name, int(number) if number else None, _data(kind, rest))
+        if kind in (BINARY_EVENT, BINARY_ACK):
+            return self._start_binary(packet, attachments)
+        if attachments is not None:
+            raise RemoteProtocolError(f"attachments in a packet of type {kind}")
+        return _checked(packet)
+
+    def _start_binary(self, packet: Packet, attachments: str | None) -> None:
+        if attachments is None or len(attachments) > 2 or not 0 < int(attachments) <= MAX_ATTACHMENTS:
+            raise RemoteProtocolError(f"{attachments} attachments, not 1 to {MAX_ATTACHMENTS}")
+        kind = EVENT if packet.type == BINARY_EVENT else ACK
+        self._packet = _checked(packet._replace(type=kind))
+        self._missing = int(attachments)
+
+    def _attachment(self, message: bytes) -> Packet | None:
+        if self._packet is None:
+            raise RemoteProtocolError("binary message without a packet that announced it")
+        self._attachments.append(message)
+        self._missing -= 1
+        if self._missing:
+            return None
+        packet, attachments = self._packet, self._attachments
+        self._packet, self._attachments = None, []
+        return packet._replace(data=_fill(packet.data, attachments))
+
+
+def _checked(packet: Packet) -> Packet:
+    """Hold a packet against the table of what each type may carry."""
+    kind, data = packet.type, packet.data
+    if kind == CONNECT:
+        valid = data is None or isinstance(data, dict)
+    elif kind == DISCONNECT:
+        valid = data is None
+    elif kind == EVENT:
+        valid = isinstance(data, list) and bool(data) and _is_event_name(data[0])
+    elif kind == ACK:
+        valid = isinstance(data, list) and packet.id is not None
+    else:  # only servers send CONNECT_ERROR
+        valid = False
+    if not valid or (packet.id is not None and kind not in (EVENT, ACK)):
+        raise RemoteProtocolError(f"bad data in a packet of type {kind}: {ascii(data)[:40]}")
+    return packet
+
+
+def _is_event_name(name: object) -> bool:
+    if type(name) is str:
+        return name not in RESERVED_EVENTS
+    return type(name) in (int, float)  # the reference takes numbers, and not True
+
+
+def _data(kind: str, text: str) -> Any:
+    if not text:
+        if kind in (CONNECT, DISCONNECT):
+            return None
+        raise RemoteProtocolError(f"packet of type {kind} without data")
+    if text[0] not in "[{":
+        raise RemoteProtocolError(f"data is neither an array nor an object: {ascii(text[:20])}")
+    try:
+        data = _decode(text)
+    except (ValueError, RecursionError) as error:
+        raise RemoteProtocolError(f"bad JSON: {str(error)[:80]}") from None
+    if text.count("[") + text.count("{") > MAX_DEPTH and _depth_over(data, MAX_DEPTH):
+        raise RemoteProtocolError(f"data nested over {MAX_DEPTH} levels deep")
+    return data
+
+
+def _depth_over(data: Any, limit: int) -> bool:
+    """Whether containers nest deeper than ``limit``, level by level, without recursion."""
+    level = [data]
+    for _ in range(limit + 1):
+        inner: list[Any] = []
+        for value in level:
+            inner += value.values() if isinstance(value, dict) else value
+        level = [value for value in inner if isinstance(value, (dict, list))]
+        if not level:
+            return False
+    return True
+
+
+def _integer(text: str) -> int:
+    if len(text) > _MAX_NUMBER_DIGITS:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number - number:  # only infinity and NaN differ from themselves
+        raise ValueError(f"{text[:20]} is too large")
+    return number
+
+
+def _constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON (RFC 8259 section 6)")
+
+
+# json.loads takes NaN, Infinity and 1e400, which JSON.parse does not: sent on to
+# the other clients, they would break all of them.
+_decode: Final = json.JSONDecoder(
+    parse_int=_integer, parse_float=_finite, parse_constant=_constant
+).decode
+
+
+def _fill(data: Any, attachments: list[bytes]) -> Any:
+    """Put the attachments where their placeholders stand (section "Binary")."""
+    if isinstance(data, list):
+        return [_fill(value, attachments) for value in data]
+    if not isinstance(data, dict):
+        return data
+    if data.get("_placeholder") is True:
+        number = data.get("num")
+        if type(number) is not int or not 0 <= number < len(attachments):
+            raise RemoteProtocolError(f"placeholder for attachment {ascii(number)[:20]}")
+        return attachments[number]
+    return {key: _fill(value, attachments) for key, value in data.items()}
+
+
+# -- text out ------------------------------------------------------------------
+
+
+def encode_event(
+    event: str, args: Sequence[Any], namespace: str = "/", id: int | None = None
+) -> tuple[Message, ...]:
+    """The messages of an EVENT. Raises TypeError or ValueError for what is no JSON."""
+    if len(args) == 1 and type(args[0]) is str and namespace == "/" and id is None:
+        # The short way again; a lone surrogate is for the long one.
+        text = f"2[{encode_basestring(event)},{encode_basestring(args[0])}]"
+        if text.isascii() or _is_utf8(text):
+            return (text,)
+    return _encode(EVENT, BINARY_EVENT, namespace, id, [event, *args])
+
+
+def encode_ack(id: int, args: Sequence[Any], namespace: str = "/") -> tuple[Message, ...]:
+    """The messages of an ACK. Raises TypeError or ValueError for what is no JSON."""
+    return _encode(ACK, BINARY_ACK, namespace, id, list(args))
+
+
+def encode_connect(sid: str, namespace: str = "/") -> tuple[Message, ...]:
+    """The answer to a CONNECT: the Socket.IO sid, which is not the Engine.IO one."""
+    return _encode(CONNECT, "", namespace, None, {"sid": sid})
+
+
+def encode_connect_error(message: str, data: Any = None, namespace: str = "/") -> tuple[Message, ...]:
+    """The refusal of a CONNECT."""
+    error = {"message": message} if data is None else {"message": message, "data": data}
+    return _encode(CONNECT_ERROR, "", namespace, None, error)
+
+
+def encode_disconnect(namespace: str = "/") -> tuple[Message, ...]:
+    """The server turns the client out of a namespace."""
+    return (DISCONNECT + ("" if namespace == "/" else namespace + ","),)
+
+
+def _encode(
+    kind: str, binary_kind: str, namespace: str, id: int | None, data: Any
+) -> tuple[Message, ...]:
+    attachments: list[bytes] = []
+    if binary_kind:
+        data = _extract(data, attachments, 0)
+    head = f"{binary_kind}{len(attachments)}-" if attachments else kind
+    if namespace != "/":
+        head += namespace + ","
+    if id is not None:
+        head += str(id)
+    return (head + _json(data), *attachments)
+
+
+def _extract(data: Any, attachments: list[bytes], depth: int) -> Any:
+    """Replace bytes by placeholders, depth first, and collect them."""
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        attachments.append(bytes(data))
+        return {"_placeholder": True, "num": len(attachments) - 1}
+    if isinstance(data, (list, tuple, dict)):
+        if depth > MAX_DEPTH:
+            raise ValueError(f"data nested over {MAX_DEPTH} levels deep")
+        if isinstance(data, dict):
+            return {key: _extract(value, attachments, depth + 1) for key, value in data.items()}
+        return [_extract(value, attachments, depth + 1) for value in data]
+    return data
+
+
+# Reused, they cost half of what json.dumps does. NaN is refused: no client reads it.
+_TO_JSON: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+_TO_ASCII_JSON: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+def _json(data: Any) -> str:
+    text = _TO_JSON(data)
+    return text if text.isascii() or _is_utf8(text) else _TO_ASCII_JSON(data)
+
+
+def _is_utf8(text: str) -> bool:
+    """False for a text with a lone surrogate, which only an escape can carry."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

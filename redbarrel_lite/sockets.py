@@ -1,0 +1,521 @@
+"""The socket object, and who is in which namespace and room.
+
+What it implements: the rules of Socket.IO protocol 5 above the packets (connect
+before anything else, one socket a namespace, each acknowledgement once), and the
+object that a handler holds. What it leaves out: I/O, time and the running of
+handlers, which rooms of the floor above lend through two small interfaces,
+`Connection` and `Runner`.
+
+In one line::
+
+    def chat(globs, request):
+        for message in request.socketio: request.socketio.broadcast(message[0])
+
+One client, seen from below::
+
+    Connection (one Engine.IO session)  ->  Client  ->  Socket, one for each namespace
+                                                          ^
+                                        Hub -> Namespace -+-> rooms -> Socket ...
+
+Everything here belongs to the thread of the event loop. A call from another one
+is handed over by `Hub.run`, in the order in which it was made.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import secrets
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
+from threading import get_ident
+from typing import Any, Final, Protocol, TypeAlias
+
+from . import socketio
+from .errors import RemoteProtocolError, SocketClosed
+from .request import Request
+
+log = logging.getLogger("redbarrel_lite")
+
+# A client that joins namespace after namespace makes us keep a socket, and a
+# thread, for each.
+MAX_NAMESPACES_PER_CLIENT: Final = 16
+# Acknowledgements that a client owes and never gives; the oldest is forgotten.
+MAX_PENDING_ACKS: Final = 1000
+
+
+class Outgoing:
+    """The messages of one packet, encoded once for however many clients get them.
+
+    ``frames`` belongs to the floor below, which keeps there what it made of them
+    for the first WebSocket, for all the others.
+    """
+
+    __slots__ = ("frames", "messages")
+
+    def __init__(self, messages: tuple[socketio.Message, ...]) -> None:
+        self.messages = messages
+        self.frames: bytes | None = None
+
+
+class Connection(Protocol):
+    """What carries a client's messages: one Engine.IO session."""
+
+    @property
+    def transport(self) -> str:
+        """ "polling" or "websocket"."""
+
+    @property
+    def congested(self) -> bool:
+        """Whether the client's queue is above its high mark."""
+
+    def send(self, outgoing: Outgoing) -> None:
+        """Queue a packet; never blocks."""
+
+    def when_drained(self, callback: Callable[[], object]) -> None:
+        """Call back when the queue is below its mark, or the client has gone."""
+
+    def pause(self) -> None:
+        """Stop reading from the client."""
+
+    def resume(self) -> None:
+        """Read again."""
+
+
+class Runner(Protocol):
+    """What runs a handler: a thread, or a coroutine on the loop."""
+
+    def deliver(self, message: Message) -> None:
+        """Hand the next message to whoever calls `recv`."""
+
+    def finish(self) -> None:
+        """No message will come any more."""
+
+    def recv(self, timeout: float | None) -> Any:
+        """The next message, or an awaitable of it; see `Socket.recv`."""
+
+    def drained(self, connection: Connection) -> Awaitable[None]:
+        """Wait, or return what can be awaited, until the queue is below its mark."""
+
+    def call(self, start: Callable[[Callable[..., None]], None], timeout: float | None) -> Any:
+        """Wait for what ``start`` will be called back with, as a list."""
+
+
+# What user code is for a socket: a function of the globals and the request.
+Handler: TypeAlias = Callable[[dict[str, Any], Request], Any]
+
+
+class Done:
+    """An awaitable that is done already: awaiting it costs nothing and never switches."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return iter(())  # type: ignore[return-value]  # `await` wants no more than this
+
+
+DONE: Final = Done()
+
+
+class Message(list[Any]):
+    """What `recv` returns: the arguments of one event, as a list."""
+
+    __slots__ = ("_id", "_socket", "event")
+
+    def __init__(self, args: Iterable[Any] = (), event: str = "", socket: Socket | None = None, id: int | None = None) -> None:
+        super().__init__(args)
+        self.event = event
+        self._socket = socket
+        self._id = id
+
+    @property
+    def wants_reply(self) -> bool:
+        """Whether the client waits for an acknowledgement of this event."""
+        return self._id is not None
+
+    def reply(self, *args: Any) -> None:
+        """Acknowledge the event, once; does nothing if that was not asked for."""
+        if self._id is not None and self._socket is not None:
+            id, self._id = self._id, None
+            self._socket._send(socketio.encode_ack(id, args, self._socket.namespace))
+
+
+class Session(dict[str, Any]):
+    """The application's own data about a connection, and its ``session_id``."""
+
+    __slots__ = ("session_id",)
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__()
+        self.session_id = session_id
+
+
+class Socket:
+    """One client in one namespace, as its handler sees it."""
+
+    __slots__ = (
+        "_acks",
+        "_fresh",
+        "_gone",
+        "_home",
+        "_ids",
+        "_rooms",
+        "_runner",
+        "auth",
+        "connection",
+        "session",
+    )
+
+    def __init__(self, home: Namespace, connection: Connection, auth: Any) -> None:
+        # 120 bits: nobody finds another's by trying.
+        self.session = Session(secrets.token_urlsafe(15))
+        self.auth = auth
+        self._home = home
+        self.connection = connection
+        self._runner: Runner | None = None
+        self._fresh = True
+        self._gone = False
+        self._rooms: set[str] = set()
+        self._acks: dict[int, Callable[..., object]] = {}
+        self._ids = itertools.count()
+
+    # -- about the connection ----------------------------------------------
+
+    @property
+    def namespace(self) -> str:
+        """The Socket.IO namespace, "/" if the client asked for none."""
+        return self._home.name
+
+    @property
+    def transport(self) -> str:
+        """ "polling" or "websocket", as of now: a client may upgrade."""
+        return self.connection.transport
+
+    @property
+    def server(self) -> Hub:
+        """All sockets of the .rbr file, for messages to everyone."""
+        return self._home.hub
+
+    @property
+    def rooms(self) -> frozenset[str]:
+        """The rooms that this socket has joined."""
+        return frozenset(self._rooms)
+
+    def on_connect(self) -> bool:
+        """True the first time it is asked after a connection."""
+        fresh, self._fresh = self._fresh, False
+        return fresh
+
+    def connected(self) -> bool:
+        """False once the client has gone or was closed."""
+        return not self._gone
+
+    # -- receiving -----------------------------------------------------------
+
+    def recv(self, timeout: float | None = None) -> Any:
+        """The next message, as a list of its arguments (`Message`).
+
+        Waits at most ``timeout`` seconds, then raises TimeoutError. When the
+        client has gone it returns ``[]``, once; after that it raises
+        `SocketClosed`, which ends the handler quietly. In an ``async def``
+        handler the result is to be awaited.
+        """
+        return self._runner_now().recv(timeout)
+
+    def __iter__(self) -> Iterator[Message]:
+        """The messages until the client has gone, for ``def`` handlers."""
+        while message := self._runner_now().recv(None):
+            yield message
+
+    async def __aiter__(self) -> AsyncIterator[Message]:
+        """The messages until the client has gone, for ``async def`` handlers."""
+        while message := await self._runner_now().recv(None):
+            yield message
+
+    def _runner_now(self) -> Runner:
+        if self._runner is None:
+            raise SocketClosed("this socket has no handler to receive for")
+        return self._runner
+
+    # -- sending ---------------------------------------------------------------
+
+    def send(self, x: Any) -> Awaitable[None]:
+        """Send ``x`` as the event "message": str, number, dict, list, or bytes anywhere.
+
+        To a client that has gone it does nothing. In a ``def`` handler it waits
+        while the client's queue is above its high mark; in an ``async def``
+        handler awaiting the result does. Raises TypeError or ValueError, here
+        and now, for what is no JSON.
+        """
+        return self._send(socketio.encode_event("message", (x,), self._home.name))
+
+    def emit(
+        self, event: str, *args: Any, ack: Callable[..., object] | None = None
+    ) -> Awaitable[None]:
+        """Send any event; ``ack`` is called once, with what the client acknowledges it with."""
+        if ack is None:
+            return self._send(socketio.encode_event(event, args, self._home.name))
+        self._home.hub.run(self._emit_for_ack, event, args, ack)
+        return self._drained()
+
+    def call(self, event: str, *args: Any, timeout: float | None = None) -> Any:
+        """Send an event and wait for its acknowledgement's arguments, as a list.
+
+        Raises TimeoutError after ``timeout`` seconds. In an ``async def`` handler
+        the result is to be awaited.
+        """
+
+        def start(done: Callable[..., None]) -> None:
+            self.emit(event, *args, ack=done)
+
+        return self._runner_now().call(start, timeout)
+
+    def _emit_for_ack(self, event: str, args: tuple[Any, ...], ack: Callable[..., object]) -> None:
+        id = next(self._ids)
+        self._acks[id] = ack
+        if len(self._acks) > MAX_PENDING_ACKS:
+            del self._acks[next(iter(self._acks))]
+        self._send(socketio.encode_event(event, args, self._home.name, id))
+
+    def _send(self, messages: tuple[socketio.Message, ...]) -> Awaitable[None]:
+        if self._gone:
+            return DONE
+        self._home.hub.run(self.connection.send, Outgoing(messages))
+        return self._drained()
+
+    def _drained(self) -> Awaitable[None]:
+        if self._runner is None or not self.connection.congested:
+            return DONE
+        return self._runner.drained(self.connection)
+
+    def broadcast(
+        self,
+        x: Any,
+        exceptions: Iterable[str] | None = None,
+        room: str | None = None,
+        event: str = "message",
+    ) -> Awaitable[None]:
+        """Send to every other client of the namespace, or of a room of it.
+
+        ``exceptions`` are session ids that are left out too.
+        """
+        outgoing = Outgoing(socketio.encode_event(event, (x,), self._home.name))
+        skip = {self.session.session_id, *(exceptions or ())}
+        self._home.hub.run(self._home.send_to_all, outgoing, room, skip)
+        return DONE
+
+    # -- rooms and the end -------------------------------------------------------
+
+    def join(self, room: str) -> None:
+        """Enter a room, so that broadcasts to it reach this client."""
+        self._home.hub.run(self._home.join, self, room)
+
+    def leave(self, room: str) -> None:
+        """Leave a room; to leave one that was not joined is nothing."""
+        self._home.hub.run(self._home.leave, self, room)
+
+    def close(self, reason: str = "server namespace disconnect") -> None:
+        """Turn the client out of this namespace."""
+        self._home.hub.run(self._close, reason)
+
+    def _close(self, reason: str) -> None:
+        if not self._gone:
+            self.connection.send(Outgoing(socketio.encode_disconnect(self._home.name)))
+            self.end(reason)
+
+    # -- from below ------------------------------------------------------------
+
+    def start(self, request: Request) -> None:
+        """Enter the namespace and start the handler."""
+        self._home.sockets[self.session.session_id] = self
+        hub = self._home.hub
+        assert hub.run_handler is not None
+        self._runner = hub.run_handler(self._home.handler, self, request)
+
+    def deliver(self, packet: socketio.Packet) -> None:
+        """An EVENT has come."""
+        name, *args = packet.data
+        assert self._runner is not None
+        self._runner.deliver(Message(args, name, self, packet.id))
+
+    def acknowledge(self, packet: socketio.Packet) -> None:
+        """An ACK has come; one that nobody waits for is ignored, as the reference does."""
+        ack = self._acks.pop(packet.id or 0, None)
+        if ack is not None:
+            try:
+                ack(*packet.data)
+            except Exception:
+                log.exception("an acknowledgement's callback failed")
+
+    def end(self, reason: str) -> None:
+        """The client has gone, or was closed: leave everything, tell the handler."""
+        if self._gone:
+            return
+        self._gone = True
+        self._acks.clear()
+        self._home.remove(self)
+        if self._runner is not None:
+            self._runner.finish()
+
+
+class Namespace:
+    """The sockets of one namespace, and their rooms."""
+
+    def __init__(self, name: str, hub: Hub, handler: Handler) -> None:
+        self.name = name
+        self.hub = hub
+        self.handler = handler
+        self.sockets: dict[str, Socket] = {}
+        self.rooms: dict[str, dict[str, Socket]] = {}
+
+    def send_to_all(self, outgoing: Outgoing, room: str | None, skip: Iterable[str]) -> None:
+        """Queue a packet for all members but those of the session ids in ``skip``."""
+        members = self.sockets if room is None else self.rooms.get(room, {})
+        for sid, socket in members.items():
+            if sid not in skip:
+                socket.connection.send(outgoing)
+
+    def join(self, socket: Socket, room: str) -> None:
+        """Add a socket to a room, which begins to exist with its first member."""
+        if socket.connected():
+            socket._rooms.add(room)
+            self.rooms.setdefault(room, {})[socket.session.session_id] = socket
+
+    def leave(self, socket: Socket, room: str) -> None:
+        """Take a socket out of a room, which ends with its last member."""
+        socket._rooms.discard(room)
+        members = self.rooms.get(room, {})
+        members.pop(socket.session.session_id, None)
+        if not members:
+            self.rooms.pop(room, None)
+
+    def remove(self, socket: Socket) -> None:
+        """Take a socket out of the namespace and all its rooms."""
+        self.sockets.pop(socket.session.session_id, None)
+        for room in tuple(socket._rooms):
+            self.leave(socket, room)
+
+
+class Hub:
+    """All namespaces of one .rbr file, and the door for other threads."""
+
+    def __init__(self) -> None:
+        self.namespaces: dict[str, Namespace] = {}
+        self.run_handler: Callable[[Handler, Socket, Request], Runner] | None = None
+        self._thread = 0
+        self._wake: Callable[[Callable[[], None]], object] | None = None
+        self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self._woken = False
+
+    def add(self, name: str, handler: Handler) -> None:
+        """Open a namespace, whose sockets are handled by ``handler``."""
+        self.namespaces[name] = Namespace(name, self, handler)
+
+    def attach(
+        self,
+        wake: Callable[[Callable[[], None]], object],
+        run_handler: Callable[[Handler, Socket, Request], Runner],
+    ) -> None:
+        """Begin to work; called in the loop's thread by the floor above.
+
+        ``wake(f)`` makes the loop call f soon, from any thread; ``run_handler``
+        starts a handler.
+        """
+        self._thread = get_ident()
+        self._wake = wake
+        self.run_handler = run_handler
+
+    def run(self, function: Callable[..., object], *args: Any) -> None:
+        """Call a function in the loop's thread: at once if this is it, else soon, in order.
+
+        However many calls come in a burst, the loop is woken once.
+        """
+        if get_ident() == self._thread:
+            function(*args)
+            return
+        self._calls.append((function, args))
+        if not self._woken:
+            # Another thread may pass here too and wake the loop once more, for
+            # nothing. The other way round can't happen: `_run_calls` clears the
+            # flag before it looks, so a call that it does not see wakes again.
+            self._woken = True
+            if self._wake is not None:
+                self._wake(self._run_calls)
+
+    def _run_calls(self) -> None:
+        self._woken = False
+        calls = self._calls
+        while calls:
+            function, args = calls.popleft()
+            function(*args)
+
+    def broadcast(self, x: Any, room: str | None = None, namespace: str = "/", event: str = "message") -> None:
+        """Send to all clients of a namespace, or of a room; from any thread."""
+        outgoing = Outgoing(socketio.encode_event(event, (x,), namespace))
+        self.run(self.namespaces[namespace].send_to_all, outgoing, room, ())
+
+
+class Client:
+    """The Socket.IO side of one connection: which namespaces it is in."""
+
+    __slots__ = ("_connection", "_decoder", "_hub", "_request", "_sockets", "connect_by")
+
+    def __init__(
+        self, hub: Hub, connection: Connection, request: Request, connect_by: float
+    ) -> None:
+        self._hub = hub
+        self._connection = connection
+        self._request = request
+        self._decoder = socketio.Decoder()
+        self._sockets: dict[str, Socket] = {}
+        self.connect_by: float | None = connect_by  # None once it has connected
+
+    def receive(self, message: socketio.Message) -> None:
+        """Take one message of the connection.
+
+        Raises `RemoteProtocolError` where the reference closes the connection.
+        """
+        packet = self._decoder.receive(message)
+        if packet is None:
+            return
+        if packet.type == socketio.CONNECT:
+            self._connect(packet)
+            return
+        socket = self._sockets.get(packet.namespace)
+        if socket is None:
+            raise RemoteProtocolError(
+                f"packet of type {packet.type} for {ascii(packet.namespace)[:40]}, which is not connected"
+            )
+        if packet.type == socketio.EVENT:
+            socket.deliver(packet)
+        elif packet.type == socketio.ACK:
+            socket.acknowledge(packet)
+        else:
+            del self._sockets[packet.namespace]
+            socket.end("client namespace disconnect")
+
+    def _connect(self, packet: socketio.Packet) -> None:
+        name = packet.namespace
+        old = self._sockets.get(name)
+        if old is not None and old.connected():
+            raise RemoteProtocolError(f"second CONNECT for {ascii(name)[:40]}")
+        home = self._hub.namespaces.get(name)
+        if home is None or len(self._sockets) >= MAX_NAMESPACES_PER_CLIENT:
+            self._connection.send(
+                Outgoing(socketio.encode_connect_error("Invalid namespace", namespace=name))
+            )
+            return
+        self.connect_by = None
+        socket = Socket(home, self._connection, packet.data)
+        self._sockets[name] = socket
+        # The answer first: a client drops events that come before it.
+        self._connection.send(
+            Outgoing(socketio.encode_connect(socket.session.session_id, name))
+        )
+        socket.start(self._request.for_socket(socket))
+
+    def end(self, reason: str) -> None:
+        """The connection has gone, with all its sockets."""
+        sockets, self._sockets = self._sockets, {}
+        for socket in sockets.values():
+            socket.end(reason)

@@ -1,0 +1,689 @@
+"""One Engine.IO session on real connections: a WebSocket, or poll after poll.
+
+What it implements: the I/O of Engine.IO protocol 4. What it leaves out: the rules
+of the protocols, which `engineio` and `wsproto` know. It moves bytes between
+them, and it owns the clock.
+
+In one line::
+
+    EngineEndpoint(hub, options).handle(exchange)
+
+One client, seen from here::
+
+    Exchange (a GET or POST) --+
+                               +-- EngineConnection -- sockets.Client -- Socket ...
+    WebSocket (TCP)  ----------+        |
+                                  engineio.Session
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import select
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from . import engineio, wsproto
+from .errors import RemoteProtocolError
+from .request import Request, Response, error_response
+from .sockets import Client, Hub, Outgoing
+
+log = logging.getLogger("redbarrel_lite")
+
+# What waits for a client that does not read. Above the mark, senders that can
+# wait are made to; above the limit the client is dropped, for what waits is
+# memory, and a broadcast waits for nobody.
+QUEUE_HIGH_BYTES: Final = 64 * 1024
+MAX_QUEUE_BYTES: Final = 1024 * 1024
+# A client that connects and never says CONNECT holds a session and nothing else.
+CONNECT_TIMEOUT_S: Final = 45.0
+# The peer owes a close frame, and the end of the TCP connection.
+CLOSE_TIMEOUT_S: Final = 5.0
+# While we don't read from a client we can't see it go; so we look, now and then.
+LOOK_EVERY_S: Final = 1.0
+
+# The reference's, letter by letter.
+TEXT_PLAIN: Final = "text/plain; charset=UTF-8"
+TEXT_HTML: Final = "text/html"
+JSON: Final = "application/json"
+NO_STORE: Final = ("cache-control", "no-store")
+
+
+class Exchange(Protocol):
+    """One HTTP request that waits for its answer."""
+
+    request: Request
+
+    def respond(self, response: Response) -> None:
+        """Answer; to a client that has gone it does nothing."""
+
+    def on_abort(self, callback: Callable[[], None]) -> None:
+        """Call back if the client goes before the answer."""
+
+    def switch(self, headers: list[tuple[str, str]], protocol: WebSocket) -> None:
+        """Answer 101 and give the connection to another protocol."""
+
+
+class Flusher:
+    """Gathers who has something to write, so that each writes once in a turn of the loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: list[WebSocket | EngineConnection] = []
+
+    def add(self, writer: WebSocket | EngineConnection) -> None:
+        """Have ``writer.flush`` called at the end of this turn."""
+        if not self._waiting:
+            self._loop.call_soon(self._flush)
+        self._waiting.append(writer)
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for writer in waiting:
+            writer.flush()
+
+
+def frames_of(outgoing: Outgoing) -> bytes:
+    """The WebSocket frames of a packet, made once for all who get it."""
+    frames = outgoing.frames
+    if frames is None:
+        frames = outgoing.frames = b"".join(
+            wsproto.text_frame(engineio.MESSAGE + message)
+            if isinstance(message, str)
+            else wsproto.binary_frame(message)
+            for message in outgoing.messages
+        )
+    return frames
+
+
+class WebSocket(asyncio.Protocol):
+    """The TCP connection of one WebSocket, after its handshake."""
+
+    __slots__ = ("_close_timer", "_dirty", "_engine", "_out", "_transport", "_ws", "congested", "when_lost")
+
+    def __init__(self, engine: EngineConnection, max_message: int) -> None:
+        self._engine = engine
+        self._ws = wsproto.Connection(max_message)
+        self._transport: asyncio.Transport | None = None
+        self._out: list[bytes] = []
+        self._dirty = False  # flush will be called
+        self._close_timer: asyncio.TimerHandle | None = None
+        self.congested = False
+        self.when_lost: Callable[[WebSocket], None] | None = None
+
+    # -- asyncio's calls -------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(QUEUE_HIGH_BYTES)
+
+    def data_received(self, data: bytes) -> None:
+        engine = self._engine
+        self._dirty = True  # what the messages make us send is written once, below
+        for event in self._ws.receive(data):
+            if isinstance(event, (str, bytes)):
+                engine.receive_frame(self, event)
+            elif isinstance(event, RemoteProtocolError):
+                log.info("%s: %s", engine.who, event)
+                self._finish("parse error")
+            elif isinstance(event, wsproto.Close):
+                self._finish("transport close")
+        if self._ws.replies:
+            self._out += self._ws.replies
+            self._ws.replies.clear()
+        self.flush()
+
+    def _finish(self, reason: str) -> None:
+        """The closing handshake is done, or pointless: flush, then close TCP."""
+        self._engine.lost(self, reason)
+        asyncio.get_running_loop().call_soon(self._close_tcp)
+
+    def _close_tcp(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+            self._abort_later()
+
+    def eof_received(self) -> bool:
+        return False  # closes: there is no half-open WebSocket
+
+    def pause_writing(self) -> None:
+        self.congested = True
+
+    def resume_writing(self) -> None:
+        self.congested = False
+        self._engine.drained()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+        if self.when_lost is not None:
+            self.when_lost(self)
+        self._engine.lost(self, "transport error" if error else "transport close")
+
+    # -- our calls -------------------------------------------------------------
+
+    def send(self, frames: bytes) -> None:
+        """Queue frames for the end of this turn of the loop."""
+        self._out.append(frames)
+        if not self._dirty:
+            self._dirty = True
+            self._engine.flusher.add(self)
+
+    def flush(self) -> None:
+        """Write what has gathered, at once."""
+        self._dirty = False
+        out = self._out
+        if not out:
+            return
+        self._out = []
+        transport = self._transport
+        if transport is None:
+            return
+        transport.write(out[0] if len(out) == 1 else b"".join(out))
+        if self.congested and transport.get_write_buffer_size() > MAX_QUEUE_BYTES:
+            log.warning("%s does not read: dropped", self._engine.who)
+            transport.abort()
+            self._engine.lost(self, "transport error")
+
+    def close(self, code: int, reason: str) -> None:
+        """Start the closing handshake, behind what is queued."""
+        frame = self._ws.close(code, reason)
+        if frame:
+            self.send(frame)
+            self._abort_later()
+
+    def _abort_later(self) -> None:
+        if self._close_timer is None:
+            loop = asyncio.get_running_loop()
+            self._close_timer = loop.call_later(CLOSE_TIMEOUT_S, self.abort)
+
+    def abort(self) -> None:
+        """Drop the connection without another byte."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def pause(self) -> None:
+        """Stop reading."""
+        if self._transport is not None and self._transport.is_reading():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read again."""
+        if self._transport is not None and not self._transport.is_reading():
+            self._transport.resume_reading()
+
+    def peer_has_gone(self) -> bool:
+        """Whether the peer has closed, behind bytes that we don't read (Linux only)."""
+        wanted = getattr(select, "POLLRDHUP", 0)
+        if self._transport is None or not wanted:
+            return False
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), wanted)
+        return bool(poll.poll(0))
+
+
+class EngineConnection:
+    """One session with all that carries it; what `sockets` calls a `Connection`."""
+
+    __slots__ = (
+        "_endpoint",
+        "_held_post",
+        "_drained",
+        "_flushing",
+        "_paused",
+        "_poll",
+        "_probe",
+        "_timer",
+        "_websocket",
+        "client",
+        "flusher",
+        "session",
+        "who",
+    )
+
+    def __init__(
+        self, endpoint: EngineEndpoint, request: Request, session: engineio.Session, now: float
+    ) -> None:
+        self.session = session
+        self.flusher = endpoint.flusher
+        self.client = Client(endpoint.hub, self, request, now + endpoint.connect_timeout)
+        self.who = request.remote_addr
+        self._endpoint = endpoint
+        self._websocket: WebSocket | None = None  # the transport, once it is one
+        self._probe: WebSocket | None = None
+        self._poll: Exchange | None = None
+        self._held_post: Exchange | None = None
+        self._paused = False
+        self._flushing = False
+        self._drained: list[Callable[[], object]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._schedule(now)
+
+    # -- what `sockets` calls --------------------------------------------------
+
+    @property
+    def transport(self) -> str:
+        return self.session.transport
+
+    @property
+    def congested(self) -> bool:
+        if self._websocket is not None:
+            return self._websocket.congested
+        return self.session.queued > QUEUE_HIGH_BYTES
+
+    def send(self, outgoing: Outgoing) -> None:
+        websocket = self._websocket
+        if websocket is not None:
+            websocket.send(frames_of(outgoing))
+            return
+        self.session.send(outgoing.messages)
+        if not self._flushing:
+            self._flushing = True
+            self.flusher.add(self)
+
+    def when_drained(self, callback: Callable[[], object]) -> None:
+        if self.congested and self.session.state is engineio.State.OPEN:
+            self._drained.append(callback)
+        else:
+            callback()
+
+    def pause(self) -> None:
+        self._paused = True
+        if self._websocket is not None:
+            self._websocket.pause()
+        self._schedule(asyncio.get_running_loop().time())
+
+    def resume(self) -> None:
+        self._paused = False
+        self.session.forgive(asyncio.get_running_loop().time())
+        if self._websocket is not None:
+            self._websocket.resume()
+        if self._held_post is not None:
+            post, self._held_post = self._held_post, None
+            post.respond(self._endpoint.ok(post.request))
+
+    # -- over WebSocket ----------------------------------------------------------
+
+    def start_websocket(self, websocket: WebSocket) -> None:
+        """A WebSocket carries the session from its start."""
+        self._websocket = websocket
+        self._send_packets()
+
+    def receive_frame(self, websocket: WebSocket, packet: engineio.Packet) -> None:
+        """A message of a WebSocket: a packet of the session, or of an upgrade."""
+        now = asyncio.get_running_loop().time()
+        try:
+            if websocket is self._websocket:
+                message = self.session.receive(packet, now)
+                if message is not None:
+                    self.client.receive(message)
+                elif self.session.state is engineio.State.CLOSED:
+                    self._settle()
+            elif websocket is self._probe:
+                self._receive_probe(websocket, packet, now)
+        except RemoteProtocolError as error:
+            if websocket is self._probe:
+                self._refuse_probe(websocket, str(error))
+            else:
+                self.fail(error)
+
+    def start_probe(self, websocket: WebSocket, now: float) -> None:
+        """A WebSocket has come for a session that polls."""
+        if not self.session.start_probe(now):
+            websocket.close(wsproto.POLICY_VIOLATION, "the session has its transport")
+            return
+        self._probe = websocket
+        self._schedule(now)
+
+    def _receive_probe(self, websocket: WebSocket, packet: engineio.Packet, now: float) -> None:
+        answer = self.session.receive_probe(packet, now)
+        if isinstance(answer, str):
+            websocket.send(wsproto.text_frame(answer))
+        if self.session.transport == engineio.WEBSOCKET:
+            self._probe, self._websocket = None, websocket
+            if self._paused:
+                websocket.pause()
+            self._settle()  # releases a poll that still waits, moves the queue
+            self._tell_drained()
+        self._schedule(now)
+
+    def _refuse_probe(self, websocket: WebSocket, reason: str) -> None:
+        self._probe = None
+        self.session.stop_probe()
+        websocket.close(wsproto.PROTOCOL_ERROR, reason)
+
+    def lost(self, websocket: WebSocket, reason: str) -> None:
+        """A WebSocket is at its end."""
+        if websocket is self._probe:
+            self._probe = None
+            self.session.stop_probe()
+        elif websocket is self._websocket:
+            self.session.end(reason)
+            self._settle()
+
+    # -- over polling --------------------------------------------------------------
+
+    def receive_get(self, exchange: Exchange) -> None:
+        """A poll has come; it waits until there is something to say."""
+        if self.session.transport != engineio.POLLING:
+            raise RemoteProtocolError("the session's transport is websocket", engineio.BAD_REQUEST)
+        try:
+            self.session.start_poll()
+        except RemoteProtocolError:
+            self._settle()
+            raise
+        self._poll = exchange
+        exchange.on_abort(self._abort_poll)
+        self.flush()
+
+    def _abort_poll(self) -> None:
+        self._poll = None
+        self.session.abort_poll()
+        self._settle()
+
+    def receive_post(self, exchange: Exchange) -> None:
+        """Packets have come."""
+        request = exchange.request
+        if self.session.transport != engineio.POLLING:
+            raise RemoteProtocolError("the session's transport is websocket", engineio.BAD_REQUEST)
+        now = asyncio.get_running_loop().time()
+        try:
+            messages = self._payload(request, now)
+            error = None
+        except engineio.BadPayload as bad:
+            messages, error = bad.messages, bad
+        try:
+            for message in messages:
+                self.client.receive(message)
+            if error is not None:
+                raise error
+        except RemoteProtocolError as fault:
+            self.fail(fault)
+            raise RemoteProtocolError(str(fault), engineio.BAD_REQUEST) from None
+        if self._paused and self._held_post is None and self.session.state is engineio.State.OPEN:
+            self._held_post = exchange
+        else:
+            exchange.respond(self._endpoint.ok(request))
+        self._settle()
+
+    def _payload(self, request: Request, now: float) -> list[engineio.Packet]:
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        try:
+            if kind == "application/octet-stream":
+                raise engineio.BadPayload("binary payloads belong to protocol 3", [])
+            return self.session.receive_payload(request.body.decode(), now)
+        except UnicodeDecodeError:
+            raise engineio.BadPayload("the payload is not UTF-8", []) from None
+
+    # -- both --------------------------------------------------------------------
+
+    def fail(self, error: RemoteProtocolError) -> None:
+        """The client broke a protocol: close, and say so in one line."""
+        log.info("%s: %s", self.who, error)
+        self.session.end("parse error")
+        self._settle(wsproto.POLICY_VIOLATION, str(error))
+
+    def close(self) -> None:
+        """Close from our side, after what is queued."""
+        if self._websocket is not None:
+            self.session.end("server shutting down")
+            self._settle(wsproto.GOING_AWAY, "server shutting down")
+        else:
+            self.session.close()
+            self._settle()
+
+    def flush(self) -> None:
+        """Give a waiting poll what is queued."""
+        self._flushing = False
+        if self.session.queued > MAX_QUEUE_BYTES:
+            log.warning("%s does not poll: dropped", self.who)
+            self.session.end("transport error")
+        self._settle()
+
+    def drained(self) -> None:
+        """The WebSocket's queue is below its mark."""
+        self._tell_drained()
+
+    def _settle(self, code: int = wsproto.NORMAL_CLOSURE, reason: str = "") -> None:
+        """Do what the session's state asks for: move packets, or end."""
+        answer = self.session.poll_answer()
+        if answer is not None and self._poll is not None:
+            poll, self._poll = self._poll, None
+            poll.respond(self._endpoint.payload(poll.request, answer))
+            if not self.congested:
+                self._tell_drained()
+        if self.session.state is engineio.State.CLOSED:
+            self._end(code, reason)
+        else:
+            self._send_packets()
+
+    def _send_packets(self) -> None:
+        if self._websocket is None:
+            return
+        for packet in self.session.take_packets():
+            self._websocket.send(
+                wsproto.text_frame(packet) if isinstance(packet, str) else wsproto.binary_frame(packet)
+            )
+
+    def _tell_drained(self) -> None:
+        waiting, self._drained = self._drained, []
+        for callback in waiting:
+            callback()
+
+    def _end(self, code: int, reason: str) -> None:
+        """Let go of everything; runs once, as `EngineEndpoint.forget` says."""
+        if not self._endpoint.forget(self.session.sid):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for websocket in (self._websocket, self._probe):
+            if websocket is not None:
+                websocket.resume()  # to see the peer's close frame
+                websocket.close(code, reason)
+        if self._held_post is not None:
+            post, self._held_post = self._held_post, None
+            post.respond(self._endpoint.ok(post.request))
+        self.client.end(self.session.closed_because or "forced close")
+        self._tell_drained()
+
+    # -- time ----------------------------------------------------------------------
+
+    def _schedule(self, now: float) -> None:
+        """Have `_tick` called in time. A timer that would ring too early is left alone."""
+        at = self.session.wake_at()
+        if self.client.connect_by is not None:
+            at = min(at, self.client.connect_by)
+        if self._paused:
+            at = min(at, now + LOOK_EVERY_S)
+        if self._timer is not None:
+            if self._timer.when() <= at:
+                return
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(at, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        now = asyncio.get_running_loop().time()
+        if self._paused:
+            self._look()
+        else:
+            self.session.tick(now)
+        if self.client.connect_by is not None and now >= self.client.connect_by:
+            log.info("%s: no CONNECT packet in time", self.who)
+            self.session.end("connect timeout")
+        if self._probe is not None and self.session.upgrade is engineio.Upgrade.NONE:
+            self._refuse_probe(self._probe, "upgrade timeout")
+        self._settle()
+        if self.session.state is not engineio.State.CLOSED:
+            self._schedule(now)
+
+    def _look(self) -> None:
+        """We don't read, so the keep-alive says nothing about the client; the socket may."""
+        if self._websocket is not None and self._websocket.peer_has_gone():
+            self._websocket.abort()
+        self.session.forgive(asyncio.get_running_loop().time())
+
+
+class EngineEndpoint:
+    """All sessions of one url, and the requests that make, feed and end them."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        options: engineio.Options,
+        connect_timeout: float = CONNECT_TIMEOUT_S,
+        allowed_origins: tuple[str, ...] = (),
+        when_forgotten: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.hub = hub
+        self.options = options
+        self.connect_timeout = connect_timeout
+        self.flusher = Flusher(asyncio.get_running_loop())
+        self._sessions: dict[str, EngineConnection] = {}
+        self._allowed_origins = allowed_origins
+        self._when_forgotten = when_forgotten
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def forget(self, sid: str) -> bool:
+        """Take a session off the list; False if it has been."""
+        self._when_forgotten()
+        return self._sessions.pop(sid, None) is not None
+
+    def close(self) -> None:
+        """Close all sessions: the server is going away."""
+        for connection in tuple(self._sessions.values()):
+            connection.close()
+
+    # -- requests ------------------------------------------------------------------
+
+    def handle(self, exchange: Exchange) -> None:
+        """Answer a polling request, now or when there is something to say."""
+        request = exchange.request
+        if not self._may(request):
+            self._refuse(exchange, engineio.FORBIDDEN)
+            return
+        if request.method == "OPTIONS":
+            exchange.respond(self._preflight(request))
+            return
+        try:
+            query = engineio.check_query(request.method, request.query, False, self.options)
+            if query.sid is None:
+                self._open(exchange, query.transport)
+                return
+            connection = self._find(query)
+            if request.method == "GET":
+                connection.receive_get(exchange)
+            elif request.method == "POST":
+                connection.receive_post(exchange)
+            else:
+                raise RemoteProtocolError(f"{request.method} means nothing here", engineio.BAD_REQUEST)
+        except RemoteProtocolError as error:
+            log.info("%s: %s", request.remote_addr, error)
+            self._refuse(exchange, error.code)
+
+    def handle_upgrade(self, exchange: Exchange, version: str) -> None:
+        """Answer a request for a WebSocket."""
+        request = exchange.request
+        try:
+            if not self._may(request):
+                raise RemoteProtocolError(engineio.ERRORS[engineio.FORBIDDEN], engineio.FORBIDDEN)
+            query = engineio.check_query(request.method, request.query, True, self.options)
+            connection = self._find(query, True) if query.sid is not None else None
+        except RemoteProtocolError as error:
+            log.info("%s: %s", request.remote_addr, error)
+            status = 403 if error.code == engineio.FORBIDDEN else 400
+            exchange.respond(error_response(status, engineio.ERRORS[error.code]))
+            return
+        try:
+            headers = wsproto.accept(request.method, version, request.headers.pairs)
+        except RemoteProtocolError as error:
+            more = [wsproto.VERSION_HEADER] if error.code == 426 else []
+            exchange.respond(error_response(error.code, str(error), more))
+            return
+        now = asyncio.get_running_loop().time()
+        fresh = connection or self._new(request, engineio.WEBSOCKET, now)
+        websocket = WebSocket(fresh, self.options.max_payload)
+        # Before the switch, which may bring the first frames with it.
+        if connection is None:
+            fresh.start_websocket(websocket)
+        else:
+            connection.start_probe(websocket, now)
+        exchange.switch(headers, websocket)
+
+    def _find(self, query: engineio.Query, upgrade: bool = False) -> EngineConnection:
+        connection = self._sessions.get(query.sid or "")
+        if connection is None:
+            raise RemoteProtocolError(
+                engineio.ERRORS[engineio.UNKNOWN_SID], engineio.UNKNOWN_SID
+            )
+        if not upgrade and query.transport != connection.session.transport:
+            raise RemoteProtocolError(engineio.ERRORS[engineio.BAD_REQUEST], engineio.BAD_REQUEST)
+        return connection
+
+    def _open(self, exchange: Exchange, transport: str) -> None:
+        if exchange.request.method == "HEAD":
+            exchange.respond(self.payload(exchange.request, ""))
+            return
+        connection = self._new(exchange.request, transport, asyncio.get_running_loop().time())
+        connection.receive_get(exchange)
+
+    def _new(self, request: Request, transport: str, now: float) -> EngineConnection:
+        sid = secrets.token_urlsafe(15)  # 120 bits: whoever knows it is the client
+        session = engineio.Session(sid, transport, self.options, now)
+        connection = EngineConnection(self, request, session, now)
+        self._sessions[sid] = connection
+        return connection
+
+    # -- answers ---------------------------------------------------------------------
+
+    def payload(self, request: Request, payload: str) -> Response:
+        """The answer to a poll."""
+        return Response(payload.encode(), 200, [NO_STORE, *self._cors(request)], TEXT_PLAIN)
+
+    def ok(self, request: Request) -> Response:
+        """The answer to a POST."""
+        return Response(b"ok", 200, [NO_STORE, *self._cors(request)], TEXT_HTML)
+
+    def _refuse(self, exchange: Exchange, code: int) -> None:
+        status = 403 if code == engineio.FORBIDDEN else 400
+        headers = self._cors(exchange.request) if status == 400 else []
+        exchange.respond(Response(engineio.error_body(code), status, headers, JSON))
+
+    def _preflight(self, request: Request) -> Response:
+        wanted = request.headers.get("access-control-request-headers", "")
+        headers = [*self._cors(request), ("access-control-allow-methods", "GET, POST, OPTIONS")]
+        if wanted:
+            headers.append(("access-control-allow-headers", wanted))
+        return Response(b"", 204, headers)
+
+    def _may(self, request: Request) -> bool:
+        """Whether the request's origin may talk to us: its own page, or one that is allowed.
+
+        A browser sends cookies along with a WebSocket to any host, so a page of
+        another origin would speak for its visitor (RFC 6455 10.2). What is no
+        browser sends no Origin, or the one it likes.
+        """
+        origin = request.headers.get("origin")
+        if origin is None or "*" in self._allowed_origins:
+            return True
+        allowed = (request.host_url, *self._allowed_origins)
+        return origin.lower() in (one.lower() for one in allowed)
+
+    def _cors(self, request: Request) -> list[tuple[str, str]]:
+        origin = request.headers.get("origin")
+        if origin is None or origin.lower() == request.host_url.lower():
+            return []
+        if "*" in self._allowed_origins:
+            return [("access-control-allow-origin", "*")]
+        return [
+            ("access-control-allow-origin", origin),
+            ("access-control-allow-credentials", "true"),
+            ("vary", "Origin"),
+        ]
