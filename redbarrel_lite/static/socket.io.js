@@ -397,7 +397,8 @@ class Engine extends Emitter {
 
 /* Milliseconds before reconnecting, for attempt 0, 1, 2...; `random` is in [0, 1). Doubled, to
    spare a server that comes back; spread, so that a thousand clients do not come at once. */
-function backoff(attempt, { reconnectionDelay, reconnectionDelayMax, randomizationFactor }, random) {
+function backoff(attempt, opts, random) {
+  const { reconnectionDelay, reconnectionDelayMax, randomizationFactor } = opts;
   const limit = reconnectionDelayMax / (1 + randomizationFactor);
   const delay = Math.min(limit, reconnectionDelay * 2 ** attempt);
   return Math.round(delay * (1 + randomizationFactor * (2 * random - 1)));
