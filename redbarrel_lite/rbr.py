@@ -184,6 +184,13 @@ class Parser(SectionParser):
                 break
         self.demote_aside()
         tail = self.take_comments()
+        if not entries and faults == len(self.errors) and self.char() == ")":
+            self.report(
+                "RBR028",
+                Span(start, self.pos + 1),
+                f"{title} holds nothing",
+                "write its entries between '(' and ')', or remove it",
+            )
         self.close_section()
         span = Span(start, self.end)
         return Section(tuple(entries), tail, faults == len(self.errors), span=span)

@@ -66,7 +66,8 @@ class Scanner:
         self.pos = 0
         self.end = 0  # where the last token ended; a missing ',' is missing there
         self.comments: list[str] = []  # since the last node, one a line, '' for blank lines
-        self.aside = ""  # a comment behind the last token, on its line
+        self.aside = ""  # a comment behind the last token, on its line,
+        self.aside_at = 0  # and its place among the others, should it have to join them
         self.errors: list[Diagnostic] = []
 
     # --- faults
@@ -128,6 +129,7 @@ class Scanner:
         if first and self.end:
             self.demote_aside()
             self.aside = first
+            self.aside_at = len(self.comments)
         elif first:
             self.comments.append(first)
         # What follows the last line feed is the indentation of a token, not a blank line.
@@ -141,12 +143,13 @@ class Scanner:
     def demote_aside(self) -> None:
         """Let a comment that no node ends before become one of a line of its own."""
         if self.aside:
-            self.comments.append(self.aside)
+            self.comments.insert(self.aside_at, self.aside)
             self.aside = ""
 
     def take_comments(self) -> tuple[str, ...]:
         taken = tuple(self.comments)
         self.comments.clear()
+        self.aside_at = 0
         return taken
 
     def take_aside(self) -> str:

@@ -1,0 +1,290 @@
+"""The sense of an RBR file: what its words mean, and whether they agree.
+
+Implements what the grammar leaves open: which keys, verbs, types and codes
+there are, what may stand twice, which urls clash. Opens no file and imports
+nothing: whether a location leads somewhere is asked of a ``resolve`` that the
+caller hands in; without one only the text is judged, and a field that nobody
+knows is a warning, as a newer version may know it. Used as
+``check(parse(text), resolve)``.
+"""
+
+from __future__ import annotations
+
+from . import rbr_patterns
+from .errors import Diagnostic, Span
+from .rbr_check_entries import EntryChecker, Resolve
+from .rbr_diagnostics import clip, did_you_mean, listed
+from .rbr_keys import SOCKET_VERBS, VERBS, keys_of
+from .rbr_nodes import (
+    Arbiter,
+    Definition,
+    Field,
+    Global,
+    Include,
+    Location,
+    Meta,
+    Name,
+    OnEvent,
+    Path,
+    Rbr,
+    Root,
+    Socket,
+    Text,
+    Type,
+    Url,
+    Value,
+    Words,
+    Worker,
+)
+
+# Comparing every url with every regex before it is worth a moment, not a minute.
+_MAX_COMPARISONS = 200_000
+
+
+class Checker(EntryChecker):
+    """One look at one tree; `check` below is the way in."""
+
+    # --- definitions
+
+    def check_file(self) -> None:
+        self._check_names()
+        for definition in self.rbr.definitions:
+            self._check_definition(definition)
+        self._check_urls()
+        self._check_reach()
+        if not any(isinstance(d, Path | Socket | Include) for d in self.rbr.definitions):
+            self.warn(
+                "RBR053",
+                Span(0, 0),
+                "this file serves nothing",
+                "write for instance: path NAME ( url /, use file:index.html );",
+            )
+
+    def _check_names(self) -> None:
+        """Two definitions of a kind must not have one name; nor may there be two roots."""
+        seen: dict[tuple[str, str], Span] = {}
+        for definition in self.rbr.definitions:
+            kind, name = _identity(definition)
+            if not kind:
+                continue
+            title = f"{kind} '{clip(name.text)}'" if name.text else kind
+            first = seen.setdefault((kind, name.text), name.span)
+            if first is not name.span:
+                hint = "rename one of them" if name.text else "keep one of them"
+                if isinstance(definition, Socket) and definition.name is None:
+                    hint = "name them: socket NAME python:module.function;"
+                note = f"the first one is at {self.place(first)}"
+                self.error("RBR030", name.span, f"{title} is given twice", hint, [note])
+
+    def _check_definition(self, definition: Definition) -> None:
+        match definition:
+            case Path():
+                self._check_path(definition)
+            case Meta(section):
+                self.check_section(section, "meta", "meta", definition.span)
+            case Socket(_, use):
+                self.check_callable(use, "a socket")
+            case Type(_, use):
+                self.check_callable(use, "a type")
+            case Global(_, Location() as use):
+                self._check_global(use)
+            case Root(url):
+                self._check_prefix(url)
+            case Include(file, at):
+                self._check_include(file, at)
+            case Worker() | Arbiter():
+                keyword = type(definition).__name__.lower()
+                hint = "remove it; the server has processes of its own, see --workers"
+                self.warn("RBR051", definition.span, f"'{keyword}' is ignored", hint)
+
+    def _check_global(self, use: Location) -> None:
+        if use.kind in ("python", "file"):
+            self.check_location(use)
+        else:
+            hint = "write a value, python:module.callable or file:PATH"
+            self.error("RBR042", use.span, f"a global is not made of '{use.kind}:'", hint)
+
+    def _check_prefix(self, url: Url) -> None:
+        if "{" in url.text:
+            self.error(
+                "RBR042", url.span, "a prefix holds no placeholder", "put it into the paths' urls"
+            )
+
+    def _check_include(self, file: Text, at: Url | None) -> None:
+        if at is not None:
+            self._check_prefix(at)
+        self.check_location(Location("file", file.text, span=file.span, target_span=file.span))
+
+    # --- paths
+
+    def _check_path(self, path: Path) -> None:
+        title = f"path '{clip(path.name.text)}'"
+        self.check_section(path.section, "path", title, path.span)
+        self._check_url(path.get("url"))
+        self._check_url(path.get("namespace"))
+        self._check_verbs(path)
+        if path.is_socket:
+            self._check_socket(path)
+        else:
+            self._check_service(path, title)
+        if path.section.is_whole:
+            self._check_presence(path, title)
+
+    def _check_url(self, url: Value | None) -> None:
+        if not isinstance(url, Url):
+            return
+        for fault in rbr_patterns.faults(url.text):
+            start, end = fault.span
+            span = Span(url.span.start + start, url.span.start + end)
+            say = self.warn if fault.code == "RBR037" else self.error
+            say(fault.code, span, fault.message, fault.hint)
+
+    def _check_verbs(self, path: Path) -> None:
+        method = path.get("method")
+        if not isinstance(method, Words):
+            return
+        for name in method.names:
+            if name.text not in VERBS:
+                hint = did_you_mean(name.text, VERBS, f"verbs are {listed(VERBS)}")
+                self.error("RBR034", name.span, f"unknown verb '{clip(name.text)}'", hint)
+        if path.is_socket and len(set(path.verbs)) > 1:
+            verb = next(verb for verb in path.verbs if verb in SOCKET_VERBS)
+            self.error(
+                "RBR044",
+                method.span,
+                f"{verb} goes with no other verb",
+                f"write 'method {verb}' here, and a second path for the rest",
+            )
+
+    def _check_socket(self, path: Path) -> None:
+        use = path.use
+        if use is not None and use.kind != "python":
+            hint = "write: use python:module.function"
+            self.error("RBR042", use.span, f"a socket is not answered by '{use.kind}:'", hint)
+        needs = {"namespace": ("SOCKETIO",), "transports": ("SOCKETIO", "ENGINEIO")}
+        for key, verbs in needs.items():
+            for found in path.section.fields(key):
+                if path.verbs[0] not in verbs:
+                    message = f"'{key}' means nothing for {path.verbs[0]}"
+                    hint = f"remove it, or write: method {listed(verbs)}"
+                    self.error("RBR043", found.key.span, message, hint)
+
+    def _check_service(self, path: Path, title: str) -> None:
+        keys = keys_of("path")
+        socket_hint = f"remove it, or write: method {listed(SOCKET_VERBS)}"
+        for entry in path.section.entries:
+            if isinstance(entry, Field) and entry.key.text in keys:
+                if keys[entry.key.text].only_sockets:
+                    message = f"'{entry.key.text}' means nothing for {'|'.join(path.verbs)}"
+                    self.error("RBR043", entry.key.span, message, socket_hint)
+            elif isinstance(entry, OnEvent):
+                message = f"{title} gets no events: its method is {'|'.join(path.verbs)}"
+                self.error("RBR043", entry.event_span, message, socket_hint)
+
+    def _check_presence(self, path: Path, title: str) -> None:
+        name = path.name.span
+        if path.url is None and not path.section.fields("url"):
+            hint = "write: url /something"
+            self.warn("RBR050", name, f"{title} has no url, so nothing reaches it", hint)
+        if not path.section.fields("use") and not path.events():
+            what = "is deaf: it has" if path.is_socket else "echoes the request: it has"
+            hint = "write for instance: use python:module.function"
+            neither = "neither 'use' nor 'on'" if path.is_socket else "no 'use'"
+            self.warn("RBR052", name, f"{title} {what} {neither}", hint)
+        use, url = path.use, path.url
+        if use and use.kind == "directory" and url and "{" not in url.text:
+            self.warn(
+                "RBR055",
+                url.span,
+                "this url names no file of the folder",
+                f"write: url {clip(url.text.rstrip('/'))}/{{name:.*}}",
+            )
+
+    # --- paths among each other
+
+    def _check_urls(self) -> None:
+        """Clashes: one template, one verb (and one namespace) twice."""
+        seen: dict[tuple[str, str, str], Path] = {}
+        for path in self.rbr.paths:
+            if path.url is None:
+                continue
+            namespace = path.get("namespace")
+            room = namespace.text if isinstance(namespace, Url) else "/"
+            clashes: dict[str, list[str]] = {}
+            for verb in dict.fromkeys(path.verbs):
+                other = seen.setdefault((path.url.text, verb, room), path)
+                if other is not path:
+                    clashes.setdefault(self.place(other.span), []).append(verb)
+            for place, verbs in clashes.items():
+                self._report_clash(path, place, verbs)
+
+    def _report_clash(self, path: Path, place: str, verbs: list[str]) -> None:
+        url = path.url
+        assert url is not None  # only paths with one are compared
+        own = path.get("url")
+        hint = "give one of them another url or method; the first would always answer"
+        if "SOCKETIO" in verbs:
+            hint = "give one of them a namespace of its own: namespace /news"
+        self.error(
+            "RBR032",
+            own.span if own else path.name.span,
+            f"{listed(verbs, 'and')} {clip(url.text)} is answered already",
+            hint,
+            [f"the path that answers it is at {place}"],
+        )
+
+    def _check_reach(self) -> None:
+        """Warn of a url that an earlier one takes first: the order of the file decides."""
+        patterns: list[tuple[Path, str]] = []
+        comparisons = 0
+        for path in self.rbr.paths:
+            url = path.get("url")
+            if not isinstance(url, Url) or path.is_socket:
+                continue
+            for earlier, pattern in patterns:
+                comparisons += 1
+                if comparisons > _MAX_COMPARISONS:
+                    return
+                if set(path.verbs) <= set(earlier.verbs) and _takes(pattern, url.text):
+                    place = self.place(earlier.span)
+                    message = f"this url is never reached: path '{clip(earlier.name.text)}' fits it"
+                    hint = "move it before that path"
+                    self.warn("RBR054", url.span, message, hint, [f"that path is at {place}"])
+                    break
+            if "{" in url.text and not any(rbr_patterns.faults(url.text)):
+                patterns.append((path, url.text))
+
+
+def _takes(earlier: str, later: str) -> bool:
+    if earlier == later:
+        return False  # a clash, reported as such
+    if "{" in later:
+        return rbr_patterns.shape(earlier) == rbr_patterns.shape(later)
+    pattern = rbr_patterns.as_regex(earlier)
+    return pattern is not None and pattern.fullmatch(later) is not None
+
+
+def _identity(definition: Definition) -> tuple[str, Name]:
+    """Of what there must be one with this name; an empty kind if that does not matter."""
+    match definition:
+        case Path(name) | Global(name) | Type(name):
+            return type(definition).__name__.lower(), name
+        case Socket():
+            return "path", definition.as_path().name
+        case Meta() | Root():
+            keyword = type(definition).__name__.lower()
+            start = definition.span.start
+            return keyword, Name("", span=Span(start, start + len(keyword)))
+        case _:
+            return "", Name("")
+
+
+def check(rbr: Rbr, resolve: Resolve | None = None) -> tuple[Diagnostic, ...]:
+    """Errors and warnings, up to 20 of each, in the order of the text.
+
+    With ``resolve`` every file, folder and callable is asked for; without it
+    (``--syntax-only``) the text alone is judged.
+    """
+    checker = Checker(rbr, resolve)
+    checker.check_file()
+    return tuple(sorted(checker.found, key=lambda diagnostic: diagnostic.span))
