@@ -1,5 +1,5 @@
 // node screenshot.cjs URL OUT.png
-// The picture in the README: a chat with something in it, as the second person sees it.
+// The picture in the README: a chat with something in it, as the first person sees it.
 "use strict";
 
 const { enter, launch } = require("./browser.cjs");
@@ -14,14 +14,14 @@ const TALK = [
 
 const scenario = async (url, out) => {
   const browser = await launch();
-  const window = { viewport: { width: 720, height: 480 }, deviceScaleFactor: 2 };
+  const window = { viewport: { width: 720, height: 540 }, deviceScaleFactor: 2 };
   const people = { a: await enter(browser, url, window), b: await enter(browser, url, window) };
   await people.a.sees(/ connected/);
   for (const [speaker, text] of TALK) {
     await people[speaker].type(text);
     await people[speaker === "a" ? "b" : "a"].sees(text);
   }
-  await people.b.page.screenshot({ path: out });
+  await people.a.page.screenshot({ path: out });
   await browser.close();
 };
 
