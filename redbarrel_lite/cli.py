@@ -43,9 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("app", type=Path, metavar="APP.rbr", help="the file to serve")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument(
-        "--port", type=_port, default=8000, help="port to listen on; 0 picks a free one (%(default)s)"
-    )
+    parser.add_argument("--port", type=_port, default=8000, help="0 picks a free one (%(default)s)")
     parser.add_argument("--debug", action="store_true", help="say what clients do wrong, too")
     parser.add_argument("--version", action="version", version=f"RedBarrel Lite {__version__}")
     return parser
@@ -58,9 +56,7 @@ def _port(text: str) -> int:
 
 
 async def _serve(app: App, options: argparse.Namespace) -> None:
-    await Server(app).serve(
-        options.host, options.port, lambda url: _tell(f"Serving on {url}")
-    )
+    await Server(app).serve(options.host, options.port, lambda url: _tell(f"Serving on {url}"))
 
 
 def _log_to_stderr(*, debug: bool) -> None:

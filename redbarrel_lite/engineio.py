@@ -154,10 +154,10 @@ class Session:
 
     def _open_packet(self) -> str:
         options = self._options
-        upgrades = [WEBSOCKET] if self.transport == POLLING and WEBSOCKET in options.transports else []
+        may_upgrade = self.transport == POLLING and WEBSOCKET in options.transports
         handshake = {
             "sid": self.sid,
-            "upgrades": upgrades,
+            "upgrades": [WEBSOCKET] if may_upgrade else [],
             "pingInterval": round(options.ping_interval * 1000),
             "pingTimeout": round(options.ping_timeout * 1000),
             "maxPayload": options.max_payload,
@@ -177,7 +177,7 @@ class Session:
             return packet
         kind = packet[:1]
         if kind == MESSAGE:
-            return packet[1:]  # type: ignore[return-value]  # mypy: type() is no guard
+            return packet[1:]
         if kind == PONG and len(packet) == 1:
             if self._pong_by:
                 self._pong_by = 0.0
@@ -188,7 +188,7 @@ class Session:
             return None
         if kind == BINARY and self.transport == POLLING:
             return self._binary(packet)  # type: ignore[arg-type]
-        raise self._bad(f"bad Engine.IO packet {ascii(packet[:20])}")
+        raise self._bad(f"bad Engine.IO packet {packet[:20]!a}")
 
     def receive_payload(self, payload: str, now: float) -> list[Packet]:
         """Take the body of a POST; return the messages in it.
@@ -294,7 +294,8 @@ class Session:
 
     def start_probe(self, now: float) -> bool:
         """A WebSocket has come with this sid. False: it is not wanted, close it."""
-        if self.state is not State.OPEN or self.transport != POLLING or self.upgrade is not Upgrade.NONE:
+        busy = self.transport != POLLING or self.upgrade is not Upgrade.NONE
+        if busy or self.state is not State.OPEN:
             return False
         self.upgrade = Upgrade.STARTED
         self._upgrade_by = now + self._options.upgrade_timeout
@@ -316,7 +317,7 @@ class Session:
             self.transport = WEBSOCKET
             self._noop_at = 0.0
             return None
-        raise RemoteProtocolError(f"bad packet in an upgrade: {ascii(packet[:20])}", BAD_REQUEST)
+        raise RemoteProtocolError(f"bad packet in an upgrade: {packet[:20]!a}", BAD_REQUEST)
 
     def stop_probe(self) -> None:
         """The WebSocket has gone before it became the transport: back to polling."""
@@ -394,7 +395,7 @@ class Query(NamedTuple):
 
 
 def check_query(
-    method: str, query: Mapping[str, Sequence[str]], upgrade: bool, options: Options
+    method: str, query: Mapping[str, Sequence[str]], options: Options, *, upgrade: bool
 ) -> Query:
     """Check the query of a request; ``upgrade`` is whether it asks for a WebSocket.
 
@@ -405,20 +406,25 @@ def check_query(
     # In the reference's order: a request with several faults gets the same code.
     transport = _single(query, "transport")
     if transport not in options.transports:
-        raise RemoteProtocolError(ERRORS[UNKNOWN_TRANSPORT], UNKNOWN_TRANSPORT)
+        raise refusal(UNKNOWN_TRANSPORT)
     sid = _single(query, "sid") if "sid" in query else None
     if sid is None and method != "GET":
-        raise RemoteProtocolError(ERRORS[BAD_HANDSHAKE_METHOD], BAD_HANDSHAKE_METHOD)
+        raise refusal(BAD_HANDSHAKE_METHOD)
     if sid is None and (transport == WEBSOCKET) != upgrade:
-        raise RemoteProtocolError(ERRORS[BAD_REQUEST], BAD_REQUEST)
+        raise refusal(BAD_REQUEST)
     if sid is None and _single(query, "EIO") != PROTOCOL:
-        raise RemoteProtocolError(ERRORS[UNSUPPORTED_PROTOCOL_VERSION], UNSUPPORTED_PROTOCOL_VERSION)
+        raise refusal(UNSUPPORTED_PROTOCOL_VERSION)
     return Query(transport, sid)
 
 
 def _single(query: Mapping[str, Sequence[str]], name: str) -> str:
     values = query.get(name, ())
     return values[0] if len(values) == 1 else ""
+
+
+def refusal(code: int) -> RemoteProtocolError:
+    """An error of `ERRORS`, to be raised."""
+    return RemoteProtocolError(ERRORS[code], code)
 
 
 def error_body(code: int) -> bytes:

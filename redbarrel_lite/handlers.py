@@ -81,7 +81,8 @@ class _Inbox:
             raise SocketClosed("the client has gone")
         if self._told == MAX_CALLS_AFTER_CLOSE + 1:
             log.error(
-                "the handler of socket %s goes on calling recv() although the client has gone: ended",
+                "the handler of socket %s calls recv() again and again"
+                " although the client has gone: ended",
                 self._socket.session.session_id,
             )
         raise _End
@@ -156,7 +157,9 @@ class ThreadRunner(_Inbox):
         event.wait()
         return DONE
 
-    def call(self, start: Callable[[Callable[..., None]], None], timeout: float | None) -> list[Any]:
+    def call(
+        self, start: Callable[[Callable[..., object]], None], timeout: float | None
+    ) -> list[Any]:
         answers: SimpleQueue[list[Any] | BaseException] = SimpleQueue()
         self._calls.add(answers.put)
         try:
@@ -174,19 +177,16 @@ class ThreadRunner(_Inbox):
 
 
 def run_handler(handler: Handler, socket: Socket, request: Request) -> Runner:
-    """Start a socket's handler, in a thread or on the loop, as it is written."""
+    """What runs a socket's handler, in a thread or on the loop, as it is written."""
     connection, hub = socket.connection, socket.server
     if is_async(handler):
         coroutine = handler(request.globs, request)
-        runner: ThreadRunner | CoroutineRunner = CoroutineRunner(socket, connection, hub, coroutine)
-    else:
-        runner = ThreadRunner(socket, connection, hub, partial(handler, request.globs, request))
-    runner.start()
-    return runner
+        return CoroutineRunner(socket, connection, hub, coroutine)
+    return ThreadRunner(socket, connection, hub, partial(handler, request.globs, request))
 
 
 def is_async(function: Callable[..., object]) -> bool:
-    """Whether calling it makes a coroutine: an ``async def``, or an object whose `__call__` is one."""
+    """Whether calling it makes a coroutine; an object's `__call__` may be what does."""
     return iscoroutinefunction(function) or iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004  # not whether it has one, but which
     )
@@ -231,7 +231,9 @@ class CoroutineRunner(_Inbox):
         self._coroutine = coroutine
         self._context = contextvars.copy_context()
         self._parked = False  # the coroutine waits in recv, and nowhere else
-        self._handover: asyncio.Future[Callable[[], Any]] | None = None  # what the task waits for meanwhile
+        self._handover: asyncio.Future[Callable[[], Any]] | None = (
+            None  # what the task waits for meanwhile
+        )
         self._waiter: asyncio.Future[None] | None = None  # recv, called from another task
         self._task: asyncio.Task[None] | None = None
 
@@ -323,11 +325,11 @@ class CoroutineRunner(_Inbox):
 
     def drained(self, connection: Connection) -> Awaitable[None]:
         drained = self._loop.create_future()
-        connection.when_drained(lambda: drained.done() or drained.set_result(None))
+        connection.when_drained(partial(_settle, drained, None))
         return drained
 
     async def call(
-        self, start: Callable[[Callable[..., None]], None], timeout: float | None
+        self, start: Callable[[Callable[..., object]], None], timeout: float | None
     ) -> list[Any]:
         if self._finished:
             raise SocketClosed("the client has gone")
@@ -339,7 +341,7 @@ class CoroutineRunner(_Inbox):
 
         self._calls.add(fail)
         try:
-            start(lambda *args: answer.done() or answer.set_result(list(args)))
+            start(lambda *args: _settle(answer, list(args)))
             async with asyncio.timeout(timeout):
                 return await answer
         finally:
@@ -384,12 +386,18 @@ class _Drive:
         runner._handover = runner._loop.create_future()
         runner._parked = True
         try:
-            return (yield from runner._handover)  # type: ignore[no-any-return]
+            return (yield from runner._handover)
         except BaseException as thrown:  # the task was cancelled
             runner._parked = False
             if self._coroutine.cr_frame is None:
                 raise
             return partial(self._coroutine.throw, thrown)
+
+
+def _settle(future: asyncio.Future[Any], result: object) -> None:
+    """Set a future's result, unless whoever waited for it has given up."""
+    if not future.done():
+        future.set_result(result)
 
 
 def _raise(error: BaseException) -> Any:

@@ -116,9 +116,7 @@ _CHUNK_LINE = re.compile(
     % MAX_CHUNK_DIGITS
 )
 # RFC 9110 7.2: host and port, no user information, no list.
-_HOST = re.compile(
-    r"(?:[A-Za-z0-9._~!$&'()*+;=%-]+|\[[0-9A-Fa-f:.]+\])(?::(?:[0-9]{1,5})?)?"
-)
+_HOST = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+;=%-]+|\[[0-9A-Fa-f:.]+\])(?::(?:[0-9]{1,5})?)?")
 _ABSOLUTE_TARGET = re.compile(r"https?://([^/?]*)(.*)", re.IGNORECASE)
 # RFC 9110 6.5.1: fields that frame, route or authenticate must not come late.
 _FORBIDDEN_TRAILERS: Final = frozenset(
@@ -135,7 +133,15 @@ class Connection:
     then `next_request` starts on what the peer has sent in the meantime.
     """
 
-    __slots__ = ("_buffer", "_chunked_answer", "_left", "_request", "_searched", "_trailer_bytes", "state")
+    __slots__ = (
+        "_buffer",
+        "_chunked_answer",
+        "_left",
+        "_request",
+        "_searched",
+        "_trailer_bytes",
+        "state",
+    )
 
     def __init__(self) -> None:
         self.state = State.HEAD
@@ -265,7 +271,9 @@ class Connection:
     def _chunk_end(self, events: list[Event]) -> bool:
         end = bytes(self._buffer[:2])
         if not b"\r\n".startswith(end):
-            raise RemoteProtocolError(f"a chunk ends in {_show(end)}, not CR LF (RFC 9112 7.1)", 400)
+            raise RemoteProtocolError(
+                f"a chunk ends in {_show(end)}, not CR LF (RFC 9112 7.1)", 400
+            )
         if len(end) < 2:
             return False
         del self._buffer[:2]
@@ -312,9 +320,13 @@ class Connection:
         if not has_content(status):
             return self._response_head(status, headers, ())
         head = self._response_head(status, headers, (("content-length", str(len(content))),))
-        return head if self._request is not None and self._request.method == "HEAD" else head + content
+        return (
+            head if self._request is not None and self._request.method == "HEAD" else head + content
+        )
 
-    def start_response(self, status: int, headers: list[tuple[str, str]], length: int | None) -> bytes:
+    def start_response(
+        self, status: int, headers: list[tuple[str, str]], length: int | None
+    ) -> bytes:
         """The head of an answer whose content follows in parts.
 
         With a ``length`` the parts go out as they are; with None they are chunked
@@ -345,7 +357,9 @@ class Connection:
     @property
     def keep_alive(self) -> bool:
         """Whether another request may follow the one in hand (RFC 9112 9.3)."""
-        return self._request is not None and self._request.keep_alive and self.state is not State.ERROR
+        return (
+            self._request is not None and self._request.keep_alive and self.state is not State.ERROR
+        )
 
     def forbid_keep_alive(self) -> None:
         """Make the answer in hand the last one of this connection."""
@@ -390,7 +404,9 @@ def _request(match: re.Match[str]) -> Request:
     headers = [(name.lower(), value.rstrip("\t ")) for name, value in _FIELD.findall(fields)]
     if version not in ("1.1", "1.0"):
         status = 505 if version[0] != "1" and version != "0.9" else 400
-        raise RemoteProtocolError(f"HTTP version {version} is not spoken here (RFC 9112 2.3)", status)
+        raise RemoteProtocolError(
+            f"HTTP version {version} is not spoken here (RFC 9112 2.3)", status
+        )
     length, host, connection = _framing(headers, version)
     if target[0] != "/":
         target, host = _other_forms(method, target, host)
@@ -417,7 +433,9 @@ def _framing(headers: list[tuple[str, str]], version: str) -> tuple[int | None, 
             length = int(value)
         elif name == "transfer-encoding":
             if value.lower() != "chunked" or chunked:
-                raise RemoteProtocolError(f"Transfer-Encoding {_show(value)} is not chunked (RFC 9112 6.1)", 400)
+                raise RemoteProtocolError(
+                    f"Transfer-Encoding {_show(value)} is not chunked (RFC 9112 6.1)", 400
+                )
             chunked = True
     if lengths > 1 or (lengths and chunked):
         # One of the two is a lie, and who believes the other one than the proxy

@@ -10,8 +10,8 @@ In one line::
 
 from __future__ import annotations
 
+import difflib
 import importlib
-import importlib.util
 import inspect
 import mimetypes
 import sys
@@ -39,7 +39,7 @@ def resolve_python(dotted: str, folder: Path) -> Any:
         sys.path.insert(0, where)
     names = dotted.split(".")
     if len(names) < 2:
-        raise AppError(f"'python:{dotted}' names a module and no callable in it: python:{dotted}.NAME")
+        raise AppError(f"'python:{dotted}' is a module; write python:{dotted}.NAME")
     found: Any = _import(names[0], dotted, folder)
     for depth, name in enumerate(names[1:], 2):
         try:
@@ -63,8 +63,6 @@ def _import(module: str, dotted: str, folder: Path) -> Any:
 
 
 def _no_attribute(found: Any, name: str, dotted: str) -> str:
-    import difflib
-
     close = difflib.get_close_matches(name, dir(found), 1)
     hint = f"; did you mean '{close[0]}'?" if close else ""
     return f"'{getattr(found, '__name__', found)}' has no '{name}', for 'python:{dotted}'{hint}"
@@ -83,12 +81,11 @@ def adapt(function: Any, dotted: str = "") -> Callable[[dict[str, Any], Request]
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # some builtins have no signature
         return function  # type: ignore[no-any-return]
-    names = [parameter.name for parameter in parameters]
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     variable = any(p.kind is p.VAR_POSITIONAL for p in parameters)
     if not positional and not variable:
-        raise AppError(f"'python:{dotted}' takes no request: def {names and names[0] or 'handler'}(globs, request)")
-    if (len(positional) == 1 and not variable) or (names and names[0] in _REQUEST_NAMES):
+        raise AppError(f"'python:{dotted}' takes no request: write def name(globs, request)")
+    if (len(positional) == 1 and not variable) or parameters[0].name in _REQUEST_NAMES:
         return _with_request_alone(function)
     return function  # type: ignore[no-any-return]
 
@@ -96,11 +93,11 @@ def adapt(function: Any, dotted: str = "") -> Callable[[dict[str, Any], Request]
 def _with_request_alone(function: Callable[..., Any]) -> Callable[[dict[str, Any], Request], Any]:
     if inspect.iscoroutinefunction(function):
 
-        async def short_async(globs: dict[str, Any], request: Request) -> Any:
+        async def short_async(_globs: dict[str, Any], request: Request) -> Any:
             return await function(request)
 
         return short_async
-    return lambda globs, request: function(request)
+    return lambda _globs, request: function(request)
 
 
 def serve_file(path: Path) -> Callable[[Request], Response]:
@@ -114,7 +111,7 @@ def serve_file(path: Path) -> Callable[[Request], Response]:
     if kind.startswith("text/"):
         kind += "; charset=utf-8"
 
-    def serve(request: Request) -> Response:
+    def serve(_request: Request) -> Response:
         try:
             return Response(path.read_bytes(), content_type=kind)
         except OSError:

@@ -194,7 +194,9 @@ class Response:
             self.headers.append(("content-type", content_type))
 
 
-def error_response(status: int, reason: str, headers: list[tuple[str, str]] | None = None) -> Response:
+def error_response(
+    status: int, reason: str, headers: list[tuple[str, str]] | None = None
+) -> Response:
     """An error in one line of plain text, which no browser takes for a page."""
     safe = reason.encode("ascii", "backslashreplace").decode()
     return Response(f"{status} {safe}\n", status, headers, "text/plain; charset=utf-8")

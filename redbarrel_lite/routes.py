@@ -12,19 +12,11 @@ In one line::
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Placeholder:
-    """``{name}`` or ``{name:regex}`` in a url."""
-
-    name: str
-    regex: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +53,7 @@ def compile_template(parts: Iterable[str | tuple[str, str | None]]) -> re.Patter
 
 
 class Router(Generic[T]):
-    """The routes of an application, in order.
-
-    Most urls are plain texts: those are found in a dictionary, and only the
-    templates before and after them are tried one by one.
-    """
+    """The routes of an application, in order."""
 
     def __init__(self, routes: Iterable[Route[T]]) -> None:
         self.routes = tuple(routes)

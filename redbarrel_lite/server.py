@@ -441,7 +441,11 @@ class Server:
         endpoint = self._endpoints.get(path.url)
         if endpoint is None:
             endpoint = EngineEndpoint(
-                self.app.hub, path.options, path.connect_timeout, path.allow_origin, self._changed.set
+                self.app.hub,
+                path.options,
+                path.connect_timeout,
+                path.allow_origin,
+                self._changed.set,
             )
             self._endpoints[path.url] = endpoint
         return endpoint

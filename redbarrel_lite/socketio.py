@@ -27,7 +27,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from json.decoder import scanstring
+from json.decoder import scanstring  # type: ignore[attr-defined]  # typeshed lacks it
 from json.encoder import encode_basestring
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -70,7 +70,7 @@ class Packet(NamedTuple):
 
     type: str
     namespace: str = "/"
-    id: int | None = None
+    ack_id: int | None = None
     data: Any = None
 
 
@@ -123,7 +123,7 @@ class Decoder:
     def _packet_of(self, message: str) -> Packet | None:
         match = _HEAD.match(message)
         if match is None:
-            raise RemoteProtocolError(f"no Socket.IO packet: {ascii(message[:20])}")
+            raise RemoteProtocolError(f"no Socket.IO packet: {message[:20]!a}")
         kind, attachments, namespace, number = match.groups()
         if namespace and len(namespace) > _MAX_NAMESPACE:
             raise RemoteProtocolError(f"namespace of {len(namespace)} characters")
@@ -132,17 +132,19 @@ class Decoder:
         name = (namespace or "/").partition("?")[0]
         packet = Packet(kind, name, int(number) if number else None, _data(kind, rest))
         if kind in (BINARY_EVENT, BINARY_ACK):
-            return self._start_binary(packet, attachments)
+            self._start_binary(packet, attachments)
+            return None
         if attachments is not None:
             raise RemoteProtocolError(f"attachments in a packet of type {kind}")
         return _checked(packet)
 
     def _start_binary(self, packet: Packet, attachments: str | None) -> None:
-        if attachments is None or len(attachments) > 2 or not 0 < int(attachments) <= MAX_ATTACHMENTS:
+        count = int(attachments) if attachments and len(attachments) < 3 else 0
+        if not 0 < count <= MAX_ATTACHMENTS:
             raise RemoteProtocolError(f"{attachments} attachments, not 1 to {MAX_ATTACHMENTS}")
         kind = EVENT if packet.type == BINARY_EVENT else ACK
         self._packet = _checked(packet._replace(type=kind))
-        self._missing = int(attachments)
+        self._missing = count
 
     def _attachment(self, message: bytes) -> Packet | None:
         if self._packet is None:
@@ -166,10 +168,10 @@ def _checked(packet: Packet) -> Packet:
     elif kind == EVENT:
         valid = isinstance(data, list) and bool(data) and _is_event_name(data[0])
     elif kind == ACK:
-        valid = isinstance(data, list) and packet.id is not None
+        valid = isinstance(data, list) and packet.ack_id is not None
     else:  # only servers send CONNECT_ERROR
         valid = False
-    if not valid or (packet.id is not None and kind not in (EVENT, ACK)):
+    if not valid or (packet.ack_id is not None and kind not in (EVENT, ACK)):
         raise RemoteProtocolError(f"bad data in a packet of type {kind}: {ascii(data)[:40]}")
     return packet
 
@@ -186,7 +188,7 @@ def _data(kind: str, text: str) -> Any:
             return None
         raise RemoteProtocolError(f"packet of type {kind} without data")
     if text[0] not in "[{":
-        raise RemoteProtocolError(f"data is neither an array nor an object: {ascii(text[:20])}")
+        raise RemoteProtocolError(f"data is neither an array nor an object: {text[:20]!a}")
     try:
         data = _decode(text)
     except (ValueError, RecursionError) as error:
@@ -251,20 +253,20 @@ def _fill(data: Any, attachments: list[bytes]) -> Any:
 
 
 def encode_event(
-    event: str, args: Sequence[Any], namespace: str = "/", id: int | None = None
+    event: str, args: Sequence[Any], namespace: str = "/", ack_id: int | None = None
 ) -> tuple[Message, ...]:
     """The messages of an EVENT. Raises TypeError or ValueError for what is no JSON."""
-    if len(args) == 1 and type(args[0]) is str and namespace == "/" and id is None:
+    if len(args) == 1 and type(args[0]) is str and namespace == "/" and ack_id is None:
         # The short way again; a lone surrogate is for the long one.
         text = f"2[{encode_basestring(event)},{encode_basestring(args[0])}]"
         if text.isascii() or _is_utf8(text):
             return (text,)
-    return _encode(EVENT, BINARY_EVENT, namespace, id, [event, *args])
+    return _encode(EVENT, BINARY_EVENT, namespace, ack_id, [event, *args])
 
 
-def encode_ack(id: int, args: Sequence[Any], namespace: str = "/") -> tuple[Message, ...]:
+def encode_ack(ack_id: int, args: Sequence[Any], namespace: str = "/") -> tuple[Message, ...]:
     """The messages of an ACK. Raises TypeError or ValueError for what is no JSON."""
-    return _encode(ACK, BINARY_ACK, namespace, id, list(args))
+    return _encode(ACK, BINARY_ACK, namespace, ack_id, list(args))
 
 
 def encode_connect(sid: str, namespace: str = "/") -> tuple[Message, ...]:
@@ -272,7 +274,9 @@ def encode_connect(sid: str, namespace: str = "/") -> tuple[Message, ...]:
     return _encode(CONNECT, "", namespace, None, {"sid": sid})
 
 
-def encode_connect_error(message: str, data: Any = None, namespace: str = "/") -> tuple[Message, ...]:
+def encode_connect_error(
+    message: str, data: Any = None, namespace: str = "/"
+) -> tuple[Message, ...]:
     """The refusal of a CONNECT."""
     error = {"message": message} if data is None else {"message": message, "data": data}
     return _encode(CONNECT_ERROR, "", namespace, None, error)
@@ -284,7 +288,7 @@ def encode_disconnect(namespace: str = "/") -> tuple[Message, ...]:
 
 
 def _encode(
-    kind: str, binary_kind: str, namespace: str, id: int | None, data: Any
+    kind: str, binary_kind: str, namespace: str, ack_id: int | None, data: Any
 ) -> tuple[Message, ...]:
     attachments: list[bytes] = []
     if binary_kind:
@@ -292,8 +296,8 @@ def _encode(
     head = f"{binary_kind}{len(attachments)}-" if attachments else kind
     if namespace != "/":
         head += namespace + ","
-    if id is not None:
-        head += str(id)
+    if ack_id is not None:
+        head += str(ack_id)
     return (head + _json(data), *attachments)
 
 
@@ -312,7 +316,9 @@ def _extract(data: Any, attachments: list[bytes], depth: int) -> Any:
 
 
 # Reused, they cost half of what json.dumps does. NaN is refused: no client reads it.
-_TO_JSON: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+_TO_JSON: Final = json.JSONEncoder(
+    separators=(",", ":"), ensure_ascii=False, allow_nan=False
+).encode
 _TO_ASCII_JSON: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 

@@ -85,6 +85,9 @@ class Connection(Protocol):
 class Runner(Protocol):
     """What runs a handler: a thread, or a coroutine on the loop."""
 
+    def start(self) -> None:
+        """Begin; `Socket.recv` may be called from now on."""
+
     def deliver(self, message: Message) -> None:
         """Hand the next message to whoever calls `recv`."""
 
@@ -97,7 +100,7 @@ class Runner(Protocol):
     def drained(self, connection: Connection) -> Awaitable[None]:
         """Wait, or return what can be awaited, until the queue is below its mark."""
 
-    def call(self, start: Callable[[Callable[..., None]], None], timeout: float | None) -> Any:
+    def call(self, start: Callable[[Callable[..., object]], None], timeout: float | None) -> Any:
         """Wait for what ``start`` will be called back with, as a list."""
 
 
@@ -120,24 +123,38 @@ DONE: Final = Done()
 class Message(list[Any]):
     """What `recv` returns: the arguments of one event, as a list."""
 
-    __slots__ = ("_id", "_socket", "event")
+    __slots__ = ("_ack_id", "_socket", "event")
 
-    def __init__(self, args: Iterable[Any] = (), event: str = "", socket: Socket | None = None, id: int | None = None) -> None:
+    def __init__(
+        self,
+        args: Iterable[Any] = (),
+        event: str = "",
+        socket: Socket | None = None,
+        ack_id: int | None = None,
+    ) -> None:
         super().__init__(args)
         self.event = event
         self._socket = socket
-        self._id = id
+        self._ack_id = ack_id
+
+    @property
+    def is_last(self) -> bool:
+        """Whether this is the empty list that says that the client has gone.
+
+        An event without arguments is an empty list too.
+        """
+        return self._socket is None
 
     @property
     def wants_reply(self) -> bool:
         """Whether the client waits for an acknowledgement of this event."""
-        return self._id is not None
+        return self._ack_id is not None
 
     def reply(self, *args: Any) -> None:
         """Acknowledge the event, once; does nothing if that was not asked for."""
-        if self._id is not None and self._socket is not None:
-            id, self._id = self._id, None
-            self._socket._send(socketio.encode_ack(id, args, self._socket.namespace))
+        if self._ack_id is not None and self._socket is not None:
+            ack_id, self._ack_id = self._ack_id, None
+            self._socket._send(socketio.encode_ack(ack_id, args, self._socket.namespace))
 
 
 class Session(dict[str, Any]):
@@ -224,12 +241,12 @@ class Socket:
 
     def __iter__(self) -> Iterator[Message]:
         """The messages until the client has gone, for ``def`` handlers."""
-        while message := self._runner_now().recv(None):
+        while not (message := self._runner_now().recv(None)).is_last:
             yield message
 
     async def __aiter__(self) -> AsyncIterator[Message]:
         """The messages until the client has gone, for ``async def`` handlers."""
-        while message := await self._runner_now().recv(None):
+        while not (message := await self._runner_now().recv(None)).is_last:
             yield message
 
     def _runner_now(self) -> Runner:
@@ -265,17 +282,17 @@ class Socket:
         the result is to be awaited.
         """
 
-        def start(done: Callable[..., None]) -> None:
+        def start(done: Callable[..., object]) -> None:
             self.emit(event, *args, ack=done)
 
         return self._runner_now().call(start, timeout)
 
     def _emit_for_ack(self, event: str, args: tuple[Any, ...], ack: Callable[..., object]) -> None:
-        id = next(self._ids)
-        self._acks[id] = ack
+        ack_id = next(self._ids)
+        self._acks[ack_id] = ack
         if len(self._acks) > MAX_PENDING_ACKS:
             del self._acks[next(iter(self._acks))]
-        self._send(socketio.encode_event(event, args, self._home.name, id))
+        self._send(socketio.encode_event(event, args, self._home.name, ack_id))
 
     def _send(self, messages: tuple[socketio.Message, ...]) -> Awaitable[None]:
         if self._gone:
@@ -331,16 +348,17 @@ class Socket:
         hub = self._home.hub
         assert hub.run_handler is not None
         self._runner = hub.run_handler(self._home.handler, self, request)
+        self._runner.start()
 
     def deliver(self, packet: socketio.Packet) -> None:
         """An EVENT has come."""
         name, *args = packet.data
         assert self._runner is not None
-        self._runner.deliver(Message(args, name, self, packet.id))
+        self._runner.deliver(Message(args, name, self, packet.ack_id))
 
     def acknowledge(self, packet: socketio.Packet) -> None:
         """An ACK has come; one that nobody waits for is ignored, as the reference does."""
-        ack = self._acks.pop(packet.id or 0, None)
+        ack = self._acks.pop(packet.ack_id or 0, None)
         if ack is not None:
             try:
                 ack(*packet.data)
@@ -419,7 +437,7 @@ class Hub:
         """Begin to work; called in the loop's thread by the floor above.
 
         ``wake(f)`` makes the loop call f soon, from any thread; ``run_handler``
-        starts a handler.
+        makes what runs a handler.
         """
         self._thread = get_ident()
         self._wake = wake
@@ -449,7 +467,9 @@ class Hub:
             function, args = calls.popleft()
             function(*args)
 
-    def broadcast(self, x: Any, room: str | None = None, namespace: str = "/", event: str = "message") -> None:
+    def broadcast(
+        self, x: Any, room: str | None = None, namespace: str = "/", event: str = "message"
+    ) -> None:
         """Send to all clients of a namespace, or of a room; from any thread."""
         outgoing = Outgoing(socketio.encode_event(event, (x,), namespace))
         self.run(self.namespaces[namespace].send_to_all, outgoing, room, ())
@@ -484,7 +504,8 @@ class Client:
         socket = self._sockets.get(packet.namespace)
         if socket is None:
             raise RemoteProtocolError(
-                f"packet of type {packet.type} for {ascii(packet.namespace)[:40]}, which is not connected"
+                f"packet of type {packet.type} for a namespace not connected:"
+                f" {ascii(packet.namespace)[:40]}"
             )
         if packet.type == socketio.EVENT:
             socket.deliver(packet)
@@ -509,9 +530,7 @@ class Client:
         socket = Socket(home, self._connection, packet.data)
         self._sockets[name] = socket
         # The answer first: a client drops events that come before it.
-        self._connection.send(
-            Outgoing(socketio.encode_connect(socket.session.session_id, name))
-        )
+        self._connection.send(Outgoing(socketio.encode_connect(socket.session.session_id, name)))
         socket.start(self._request.for_socket(socket))
 
     def end(self, reason: str) -> None:

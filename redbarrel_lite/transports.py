@@ -90,18 +90,29 @@ def frames_of(outgoing: Outgoing) -> bytes:
     frames = outgoing.frames
     if frames is None:
         frames = outgoing.frames = b"".join(
-            wsproto.text_frame(engineio.MESSAGE + message)
-            if isinstance(message, str)
-            else wsproto.binary_frame(message)
+            _frame(engineio.MESSAGE + message if isinstance(message, str) else message)
             for message in outgoing.messages
         )
     return frames
 
 
+def _frame(packet: engineio.Packet) -> bytes:
+    return wsproto.text_frame(packet) if isinstance(packet, str) else wsproto.binary_frame(packet)
+
+
 class WebSocket(asyncio.Protocol):
     """The TCP connection of one WebSocket, after its handshake."""
 
-    __slots__ = ("_close_timer", "_dirty", "_engine", "_out", "_transport", "_ws", "congested", "when_lost")
+    __slots__ = (
+        "_close_timer",
+        "_dirty",
+        "_engine",
+        "_out",
+        "_transport",
+        "_ws",
+        "congested",
+        "when_lost",
+    )
 
     def __init__(self, engine: EngineConnection, max_message: int) -> None:
         self._engine = engine
@@ -465,9 +476,7 @@ class EngineConnection:
         if self._websocket is None:
             return
         for packet in self.session.take_packets():
-            self._websocket.send(
-                wsproto.text_frame(packet) if isinstance(packet, str) else wsproto.binary_frame(packet)
-            )
+            self._websocket.send(_frame(packet))
 
     def _tell_drained(self) -> None:
         waiting, self._drained = self._drained, []
@@ -573,17 +582,17 @@ class EngineEndpoint:
             exchange.respond(self._preflight(request))
             return
         try:
-            query = engineio.check_query(request.method, request.query, False, self.options)
+            query = engineio.check_query(request.method, request.query, self.options, upgrade=False)
             if query.sid is None:
                 self._open(exchange, query.transport)
                 return
-            connection = self._find(query)
+            connection = self._find(query, upgrade=False)
             if request.method == "GET":
                 connection.receive_get(exchange)
             elif request.method == "POST":
                 connection.receive_post(exchange)
             else:
-                raise RemoteProtocolError(f"{request.method} means nothing here", engineio.BAD_REQUEST)
+                raise engineio.refusal(engineio.BAD_REQUEST)
         except RemoteProtocolError as error:
             log.info("%s: %s", request.remote_addr, error)
             self._refuse(exchange, error.code)
@@ -593,9 +602,9 @@ class EngineEndpoint:
         request = exchange.request
         try:
             if not self._may(request):
-                raise RemoteProtocolError(engineio.ERRORS[engineio.FORBIDDEN], engineio.FORBIDDEN)
-            query = engineio.check_query(request.method, request.query, True, self.options)
-            connection = self._find(query, True) if query.sid is not None else None
+                raise engineio.refusal(engineio.FORBIDDEN)
+            query = engineio.check_query(request.method, request.query, self.options, upgrade=True)
+            connection = self._find(query, upgrade=True) if query.sid is not None else None
         except RemoteProtocolError as error:
             log.info("%s: %s", request.remote_addr, error)
             status = 403 if error.code == engineio.FORBIDDEN else 400
@@ -617,14 +626,12 @@ class EngineEndpoint:
             connection.start_probe(websocket, now)
         exchange.switch(headers, websocket)
 
-    def _find(self, query: engineio.Query, upgrade: bool = False) -> EngineConnection:
+    def _find(self, query: engineio.Query, *, upgrade: bool) -> EngineConnection:
         connection = self._sessions.get(query.sid or "")
         if connection is None:
-            raise RemoteProtocolError(
-                engineio.ERRORS[engineio.UNKNOWN_SID], engineio.UNKNOWN_SID
-            )
+            raise engineio.refusal(engineio.UNKNOWN_SID)
         if not upgrade and query.transport != connection.session.transport:
-            raise RemoteProtocolError(engineio.ERRORS[engineio.BAD_REQUEST], engineio.BAD_REQUEST)
+            raise engineio.refusal(engineio.BAD_REQUEST)
         return connection
 
     def _open(self, exchange: Exchange, transport: str) -> None:

@@ -200,12 +200,12 @@ class Connection:
             if end - position >= 6 and not self._opcode:
                 length = data[position + 1] - MASK
                 start = position + 6
-                if 0 <= length < self._short and end - start >= length:
-                    if data[position] == FIN | TEXT:
-                        payload = unmask(data[start : start + length], data[position + 2 : start])
-                        events.append(_decode(payload))
-                        position = start + length
-                        continue
+                short = 0 <= length < self._short and end - start >= length
+                if short and data[position] == FIN | TEXT:
+                    payload = unmask(data[start : start + length], data[position + 2 : start])
+                    events.append(_decode(payload))
+                    position = start + length
+                    continue
             after = self._frame(data, position, events)
             if after == position:
                 break
@@ -227,27 +227,29 @@ class Connection:
         if opcode & CONTROL:
             if len(data) - start < length:
                 return position
-            self._control(opcode, unmask(data[start : start + length], data[start - 4 : start]), events)
+            self._control(
+                opcode, unmask(data[start : start + length], data[start - 4 : start]), events
+            )
             return start + length
-        self._start_of_data(opcode, first & FIN != 0, length)
+        self._start_of_data(opcode, length, final=first & FIN != 0)
         self._key = data[start - 4 : start]
         if not length:
             self._part(b"", events)
         return start
 
-    def _start_of_data(self, opcode: int, final: bool, length: int) -> None:
+    def _start_of_data(self, opcode: int, length: int, *, final: bool) -> None:
         """Check a data frame against the message that it is a part of (RFC 6455 5.4)."""
         if opcode == CONTINUATION and not self._opcode:
-            raise RemoteProtocolError("continuation frame without a message (RFC 6455 5.4)", PROTOCOL_ERROR)
+            raise _violation("continuation frame without a message (RFC 6455 5.4)")
         if opcode != CONTINUATION and self._opcode:
-            raise RemoteProtocolError(
-                f"{OPCODES[opcode]} frame inside a fragmented message (RFC 6455 5.4)", PROTOCOL_ERROR
-            )
+            raise _violation(f"{OPCODES[opcode]} frame inside a fragmented message (RFC 6455 5.4)")
         self._fragments += 1
         if len(self._message) + length > self._max_message:
             raise RemoteProtocolError(f"message over {self._max_message} bytes", MESSAGE_TOO_BIG)
         if self._fragments > self._max_fragments:
-            raise RemoteProtocolError(f"message in over {self._max_fragments} fragments", MESSAGE_TOO_BIG)
+            raise RemoteProtocolError(
+                f"message in over {self._max_fragments} fragments", MESSAGE_TOO_BIG
+            )
         if opcode:
             self._opcode = opcode
             if opcode == TEXT:
@@ -326,11 +328,11 @@ def _header(data: bytes, position: int) -> tuple[int, int, int] | None:
     first, second = data[position], data[position + 1]
     _check_first_byte(first)
     if not second & MASK:
-        raise RemoteProtocolError("client frame is not masked (RFC 6455 5.1)", PROTOCOL_ERROR)
+        raise _violation("client frame is not masked (RFC 6455 5.1)")
     length = second & LENGTH
     if first & CONTROL and (length > MAX_CONTROL_BYTES or not first & FIN):
-        raise RemoteProtocolError(
-            f"{OPCODES[first & OPCODE]} frame is fragmented or over 125 bytes (RFC 6455 5.5)", PROTOCOL_ERROR
+        raise _violation(
+            f"{OPCODES[first & OPCODE]} frame is fragmented or over 125 bytes (RFC 6455 5.5)"
         )
     extended = {LENGTH_IN_16_BITS: 2, LENGTH_IN_64_BITS: 8}.get(length, 0)
     start = position + 2 + extended + 4
@@ -339,17 +341,17 @@ def _header(data: bytes, position: int) -> tuple[int, int, int] | None:
             return None
         length = int.from_bytes(data[position + 2 : position + 2 + extended], "big")
         if length >= 1 << 63:
-            raise RemoteProtocolError("length with its top bit set (RFC 6455 5.2)", PROTOCOL_ERROR)
+            raise _violation("length with its top bit set (RFC 6455 5.2)")
         if length < (LENGTH_IN_16_BITS if extended == 2 else 1 << 16):
-            raise RemoteProtocolError(f"length {length} is not in its shortest form (RFC 6455 5.2)", PROTOCOL_ERROR)
+            raise _violation(f"length {length} is not in its shortest form (RFC 6455 5.2)")
     return (first, length, start) if len(data) >= start else None
 
 
 def _check_first_byte(first: int) -> None:
     if first & RSV:
-        raise RemoteProtocolError("reserved bit set without an extension (RFC 6455 5.2)", PROTOCOL_ERROR)
+        raise _violation("reserved bit set without an extension (RFC 6455 5.2)")
     if first & OPCODE not in OPCODES:
-        raise RemoteProtocolError(f"reserved opcode {first & OPCODE} (RFC 6455 5.2)", PROTOCOL_ERROR)
+        raise _violation(f"reserved opcode {first & OPCODE} (RFC 6455 5.2)")
 
 
 def _parse_close(payload: bytes) -> Close:
@@ -357,8 +359,12 @@ def _parse_close(payload: bytes) -> Close:
         return Close(NO_STATUS_RECEIVED, "")
     code = int.from_bytes(payload[:2], "big")
     if len(payload) == 1 or code not in CLOSE_CODES:
-        raise RemoteProtocolError(f"close code {code} must not be sent (RFC 6455 7.4)", PROTOCOL_ERROR)
+        raise _violation(f"close code {code} must not be sent (RFC 6455 7.4)")
     return Close(code, _decode(payload[2:]))
+
+
+def _violation(message: str) -> RemoteProtocolError:
+    return RemoteProtocolError(message, PROTOCOL_ERROR)
 
 
 _UTF8: Final = codecs.getincrementaldecoder("utf-8")
@@ -456,7 +462,9 @@ def accept(method: str, version: str, headers: Iterable[tuple[str, str]]) -> lis
     for name, value in headers:
         fields.setdefault(name, []).append(value)
     if method != "GET":
-        raise RemoteProtocolError(f"a WebSocket starts with GET, not {method} (RFC 6455 4.2.1)", 405)
+        raise RemoteProtocolError(
+            f"a WebSocket starts with GET, not {method} (RFC 6455 4.2.1)", 405
+        )
     if version != "1.1":
         raise RemoteProtocolError(f"no upgrade from HTTP/{version} (RFC 6455 4.2.1)", 400)
     if "websocket" not in _tokens(fields.get("upgrade", [])):
@@ -467,7 +475,9 @@ def accept(method: str, version: str, headers: Iterable[tuple[str, str]]) -> lis
         raise RemoteProtocolError("Sec-WebSocket-Version is not 13 (RFC 6455 4.4)", 426)
     keys = fields.get("sec-websocket-key", [])
     if len(keys) != 1 or not _is_key(keys[0]):
-        raise RemoteProtocolError("Sec-WebSocket-Key is not 16 bytes in base64 (RFC 6455 4.2.1)", 400)
+        raise RemoteProtocolError(
+            "Sec-WebSocket-Key is not 16 bytes in base64 (RFC 6455 4.2.1)", 400
+        )
     return [("upgrade", "websocket"), ("sec-websocket-accept", accept_key(keys[0]))]
 
 
@@ -476,7 +486,9 @@ VERSION_HEADER: Final = ("sec-websocket-version", "13")
 
 def accept_key(key: str) -> str:
     """Sec-WebSocket-Accept for a Sec-WebSocket-Key: proof that we speak it (RFC 6455 4.2.2)."""
-    return base64.b64encode(hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest()).decode()
+    return base64.b64encode(
+        hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest()
+    ).decode()
 
 
 def _tokens(values: list[str]) -> set[str]:
