@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from conftest import Serve
 
 HERE = Path(__file__).parent
 CLIENT = HERE.parent / "redbarrel_lite" / "static" / "socket.io.js"
@@ -24,19 +26,31 @@ def websocket_flag(node: str) -> list[str]:
     return [WEBSOCKET_FLAG] if known.stdout.strip() == "true" else []
 
 
-@pytest.mark.parametrize("tests", sorted((HERE / "js").glob("*.test.js")), ids=lambda p: p.name)
-def test_client_passes_its_unit_tests(tests: Path) -> None:
+def run_in_node(tests: Path, **environment: str) -> None:
     node = shutil.which("node")
     if node is None:
         pytest.skip("node is not installed")
     run = subprocess.run(
         [node, *websocket_flag(node), "--test", "--test-reporter=tap", str(tests)],
+        env=os.environ | environment,
         capture_output=True,
         text=True,
         timeout=DEADLINE_S,
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert "# pass 0\n" not in run.stdout, "no test ran: " + run.stdout
+
+
+@pytest.mark.parametrize("tests", sorted((HERE / "js").glob("*.test.js")), ids=lambda p: p.name)
+def test_client_passes_its_unit_tests(tests: Path) -> None:
+    run_in_node(tests)
+
+
+@pytest.mark.parametrize("app", ["echo", "echo_async"])
+def test_client_and_server_understand_each_other(serve: Serve, app: str) -> None:
+    run_in_node(
+        HERE / "js" / "server_scenarios.js", RBL_URL=serve(HERE / "apps" / f"{app}.rbr").url
+    )
 
 
 def test_client_is_small() -> None:
