@@ -69,7 +69,7 @@ class Checker(EntryChecker):
                 continue
             title = f"{kind} '{clip(name.text)}'" if name.text else kind
             first = seen.setdefault((kind, name.text), name.span)
-            if first is not name.span:
+            if first != name.span:
                 hint = "rename one of them" if name.text else "keep one of them"
                 if isinstance(definition, Socket) and definition.name is None:
                     hint = "name them: socket NAME python:module.function;"
@@ -113,7 +113,7 @@ class Checker(EntryChecker):
     def _check_include(self, file: Text, at: Url | None) -> None:
         if at is not None:
             self._check_prefix(at)
-        self.check_location(Location("file", file.text, span=file.span, target_span=file.span))
+        self.check_location(Location("file", file.text, target_span=file.span))
 
     # --- paths
 
@@ -274,7 +274,7 @@ def _identity(definition: Definition) -> tuple[str, Name]:
         case Meta() | Root():
             keyword = type(definition).__name__.lower()
             start = definition.span.start
-            return keyword, Name("", span=Span(start, start + len(keyword)))
+            return keyword, Name("", start=start, end=start + len(keyword))
         case _:
             return "", Name("")
 

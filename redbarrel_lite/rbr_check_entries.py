@@ -153,7 +153,7 @@ class EntryChecker:
         if not what or is_custom(what) or (key is not None and key.is_repeated):
             return
         first = seen.setdefault(what, span)
-        if first is not span:
+        if first != span:
             note = f"the first one is at {self.place(first)}"
             self.error("RBR031", span, f"'{clip(what)}' is given twice", "keep one of them", [note])
 

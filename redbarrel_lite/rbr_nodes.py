@@ -29,9 +29,16 @@ _NOWHERE = Span(0, 0)
 class Node:
     """What all nodes have: a place in the text, and the comments around it."""
 
-    span: Span = field(default=_NOWHERE, compare=False, repr=False)
+    # Two numbers rather than a Span: a large file has a hundred thousand nodes, and each
+    # object more is one more for the garbage collector to walk, over and over.
+    start: int = field(default=0, compare=False, repr=False)
+    end: int = field(default=0, compare=False, repr=False)
     lead: tuple[str, ...] = field(default=(), compare=False, repr=False)
     trail: str = field(default="", compare=False, repr=False)
+
+    @property
+    def span(self) -> Span:
+        return Span(self.start, self.end)
 
 
 # --- values
@@ -263,7 +270,7 @@ class Path(Node):
             return given
         for verb in self.verbs:
             if verb in DEFAULT_URLS:
-                return Url(DEFAULT_URLS[verb], span=self.name.span)
+                return Url(DEFAULT_URLS[verb], start=self.name.start, end=self.name.end)
         return None
 
     @property
@@ -325,13 +332,27 @@ class Socket(Node):
 
     def as_path(self) -> Path:
         here = self.span
-        name = self.name or Name("socket", span=Span(here.start, here.start + len("socket")))
-        method = Words((Name("SOCKETIO", span=here),), span=here)
-        fields = (
-            Field(Name("method", span=here), method, span=here),
-            Field(Name("use", span=here), self.use, span=here),
+        name = self.name or Name("socket", start=here.start, end=here.start + len("socket"))
+        method = Words(
+            (Name("SOCKETIO", start=here.start, end=here.end),), start=here.start, end=here.end
         )
-        return Path(name, Section(fields, span=here), span=here)
+        fields = (
+            Field(
+                Name("method", start=here.start, end=here.end),
+                method,
+                start=here.start,
+                end=here.end,
+            ),
+            Field(
+                Name("use", start=here.start, end=here.end),
+                self.use,
+                start=here.start,
+                end=here.end,
+            ),
+        )
+        return Path(
+            name, Section(fields, start=here.start, end=here.end), start=here.start, end=here.end
+        )
 
 
 @dataclass(frozen=True, slots=True)

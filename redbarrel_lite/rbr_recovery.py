@@ -149,14 +149,12 @@ class SectionParser(ValueParser):
         In ``path a (`` .. ``request-body (`` .. ``);`` the bracket that is missing
         is the inner one, though it is the outer section that finds no end.
         """
-        line = self.text[self.source.line_start(self.pos) : self.pos]
-        if not self.openings or line.strip() or line == opening.indent:
+        indent = self._indent()
+        if not self.openings or indent == opening.indent or not self._starts_line():
             return
         outer = self.openings[-1]
-        if (
-            line == outer.indent
-            and self.source.position(opening.bracket.start)[0] < (self.source.position(self.pos)[0])
-        ):
+        opened_before = opening.bracket.start < self.source.line_start(self.pos)
+        if indent == outer.indent and opened_before:
             outer.suspect = opening.title
             outer.suspect_span = opening.bracket
 

@@ -242,7 +242,7 @@ class Scanner:
         if match is None:
             return None
         self.move(match.end())
-        return Name(match.group(), span=Span(*match.span()))
+        return Name(match.group(), start=match.start(), end=match.end())
 
     def accept_number(self) -> Number | None:
         match = _NUMBER.match(self.text, self.pos)
@@ -258,7 +258,7 @@ class Scanner:
                 f"a number is digits and dots, without a unit: {clip(match.group())}",
             )
         self.move(tail.end() if tail else match.end())
-        return Number(match.group(), span=Span(*match.span()))
+        return Number(match.group(), start=match.start(), end=match.end())
 
     def accept_text(self) -> Text | None:
         """Take ``"…"`` or ``\"""…\"""``, or what was meant to be one."""
@@ -272,7 +272,7 @@ class Scanner:
             span = Span(*match.span())
             text = self._unescape(match[1], span)
             self.move(match.end())
-            return Text(text, match.group(), span=span)
+            return Text(text, match.group(), start=span.start, end=span.end)
         if char and char in _QUOTES:
             return self._accept_misquoted_text(char)
         return None
@@ -290,7 +290,7 @@ class Scanner:
             raise StopReading  # the rest of the file is inside the text
         self.move(close + 3)
         written = self.text[start : close + 3].replace("\r\n", "\n")
-        return Text(written[3:-3], written, span=Span(start, close + 3))
+        return Text(written[3:-3], written, start=start, end=close + 3)
 
     def _accept_unclosed_text(self) -> Text:
         start = self.pos
@@ -306,7 +306,7 @@ class Scanner:
             ' a text of several lines is put between """ and """',
         )
         self.move(end)
-        return Text(body[1:], f'"{body[1:]}"', span=Span(start, end))
+        return Text(body[1:], f'"{body[1:]}"', start=start, end=end)
 
     def _accept_misquoted_text(self, char: str) -> Text:
         start = self.pos
@@ -324,7 +324,7 @@ class Scanner:
             'put it between double quotes: "…"',
         )  # fmt: skip
         self.move(end)
-        return Text(body, f'"{escaped}"', span=Span(start, end))
+        return Text(body, f'"{escaped}"', start=start, end=end)
 
     def _unescape(self, body: str, span: Span) -> str:
         if "\\" not in body:

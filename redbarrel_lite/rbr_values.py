@@ -56,14 +56,14 @@ class ValueParser(Scanner):
                     f"write a word behind the '|', or remove it: {first.text}",
                 )
             names.append(name)
-        return Words(tuple(names), span=Span(start, self.end))
+        return Words(tuple(names), start=start, end=self.end)
 
     def parse_url(self, what: str) -> Url:
         """URL = "/" { any character but white space, "," and ";" } ;"""
         target = self.accept_target(what)
         assert target is not None  # the callers have seen the '/'
         text, span = target
-        return Url(text, span=span)
+        return Url(text, start=span.start, end=span.end)
 
     def parse_location(self) -> Location:
         """location = "python:" NAME { "." NAME } | NAME "." NAME { "." NAME }
@@ -78,7 +78,7 @@ class ValueParser(Scanner):
         # 0.9's `location:` is today's `file:`, and a dotted name is always Python's.
         kind = {"": "python", "location": "file"}.get(prefix, prefix)
         written = f"{prefix}:" * bool(prefix) + self.text[span.start : span.end]
-        return Location(kind, target, written, target_span=span, span=Span(start, self.end))
+        return Location(kind, target, written, target_span=span, start=start, end=self.end)
 
     def _accept_prefix(self) -> str:
         """Take ``python:`` or its like, the one that was meant if it is misspelt."""
@@ -194,7 +194,7 @@ class ValueParser(Scanner):
                     f"the name of a {keyword} is not quoted",
                     f"write: {keyword} {quoted.text}",
                 )
-                return Name(quoted.text, span=quoted.span)
+                return Name(quoted.text, start=quoted.start, end=quoted.end)
             self.pos = self.end = quoted.span.start
         name = self.accept_name()
         if name is None:
@@ -269,7 +269,7 @@ class ValueParser(Scanner):
             if not any(map(str.isspace, url)):
                 hint = f"write: {keyword} {clip(url)}"
                 self.report("RBR018", text.span, "a url is not quoted", hint)
-                return Url(url, span=text.span)
+                return Url(url, start=text.start, end=text.end)
             raise self.failure_at(
                 text.span, "RBR018", "a url holds no blanks", "write %20 for a blank"
             )
@@ -287,7 +287,7 @@ class ValueParser(Scanner):
             f"a url starts with '/', '{clip(text_of)}' does not",
             f"write: {keyword} {_with_slash(text_of)}",
         )
-        return Url(_with_slash(text_of), span=span)
+        return Url(_with_slash(text_of), start=span.start, end=span.end)
 
     def expect_location(self, keyword: str) -> Location:
         if self.at_location() or self.at_stray_prefix():
@@ -310,7 +310,7 @@ class ValueParser(Scanner):
                 f"write {keyword} python:module.{clip(word)} for a callable of module.py, or "
                 f"{keyword} file:{clip(word)} for a file",
             )
-            return Location("python", word, word, target_span=span, span=span)
+            return Location("python", word, word, target_span=span, start=span.start, end=span.end)
         if self.char() in "/.":
             target = self.accept_target("path")
             assert target is not None  # a '/' or '.' was seen
@@ -321,7 +321,7 @@ class ValueParser(Scanner):
                 f"'{clip(path)}' does not say what it is",
                 f"write {keyword} file:{clip(path)} or {keyword} directory:{clip(path)}",
             )
-            return Location("file", path, path, target_span=span, span=span)
+            return Location("file", path, path, target_span=span, start=span.start, end=span.end)
         text = self.accept_text()
         if text is None:
             raise self.failure(
@@ -359,7 +359,7 @@ class ValueParser(Scanner):
             f'write: {keyword} "{clip(words)}"',
         )
         self.move(end)
-        return Text(words, f'"{words}"', span=span)
+        return Text(words, f'"{words}"', start=span.start, end=span.end)
 
     def end_of_phrase(self) -> int:
         """Where words that lack their quotes end: before the last punctuation of the line."""
