@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from time import monotonic
 from typing import Any, NoReturn
 
 import pytest
@@ -170,41 +171,75 @@ def test_2000_messages_keep_their_order_through_the_upgrade(serve: Serve, app: s
     assert 300 < seen["sent"]["upgrading"] <= seen["sent"]["upgrade"] <= 1520
 
 
-@pytest.fixture
-def start_peer() -> Iterator[Callable[[list[str]], Iterator[Seen]]]:
-    """Start a program whose lines of JSON come one by one, while it runs."""
-    started: list[subprocess.Popen[str]] = []
+class Peer:
+    """A program whose lines of JSON come one by one, while it runs."""
 
-    def start(command: list[str]) -> Iterator[Seen]:
-        peer = subprocess.Popen(
+    def __init__(self, command: list[str]) -> None:
+        self.process = subprocess.Popen(
             command, env=node_environment(), stdout=subprocess.PIPE, encoding="utf-8"
         )
-        started.append(peer)
-        assert peer.stdout is not None
-        return map(json.loads, peer.stdout)
+
+    def next(self) -> Seen:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()  # the program itself ends when it takes too long
+        assert line, "the program ended early; what it said is above"
+        seen: Seen = json.loads(line)
+        return seen
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def start_peer() -> Iterator[Callable[..., Peer]]:
+    started: list[Peer] = []
+
+    def start(script: str, *args: str) -> Peer:
+        started.append(Peer(node_command(script, *args)))
+        return started[-1]
 
     yield start
     for peer in started:
-        peer.kill()
-        peer.communicate()
+        if peer.process.returncode is None:
+            peer.kill()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_killed_client_has_left_at_once(
+    serve: Serve, start_peer: Callable[..., Peer], mode: str
+) -> None:
+    """Its connection breaks, and nobody waits 45 s for the pong that is missing."""
+    node_environment()
+    url = serve(BLOCKING.rbr).url
+    witness = start_peer("listen.cjs", url, "websocket")
+    witness.next()
+    victim = start_peer("listen.cjs", url, mode)
+    sid = victim.next()["id"]
+    assert witness.next() == BLOCKING.entered(sid)
+    assert witness.next() == BLOCKING.said(sid, "here")
+    victim.kill()
+    killed = monotonic()
+    assert witness.next() == BLOCKING.left(sid)
+    assert monotonic() - killed < 5
 
 
 def test_clients_are_told_of_the_end_and_come_back(
-    serve: Serve, start_peer: Callable[[list[str]], Iterator[Seen]]
+    serve: Serve, start_peer: Callable[..., Peer]
 ) -> None:
     node_environment()
     server = serve(APPS / "echo.rbr")
-    steps = start_peer(node_command("reconnect.cjs", server.url))
-    assert next(steps) == {"step": "connected"}
+    peer = start_peer("reconnect.cjs", server.url)
+    assert peer.next() == {"step": "connected"}
 
     server.stop()
-    told = next(steps)["reasons"]
+    told = peer.next()["reasons"]
     assert [reason["reason"] for reason in told] == ["transport close"] * 3
     # A close packet to the poller; 1001, "going away", to the others (RFC 6455 7.4.1).
     assert [reason["code"] for reason in told] == ["transport closed by the server", 1001, 1001]
 
     serve(APPS / "echo.rbr", "--port", str(server.port))
-    back = next(steps)
+    back = peer.next()
     assert back["heard"] == [[sid] for sid in back["second"]]
     assert not set(back["first"]) & set(back["second"])
 
