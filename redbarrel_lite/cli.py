@@ -11,7 +11,7 @@ from pathlib import Path
 
 from . import __version__
 from .app import App
-from .errors import AppError, RbrError
+from .errors import RbrError
 from .handlers import user_traceback
 from .server import Server
 
@@ -23,15 +23,15 @@ def main(argv: list[str] | None = None) -> int:
     try:
         app = App.load(options.app)
     except RbrError as error:
-        return _fail(str(error))
-    except AppError as error:
-        return _fail(f"error: {error}", error.__cause__)
+        return _fail(str(error), error.__cause__)
     except OSError as error:
         return _fail(f"error: {options.app}: {error.strerror}")
+    for warning in app.warnings:
+        _tell(str(warning))
     for line in app.hooked:
         _tell(line)
     try:
-        asyncio.run(_serve(app, options))
+        asyncio.run(_serve(app, options), debug=options.debug or None)
     except OSError as error:
         return _fail(f"error: can't serve on {options.host}:{options.port}: {error.strerror}")
     return 0
@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("app", type=Path, metavar="APP.rbr", help="the file to serve")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=_port, default=8000, help="0 picks a free one (%(default)s)")
-    parser.add_argument("--debug", action="store_true", help="say what clients do wrong, too")
+    parser.add_argument("--debug", action="store_true", help="say what is slow or forgotten, too")
     parser.add_argument("--version", action="version", version=f"RedBarrel Lite {__version__}")
     return parser
 

@@ -89,7 +89,14 @@ class LocalProtocolError(RedBarrelError):
 
 
 class AppError(RedBarrelError):
-    """What the .rbr file names cannot be found, imported or called."""
+    """What the .rbr file names cannot be found, imported, called or served.
+
+    ``hint`` says what to do about it.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 class Refused(RedBarrelError):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import importlib
 import logging
 import threading
 import traceback
@@ -404,13 +405,18 @@ def _raise(error: BaseException) -> Any:
     raise error
 
 
-_PACKAGE: Final = str(Path(__file__).parent)
+# Files whose frames are not the user's: ours, and those of the import machinery.
+_NOT_THE_USERS: Final = (
+    str(Path(__file__).parent),
+    str(Path(importlib.__file__).parent),
+    "<frozen ",
+)
 
 
 def user_traceback(error: BaseException) -> str:
-    """The traceback without our own frames at its top, which tell its reader nothing."""
+    """The traceback from the user's first frame on; those above tell its reader nothing."""
     frame: TracebackType | None = error.__traceback__
-    while frame is not None and frame.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame is not None and frame.tb_frame.f_code.co_filename.startswith(_NOT_THE_USERS):
         frame = frame.tb_next
     lines = traceback.format_exception(type(error), error, frame or error.__traceback__)
     return "".join(lines).rstrip("\n")

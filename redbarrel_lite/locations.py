@@ -5,7 +5,7 @@ What it implements: the locations ``python:`` and ``file:``. What it leaves out:
 
 In one line::
 
-    handler = adapt(resolve_python("chat.chat", folder))
+    handler = Folder(path).callable("chat.chat")
 """
 
 from __future__ import annotations
@@ -20,7 +20,62 @@ from pathlib import Path
 from typing import Any
 
 from .errors import AppError
+from .rbr_nodes import Location
 from .request import Request, Response, error_response
+
+
+class Folder:
+    """The folder of an .rbr file, from which its locations are found."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.failures: list[BaseException] = []  # what modules raised when they were imported
+
+    def trouble(self, location: Location) -> tuple[str, str] | None:
+        """What is wrong with a location, and what to do about it; None if it is found.
+
+        Imports what ``python:`` and ``wsgi:`` name, which runs the user's module.
+        """
+        try:
+            if location.kind == "file":
+                self.file(location.target)
+            elif location.kind == "directory":
+                self.directory(location.target)
+            elif location.kind in ("python", "wsgi"):
+                self.callable(location.target)
+        except AppError as error:
+            if error.__cause__ is not None:
+                self.failures.append(error.__cause__)
+            return str(error), error.hint
+        return None
+
+    def file(self, name: str) -> Path:
+        """The path of a file. Raises `AppError` if there is none."""
+        path = self.path / name
+        if path.is_dir():
+            raise AppError(f"'{name}' is a folder", f"write directory:{name}")
+        if not path.is_file():
+            raise AppError(f"no file '{name}' in {self.path}", _instead(name, path.parent))
+        return path
+
+    def directory(self, name: str) -> Path:
+        """The path of a folder. Raises `AppError` if there is none."""
+        path = self.path / name
+        if not path.is_dir():
+            raise AppError(f"no folder '{name}' in {self.path}", _instead(name, path.parent))
+        return path
+
+    def callable(self, dotted: str) -> Callable[[dict[str, Any], Request], Any]:
+        """What a dotted name stands for, as a handler. Raises `AppError`."""
+        return adapt(resolve_python(dotted, self.path), dotted)
+
+
+def _instead(name: str, folder: Path) -> str:
+    """A hint from what is there, for a name that is not."""
+    there = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    close = difflib.get_close_matches(Path(name).name, there, 1)
+    return f"did you mean '{close[0]}'?" if close else "create it, or correct the name"
+
 
 # The names by which a first parameter says that there is no other before it.
 _REQUEST_NAMES = ("request", "req")
@@ -39,36 +94,38 @@ def resolve_python(dotted: str, folder: Path) -> Any:
         sys.path.insert(0, where)
     names = dotted.split(".")
     if len(names) < 2:
-        raise AppError(f"'python:{dotted}' is a module; write python:{dotted}.NAME")
-    found: Any = _import(names[0], dotted, folder)
+        raise AppError(f"'{dotted}' is a module", f"write python:{dotted}.NAME")
+    found: Any = _import(names[0], folder)
     for depth, name in enumerate(names[1:], 2):
         try:
             found = getattr(found, name)
         except AttributeError:
             if depth == len(names) or not hasattr(found, "__path__"):
-                raise AppError(_no_attribute(found, name, dotted)) from None
-            found = _import(".".join(names[:depth]), dotted, folder)
+                raise _no_attribute(found, name) from None
+            found = _import(".".join(names[:depth]), folder)
     return found
 
 
-def _import(module: str, dotted: str, folder: Path) -> Any:
+def _import(module: str, folder: Path) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name == module:
-            raise AppError(f"no module '{module}' for 'python:{dotted}' in {folder}") from None
-        raise AppError(f"module '{module}' can't be imported: {error}") from error
+            hint = _instead(f"{module}.py", folder).replace(".py'", "'")
+            raise AppError(f"no module '{module}' in {folder}", hint) from None
+        raise AppError(f"module '{module}' needs another one: {error}", "install it") from error
     except Exception as error:
-        raise AppError(f"module '{module}' can't be imported: {error}") from error
+        what = f"module '{module}' fails when it is imported: {type(error).__name__}: {error}"
+        raise AppError(what, "mend it where the traceback points") from error
 
 
-def _no_attribute(found: Any, name: str, dotted: str) -> str:
+def _no_attribute(found: Any, name: str) -> AppError:
     close = difflib.get_close_matches(name, dir(found), 1)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
-    return f"'{getattr(found, '__name__', found)}' has no '{name}', for 'python:{dotted}'{hint}"
+    hint = f"did you mean '{close[0]}'?" if close else f"define it: def {name}(globs, request)"
+    return AppError(f"'{getattr(found, '__name__', found)}' has no '{name}'", hint)
 
 
-def adapt(function: Any, dotted: str = "") -> Callable[[dict[str, Any], Request], Any]:
+def adapt(function: Any, dotted: str) -> Callable[[dict[str, Any], Request], Any]:
     """A callable of (globs, request), whatever form the author chose.
 
     With one parameter, or a first one named ``request`` or ``req``, it gets the
@@ -76,7 +133,8 @@ def adapt(function: Any, dotted: str = "") -> Callable[[dict[str, Any], Request]
     `AppError` for what can't be called so.
     """
     if not callable(function):
-        raise AppError(f"'python:{dotted}' is not callable but {type(function).__name__}")
+        what = f"'{dotted}' is not callable but of type {type(function).__name__}"
+        raise AppError(what, "name a function")
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # some builtins have no signature
@@ -84,7 +142,7 @@ def adapt(function: Any, dotted: str = "") -> Callable[[dict[str, Any], Request]
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     variable = any(p.kind is p.VAR_POSITIONAL for p in parameters)
     if not positional and not variable:
-        raise AppError(f"'python:{dotted}' takes no request: write def name(globs, request)")
+        raise AppError(f"'{dotted}' takes no request", "write def NAME(globs, request)")
     if (len(positional) == 1 and not variable) or parameters[0].name in _REQUEST_NAMES:
         return _with_request_alone(function)
     return function  # type: ignore[no-any-return]
@@ -101,12 +159,7 @@ def _with_request_alone(function: Callable[..., Any]) -> Callable[[dict[str, Any
 
 
 def serve_file(path: Path) -> Callable[[Request], Response]:
-    """What answers with the contents of one file, read anew for each request.
-
-    Raises `AppError` if there is no such file now.
-    """
-    if not path.is_file():
-        raise AppError(f"no file {path}")
+    """What answers with the contents of one file, read anew for each request."""
     kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     if kind.startswith("text/"):
         kind += "; charset=utf-8"

@@ -15,34 +15,47 @@ import asyncio
 import logging
 import signal
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Final
 
 from . import http1
 from .app import App, Service, SocketPath
+from .endpoint import Endpoint
 from .errors import RemoteProtocolError
 from .handlers import run_handler
 from .request import Request, Response, error_response
 from .routes import NotRouted
-from .transports import EngineEndpoint, WebSocket
+from .transports import WebSocket
 
 log = logging.getLogger("redbarrel_lite")
 
-# Time limits, in seconds. A head has one for the whole of it: a byte now and then
-# does not prolong it, or a few hundred slow clients would hold all connections.
-HEAD_TIMEOUT_S: Final = 10.0
-BODY_TIMEOUT_S: Final = 20.0  # between two parts of a body
-IDLE_TIMEOUT_S: Final = 30.0  # between two requests
-WRITE_TIMEOUT_S: Final = 30.0  # for a client to read the last answer
+
+@dataclass(frozen=True, slots=True)
+class TimeLimits:
+    """How long a client may take, in seconds.
+
+    A head has one limit for the whole of it: a byte now and then does not prolong
+    it, or a few hundred slow clients would hold all connections.
+    """
+
+    head: float = 10.0
+    body: float = 20.0  # between two parts of it
+    idle: float = 30.0  # between two requests
+    write: float = 30.0  # to read the last answer
+    linger: float = 2.0  # to read a refusal
+
 
 # What a refused client may still send before we close. Closing at once, with
 # bytes unread, makes its system throw away the answer that we just sent.
 LINGER_BYTES: Final = 64 * 1024
-LINGER_S: Final = 2.0
 # What a client may send ahead while its request is at work.
 MAX_PIPELINED_BYTES: Final = 64 * 1024
 
 GRACE_S: Final = 5.0
+# Connections that the system accepts for us while we are busy. When a thousand
+# clients come back at once after a restart, asyncio's 100 are too few.
+BACKLOG: Final = 1024
 
 
 class HttpConnection(asyncio.Protocol):
@@ -88,7 +101,7 @@ class HttpConnection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._server.connections.add(self)
-        self._limit(HEAD_TIMEOUT_S)
+        self._limit(self._server.limits.head)
 
     def data_received(self, data: bytes) -> None:
         if self._discarded >= 0:
@@ -98,7 +111,7 @@ class HttpConnection(asyncio.Protocol):
         self._pump(self._http.receive(data))
         if self._head is None:
             if fresh and self._http.buffered:
-                self._limit(HEAD_TIMEOUT_S)
+                self._limit(self._server.limits.head)
         elif self._http.buffered > MAX_PIPELINED_BYTES and self._transport is not None:
             self._transport.pause_reading()
 
@@ -146,7 +159,7 @@ class HttpConnection(asyncio.Protocol):
             self._begin(event)
         elif isinstance(event, bytes):
             self._body += event
-            self._limit(BODY_TIMEOUT_S)
+            self._limit(self._server.limits.body)
             if len(self._body) > self._max_body():
                 self._refuse_body()
         elif isinstance(event, RemoteProtocolError):
@@ -181,7 +194,7 @@ class HttpConnection(asyncio.Protocol):
         if self._http.state is http1.State.DONE:
             self._limit(None)
             return
-        self._limit(BODY_TIMEOUT_S)
+        self._limit(self._server.limits.body)
         if (head.header("expect") or "").lower() == "100-continue" and self._transport is not None:
             self._transport.write(http1.CONTINUE)
 
@@ -253,9 +266,9 @@ class HttpConnection(asyncio.Protocol):
             self._linger()
         elif not keep_alive:
             transport.close()
-            self._limit(WRITE_TIMEOUT_S)
+            self._limit(self._server.limits.write)
         else:
-            self._limit(IDLE_TIMEOUT_S)
+            self._limit(self._server.limits.idle)
             if not self._pumping:
                 asyncio.get_running_loop().call_soon(self._go_on)
 
@@ -305,7 +318,7 @@ class HttpConnection(asyncio.Protocol):
     def _linger(self) -> None:
         """Throw away what still comes, for a while, so that the answer is read."""
         self._discarded = 0
-        self._limit(LINGER_S)
+        self._limit(self._server.limits.linger)
         if self._transport is not None and self._transport.can_write_eof():
             self._transport.write_eof()
             if self._eof:
@@ -365,11 +378,13 @@ class HttpConnection(asyncio.Protocol):
 class Server:
     """One application behind one listening address."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, limits: TimeLimits = TimeLimits()) -> None:
         self.app = app
+        self.limits = limits
         self.connections: set[HttpConnection | WebSocket] = set()
         self.closing = False
-        self._endpoints: dict[str, EngineEndpoint] = {}
+        self._listener: asyncio.Server | None = None
+        self._endpoints: dict[str, Endpoint] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._date = (0, "")
         self._stop = asyncio.Event()
@@ -383,16 +398,23 @@ class Server:
         Raises OSError if the address can't be had.
         """
         loop = asyncio.get_running_loop()
-        self.app.hub.attach(loop.call_soon_threadsafe, run_handler)
-        listener = await loop.create_server(lambda: HttpConnection(self), host, port, backlog=1024)
+        url = await self.start(host, port)
         for signum in (signal.SIGINT, signal.SIGTERM):
             self._on_signal(loop, signum)
-        address = listener.sockets[0].getsockname()
-        shown = f"[{address[0]}]" if ":" in address[0] else address[0]
-        started(f"http://{shown}:{address[1]}")
+        started(url)
         await self._stop.wait()
-        listener.close()
-        await self._shut_down(grace)
+        await self.close(grace)
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
+        """Begin to accept; return the URL. Raises OSError if the address can't be had."""
+        loop = asyncio.get_running_loop()
+        self.app.hub.attach(loop.call_soon_threadsafe, run_handler)
+        self._listener = await loop.create_server(
+            lambda: HttpConnection(self), host, port, backlog=BACKLOG
+        )
+        address = self._listener.sockets[0].getsockname()
+        shown = f"[{address[0]}]" if ":" in address[0] else address[0]
+        return f"http://{shown}:{address[1]}"
 
     def _on_signal(self, loop: asyncio.AbstractEventLoop, signum: signal.Signals) -> None:
         def stop() -> None:
@@ -405,8 +427,10 @@ class Server:
         except NotImplementedError:  # Windows has no such thing: the plain way does there
             signal.signal(signum, lambda *_: loop.call_soon_threadsafe(stop))
 
-    async def _shut_down(self, grace: float) -> None:
-        """Tell all sockets, finish what runs, and wait for both, but not for ever."""
+    async def close(self, grace: float = GRACE_S) -> None:
+        """Stop accepting, tell all sockets, finish what runs; wait for both, but not for ever."""
+        if self._listener is not None:
+            self._listener.close()
         self.closing = True
         for endpoint in self._endpoints.values():
             endpoint.close()
@@ -436,11 +460,11 @@ class Server:
         self.connections.discard(connection)
         self._changed.set()
 
-    def endpoint(self, path: SocketPath) -> EngineEndpoint:
+    def endpoint(self, path: SocketPath) -> Endpoint:
         """The sessions of a socket path's url, which other paths may share."""
         endpoint = self._endpoints.get(path.url)
         if endpoint is None:
-            endpoint = EngineEndpoint(
+            endpoint = Endpoint(
                 self.app.hub,
                 path.options,
                 path.connect_timeout,

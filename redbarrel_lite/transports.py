@@ -6,7 +6,7 @@ them, and it owns the clock.
 
 In one line::
 
-    EngineEndpoint(hub, options).handle(exchange)
+    connection.receive_get(exchange)
 
 One client, seen from here::
 
@@ -20,14 +20,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import select
 from collections.abc import Callable
 from typing import Final, Protocol
 
 from . import engineio, wsproto
 from .errors import RemoteProtocolError
-from .request import Request, Response, error_response
+from .request import Request, Response
 from .sockets import Client, Hub, Outgoing
 
 log = logging.getLogger("redbarrel_lite")
@@ -37,18 +36,10 @@ log = logging.getLogger("redbarrel_lite")
 # memory, and a broadcast waits for nobody.
 QUEUE_HIGH_BYTES: Final = 64 * 1024
 MAX_QUEUE_BYTES: Final = 1024 * 1024
-# A client that connects and never says CONNECT holds a session and nothing else.
-CONNECT_TIMEOUT_S: Final = 45.0
 # The peer owes a close frame, and the end of the TCP connection.
 CLOSE_TIMEOUT_S: Final = 5.0
 # While we don't read from a client we can't see it go; so we look, now and then.
 LOOK_EVERY_S: Final = 1.0
-
-# The reference's, letter by letter.
-TEXT_PLAIN: Final = "text/plain; charset=UTF-8"
-TEXT_HTML: Final = "text/html"
-JSON: Final = "application/json"
-NO_STORE: Final = ("cache-control", "no-store")
 
 
 class Exchange(Protocol):
@@ -64,6 +55,23 @@ class Exchange(Protocol):
 
     def switch(self, headers: list[tuple[str, str]], protocol: WebSocket) -> None:
         """Answer 101 and give the connection to another protocol."""
+
+
+class Owner(Protocol):
+    """What a session needs of the endpoint that it belongs to."""
+
+    hub: Hub
+    flusher: Flusher
+    connect_timeout: float
+
+    def payload(self, request: Request, payload: str) -> Response:
+        """The answer to a poll."""
+
+    def ok(self, request: Request) -> Response:
+        """The answer to a POST."""
+
+    def forget(self, sid: str) -> bool:
+        """Take a session off the list; False if it has been."""
 
 
 class Flusher:
@@ -192,7 +200,7 @@ class WebSocket(asyncio.Protocol):
             return
         self._out = []
         transport = self._transport
-        if transport is None:
+        if transport is None or transport.is_closing():
             return
         transport.write(out[0] if len(out) == 1 else b"".join(out))
         if self.congested and transport.get_write_buffer_size() > MAX_QUEUE_BYTES:
@@ -241,7 +249,7 @@ class EngineConnection:
     """One session with all that carries it; what `sockets` calls a `Connection`."""
 
     __slots__ = (
-        "_endpoint",
+        "_owner",
         "_held_post",
         "_drained",
         "_flushing",
@@ -257,13 +265,13 @@ class EngineConnection:
     )
 
     def __init__(
-        self, endpoint: EngineEndpoint, request: Request, session: engineio.Session, now: float
+        self, owner: Owner, request: Request, session: engineio.Session, now: float
     ) -> None:
         self.session = session
-        self.flusher = endpoint.flusher
-        self.client = Client(endpoint.hub, self, request, now + endpoint.connect_timeout)
+        self.flusher = owner.flusher
+        self.client = Client(owner.hub, self, request, now + owner.connect_timeout)
         self.who = request.remote_addr
-        self._endpoint = endpoint
+        self._owner = owner
         self._websocket: WebSocket | None = None  # the transport, once it is one
         self._probe: WebSocket | None = None
         self._poll: Exchange | None = None
@@ -315,7 +323,7 @@ class EngineConnection:
             self._websocket.resume()
         if self._held_post is not None:
             post, self._held_post = self._held_post, None
-            post.respond(self._endpoint.ok(post.request))
+            post.respond(self._owner.ok(post.request))
 
     # -- over WebSocket ----------------------------------------------------------
 
@@ -418,7 +426,7 @@ class EngineConnection:
         if self._paused and self._held_post is None and self.session.state is engineio.State.OPEN:
             self._held_post = exchange
         else:
-            exchange.respond(self._endpoint.ok(request))
+            exchange.respond(self._owner.ok(request))
         self._settle()
 
     def _payload(self, request: Request, now: float) -> list[engineio.Packet]:
@@ -464,7 +472,7 @@ class EngineConnection:
         answer = self.session.poll_answer()
         if answer is not None and self._poll is not None:
             poll, self._poll = self._poll, None
-            poll.respond(self._endpoint.payload(poll.request, answer))
+            poll.respond(self._owner.payload(poll.request, answer))
             if not self.congested:
                 self._tell_drained()
         if self.session.state is engineio.State.CLOSED:
@@ -484,8 +492,8 @@ class EngineConnection:
             callback()
 
     def _end(self, code: int, reason: str) -> None:
-        """Let go of everything; runs once, as `EngineEndpoint.forget` says."""
-        if not self._endpoint.forget(self.session.sid):
+        """Let go of everything; runs once, as `Owner.forget` says."""
+        if not self._owner.forget(self.session.sid):
             return
         if self._timer is not None:
             self._timer.cancel()
@@ -496,7 +504,7 @@ class EngineConnection:
                 websocket.close(code, reason)
         if self._held_post is not None:
             post, self._held_post = self._held_post, None
-            post.respond(self._endpoint.ok(post.request))
+            post.respond(self._owner.ok(post.request))
         self.client.end(self.session.closed_because or "forced close")
         self._tell_drained()
 
@@ -536,161 +544,3 @@ class EngineConnection:
         if self._websocket is not None and self._websocket.peer_has_gone():
             self._websocket.abort()
         self.session.forgive(asyncio.get_running_loop().time())
-
-
-class EngineEndpoint:
-    """All sessions of one url, and the requests that make, feed and end them."""
-
-    def __init__(
-        self,
-        hub: Hub,
-        options: engineio.Options,
-        connect_timeout: float = CONNECT_TIMEOUT_S,
-        allowed_origins: tuple[str, ...] = (),
-        when_forgotten: Callable[[], None] = lambda: None,
-    ) -> None:
-        self.hub = hub
-        self.options = options
-        self.connect_timeout = connect_timeout
-        self.flusher = Flusher(asyncio.get_running_loop())
-        self._sessions: dict[str, EngineConnection] = {}
-        self._allowed_origins = allowed_origins
-        self._when_forgotten = when_forgotten
-
-    def __len__(self) -> int:
-        return len(self._sessions)
-
-    def forget(self, sid: str) -> bool:
-        """Take a session off the list; False if it has been."""
-        self._when_forgotten()
-        return self._sessions.pop(sid, None) is not None
-
-    def close(self) -> None:
-        """Close all sessions: the server is going away."""
-        for connection in tuple(self._sessions.values()):
-            connection.close()
-
-    # -- requests ------------------------------------------------------------------
-
-    def handle(self, exchange: Exchange) -> None:
-        """Answer a polling request, now or when there is something to say."""
-        request = exchange.request
-        if not self._may(request):
-            self._refuse(exchange, engineio.FORBIDDEN)
-            return
-        if request.method == "OPTIONS":
-            exchange.respond(self._preflight(request))
-            return
-        try:
-            query = engineio.check_query(request.method, request.query, self.options, upgrade=False)
-            if query.sid is None:
-                self._open(exchange, query.transport)
-                return
-            connection = self._find(query, upgrade=False)
-            if request.method == "GET":
-                connection.receive_get(exchange)
-            elif request.method == "POST":
-                connection.receive_post(exchange)
-            else:
-                raise engineio.refusal(engineio.BAD_REQUEST)
-        except RemoteProtocolError as error:
-            log.info("%s: %s", request.remote_addr, error)
-            self._refuse(exchange, error.code)
-
-    def handle_upgrade(self, exchange: Exchange, version: str) -> None:
-        """Answer a request for a WebSocket."""
-        request = exchange.request
-        try:
-            if not self._may(request):
-                raise engineio.refusal(engineio.FORBIDDEN)
-            query = engineio.check_query(request.method, request.query, self.options, upgrade=True)
-            connection = self._find(query, upgrade=True) if query.sid is not None else None
-        except RemoteProtocolError as error:
-            log.info("%s: %s", request.remote_addr, error)
-            status = 403 if error.code == engineio.FORBIDDEN else 400
-            exchange.respond(error_response(status, engineio.ERRORS[error.code]))
-            return
-        try:
-            headers = wsproto.accept(request.method, version, request.headers.pairs)
-        except RemoteProtocolError as error:
-            more = [wsproto.VERSION_HEADER] if error.code == 426 else []
-            exchange.respond(error_response(error.code, str(error), more))
-            return
-        now = asyncio.get_running_loop().time()
-        fresh = connection or self._new(request, engineio.WEBSOCKET, now)
-        websocket = WebSocket(fresh, self.options.max_payload)
-        # Before the switch, which may bring the first frames with it.
-        if connection is None:
-            fresh.start_websocket(websocket)
-        else:
-            connection.start_probe(websocket, now)
-        exchange.switch(headers, websocket)
-
-    def _find(self, query: engineio.Query, *, upgrade: bool) -> EngineConnection:
-        connection = self._sessions.get(query.sid or "")
-        if connection is None:
-            raise engineio.refusal(engineio.UNKNOWN_SID)
-        if not upgrade and query.transport != connection.session.transport:
-            raise engineio.refusal(engineio.BAD_REQUEST)
-        return connection
-
-    def _open(self, exchange: Exchange, transport: str) -> None:
-        if exchange.request.method == "HEAD":
-            exchange.respond(self.payload(exchange.request, ""))
-            return
-        connection = self._new(exchange.request, transport, asyncio.get_running_loop().time())
-        connection.receive_get(exchange)
-
-    def _new(self, request: Request, transport: str, now: float) -> EngineConnection:
-        sid = secrets.token_urlsafe(15)  # 120 bits: whoever knows it is the client
-        session = engineio.Session(sid, transport, self.options, now)
-        connection = EngineConnection(self, request, session, now)
-        self._sessions[sid] = connection
-        return connection
-
-    # -- answers ---------------------------------------------------------------------
-
-    def payload(self, request: Request, payload: str) -> Response:
-        """The answer to a poll."""
-        return Response(payload.encode(), 200, [NO_STORE, *self._cors(request)], TEXT_PLAIN)
-
-    def ok(self, request: Request) -> Response:
-        """The answer to a POST."""
-        return Response(b"ok", 200, [NO_STORE, *self._cors(request)], TEXT_HTML)
-
-    def _refuse(self, exchange: Exchange, code: int) -> None:
-        status = 403 if code == engineio.FORBIDDEN else 400
-        headers = self._cors(exchange.request) if status == 400 else []
-        exchange.respond(Response(engineio.error_body(code), status, headers, JSON))
-
-    def _preflight(self, request: Request) -> Response:
-        wanted = request.headers.get("access-control-request-headers", "")
-        headers = [*self._cors(request), ("access-control-allow-methods", "GET, POST, OPTIONS")]
-        if wanted:
-            headers.append(("access-control-allow-headers", wanted))
-        return Response(b"", 204, headers)
-
-    def _may(self, request: Request) -> bool:
-        """Whether the request's origin may talk to us: its own page, or one that is allowed.
-
-        A browser sends cookies along with a WebSocket to any host, so a page of
-        another origin would speak for its visitor (RFC 6455 10.2). What is no
-        browser sends no Origin, or the one it likes.
-        """
-        origin = request.headers.get("origin")
-        if origin is None or "*" in self._allowed_origins:
-            return True
-        allowed = (request.host_url, *self._allowed_origins)
-        return origin.lower() in (one.lower() for one in allowed)
-
-    def _cors(self, request: Request) -> list[tuple[str, str]]:
-        origin = request.headers.get("origin")
-        if origin is None or origin.lower() == request.host_url.lower():
-            return []
-        if "*" in self._allowed_origins:
-            return [("access-control-allow-origin", "*")]
-        return [
-            ("access-control-allow-origin", origin),
-            ("access-control-allow-credentials", "true"),
-            ("vary", "Origin"),
-        ]

@@ -50,10 +50,10 @@ KINDS = {
     # Awaits and starts threads for user code, but never touches a connection.
     "application": Kind(
         2,
-        "request routes handlers locations conditions docpage sockets app",
+        "request routes handlers services locations conditions docpage sockets app",
         "selectors socket socketserver ssl select",
     ),
-    "io": Kind(3, "server transports upstream backplane"),
+    "io": Kind(3, "server endpoint transports upstream backplane"),
     "tools": Kind(4, "testing bundle scaffold trace explain cli __main__"),
 }
 

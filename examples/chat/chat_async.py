@@ -15,9 +15,10 @@ async def chat(request):
     announce(sid + " connected")
     socketio.send(json.dumps({"buffer": _BUFFER}))
 
-    async for (text,) in socketio:
-        message = {"message": [sid, text]}
-        add(message)
-        socketio.broadcast(json.dumps(message))
+    async for message in socketio:
+        if len(message) == 1:
+            said = {"message": [sid, message[0]]}
+            add(said)
+            socketio.broadcast(json.dumps(said))
 
     announce(sid + " disconnected")

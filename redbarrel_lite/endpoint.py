@@ -1,0 +1,188 @@
+"""Requests for sockets: which session they belong to, and whether they may.
+
+What it implements: the HTTP side of Engine.IO protocol 4 (verification, the
+handshake, error bodies, CORS) for all sessions of one url. What it leaves out:
+what a session does with a request that is its own, which is in `transports`.
+
+In one line::
+
+    Endpoint(hub, options).handle(exchange)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable
+from typing import Final
+
+from . import engineio, wsproto
+from .errors import RemoteProtocolError
+from .request import Request, Response, error_response
+from .sockets import Hub
+from .transports import EngineConnection, Exchange, Flusher, WebSocket
+
+log = logging.getLogger("redbarrel_lite")
+
+# The reference's, letter by letter.
+TEXT_PLAIN: Final = "text/plain; charset=UTF-8"
+TEXT_HTML: Final = "text/html"
+JSON: Final = "application/json"
+NO_STORE: Final = ("cache-control", "no-store")
+
+
+class Endpoint:
+    """All sessions of one url, and the requests that make, feed and end them."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        options: engineio.Options,
+        connect_timeout: float,
+        allowed_origins: tuple[str, ...],
+        when_forgotten: Callable[[], None],
+    ) -> None:
+        self.hub = hub
+        self.options = options
+        self.connect_timeout = connect_timeout
+        self.flusher = Flusher(asyncio.get_running_loop())
+        self._sessions: dict[str, EngineConnection] = {}
+        self._allowed_origins = allowed_origins
+        self._when_forgotten = when_forgotten
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def forget(self, sid: str) -> bool:
+        """Take a session off the list; False if it has been."""
+        known = self._sessions.pop(sid, None) is not None
+        self._when_forgotten()
+        return known
+
+    def close(self) -> None:
+        """Close all sessions: the server is going away."""
+        for connection in tuple(self._sessions.values()):
+            connection.close()
+
+    # -- requests ------------------------------------------------------------------
+
+    def handle(self, exchange: Exchange) -> None:
+        """Answer a polling request, now or when there is something to say."""
+        request = exchange.request
+        if not self._may(request):
+            self._refuse(exchange, engineio.FORBIDDEN)
+            return
+        if request.method == "OPTIONS":
+            exchange.respond(self._preflight(request))
+            return
+        try:
+            query = engineio.check_query(request.method, request.query, self.options, upgrade=False)
+            if query.sid is None:
+                self._open(exchange, query.transport)
+                return
+            connection = self._find(query, upgrade=False)
+            if request.method == "GET":
+                connection.receive_get(exchange)
+            elif request.method == "POST":
+                connection.receive_post(exchange)
+            else:
+                raise engineio.refusal(engineio.BAD_REQUEST)
+        except RemoteProtocolError as error:
+            log.info("%s: %s", request.remote_addr, error)
+            self._refuse(exchange, error.code)
+
+    def handle_upgrade(self, exchange: Exchange, version: str) -> None:
+        """Answer a request for a WebSocket."""
+        request = exchange.request
+        try:
+            if not self._may(request):
+                raise engineio.refusal(engineio.FORBIDDEN)
+            query = engineio.check_query(request.method, request.query, self.options, upgrade=True)
+            connection = self._find(query, upgrade=True) if query.sid is not None else None
+        except RemoteProtocolError as error:
+            log.info("%s: %s", request.remote_addr, error)
+            status = 403 if error.code == engineio.FORBIDDEN else 400
+            exchange.respond(error_response(status, engineio.ERRORS[error.code]))
+            return
+        try:
+            headers = wsproto.accept(request.method, version, request.headers.pairs)
+        except RemoteProtocolError as error:
+            more = [wsproto.VERSION_HEADER] if error.code == 426 else []
+            exchange.respond(error_response(error.code, str(error), more))
+            return
+        now = asyncio.get_running_loop().time()
+        fresh = connection or self._new(request, engineio.WEBSOCKET, now)
+        websocket = WebSocket(fresh, self.options.max_payload)
+        # Before the switch, which may bring the first frames with it.
+        if connection is None:
+            fresh.start_websocket(websocket)
+        else:
+            connection.start_probe(websocket, now)
+        exchange.switch(headers, websocket)
+
+    def _find(self, query: engineio.Query, *, upgrade: bool) -> EngineConnection:
+        connection = self._sessions.get(query.sid or "")
+        if connection is None:
+            raise engineio.refusal(engineio.UNKNOWN_SID)
+        if not upgrade and query.transport != connection.session.transport:
+            raise engineio.refusal(engineio.BAD_REQUEST)
+        return connection
+
+    def _open(self, exchange: Exchange, transport: str) -> None:
+        connection = self._new(exchange.request, transport, asyncio.get_running_loop().time())
+        connection.receive_get(exchange)
+
+    def _new(self, request: Request, transport: str, now: float) -> EngineConnection:
+        sid = secrets.token_urlsafe(15)  # 120 bits: whoever knows it is the client
+        session = engineio.Session(sid, transport, self.options, now)
+        connection = EngineConnection(self, request, session, now)
+        self._sessions[sid] = connection
+        return connection
+
+    # -- answers ---------------------------------------------------------------------
+
+    def payload(self, request: Request, payload: str) -> Response:
+        """The answer to a poll."""
+        return Response(payload.encode(), 200, [NO_STORE, *self._cors(request)], TEXT_PLAIN)
+
+    def ok(self, request: Request) -> Response:
+        """The answer to a POST."""
+        return Response(b"ok", 200, [NO_STORE, *self._cors(request)], TEXT_HTML)
+
+    def _refuse(self, exchange: Exchange, code: int) -> None:
+        status = 403 if code == engineio.FORBIDDEN else 400
+        headers = self._cors(exchange.request) if status == 400 else []
+        exchange.respond(Response(engineio.error_body(code), status, headers, JSON))
+
+    def _preflight(self, request: Request) -> Response:
+        wanted = request.headers.get("access-control-request-headers", "")
+        headers = [*self._cors(request), ("access-control-allow-methods", "GET, POST, OPTIONS")]
+        if wanted:
+            headers.append(("access-control-allow-headers", wanted))
+        return Response(b"", 204, headers)
+
+    def _may(self, request: Request) -> bool:
+        """Whether the request's origin may talk to us: its own page, or one that is allowed.
+
+        A browser sends cookies along with a WebSocket to any host, so a page of
+        another origin would speak for its visitor (RFC 6455 10.2). What is no
+        browser sends no Origin, or the one it likes.
+        """
+        origin = request.headers.get("origin")
+        if origin is None or "*" in self._allowed_origins:
+            return True
+        allowed = (request.host_url, *self._allowed_origins)
+        return origin.lower() in (one.lower() for one in allowed)
+
+    def _cors(self, request: Request) -> list[tuple[str, str]]:
+        origin = request.headers.get("origin")
+        if origin is None or origin.lower() == request.host_url.lower():
+            return []
+        if "*" in self._allowed_origins:
+            return [("access-control-allow-origin", "*")]
+        return [
+            ("access-control-allow-origin", origin),
+            ("access-control-allow-credentials", "true"),
+            ("vary", "Origin"),
+        ]
