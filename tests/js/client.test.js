@@ -24,7 +24,10 @@ afterEach(() => { for (const cleanup of cleanups.splice(0).reverse()) cleanup();
 
 async function startPeer(options, port) {
   const peer = await Peer.start(options, port);
-  cleanups.push(() => peer.stop());
+  cleanups.push(() => {
+    peer.stop();
+    assert.deepEqual(peer.faults, []);
+  });
   return peer;
 }
 
@@ -99,19 +102,14 @@ test("what one turn sends leaves in one POST, at most 16 packets", async () => {
   assert.deepEqual(bodies, [16, 16, 8]);
 });
 
-test("never two POSTs at a time", async () => {
+test("never two POSTs or two GETs at a time", async () => {  // the peer counts
   const { peer, socket } = await connected();
-  let release;
-  peer.holdPosts = new Promise((resolve) => { release = resolve; });
-  const before = peer.requests("POST").length;
-  socket.send("first");
-  await once(peer, "request");
-  socket.send("second");
-  await turn();
-  await new Promise((resolve) => setTimeout(resolve, 30));  // time in which it could go wrong
-  assert.equal(peer.requests("POST").length, before + 1);
-  release();
-  await peer.got('42["message","second"]');
+  for (let number = 0; number < 5; number++) {
+    socket.send(number);
+    await turn();
+  }
+  await peer.got('42["message",4]');
+  assert.deepEqual(peer.faults, []);
 });
 
 test("a POST keeps below maxPayload, in bytes, unless one packet alone is more", async () => {
@@ -180,6 +178,8 @@ test("disconnect sends what was emitted, DISCONNECT and, by itself, close", asyn
   await peer.got("1");
   assert.deepEqual(peer.requests("POST").slice(-2).map(({ body }) => body),
                    ['42["last words"]\x1e41', "1"]);
+  assert.equal(socket.id, undefined);
+  await once(peer.session.waiting, "close");  // and the GET is not left hanging
 });
 
 /* ---- time ---- */
@@ -283,6 +283,30 @@ test("the auth of the moment is sent with each connection", async () => {
   await peer.got('40{"token":2}');
 });
 
+test("each reconnection counts its attempts anew; the first connection is none", async () => {
+  const peer = await startPeer();
+  const socket = connect(peer);
+  const attempts = [];
+  socket.io.on("reconnect", (attempt) => attempts.push(attempt));
+  for (let times = 0; times < 3; times++) {
+    await next(socket, "connect");
+    peer.session.send("1");
+    await next(socket, "disconnect");
+  }
+  await next(socket, "connect");
+  assert.deepEqual(attempts, [1, 1, 1]);
+});
+
+test("a session ends once", async () => {
+  const { socket } = await connected({ ...POLLING, reconnection: false });
+  const ends = [];
+  socket.io.on("close", (reason) => ends.push(reason));
+  const { engine } = socket.io;
+  engine.close();
+  engine.close();
+  assert.deepEqual(ends, ["forced close"]);
+});
+
 test("connect again after reconnection was switched off", async () => {
   const { peer, socket } = await connected({ ...POLLING, reconnection: false });
   peer.session.send("1");
@@ -312,6 +336,17 @@ test("an acknowledgement is taken once", async () => {
   peer.session.send('430["a",1]', '430["again"]', '437["nobody asked"]', '42["end"]');
   await next(socket, "end");
   assert.deepEqual(answers, [["a", 1]]);
+});
+
+test("an acknowledgement is given once", async () => {
+  const { peer, socket } = await connected();
+  socket.on("q", (reply) => { reply("a", Uint8Array.of(1)); reply("again"); });
+  peer.session.send('427["q"]', '42["end"]');
+  await next(socket, "end");
+  socket.emit("end");
+  await peer.got('42["end"]');
+  assert.deepEqual(peer.packets.slice(-3),
+                   ['461-7["a",{"_placeholder":true,"num":0}]', "bAQ==", '42["end"]']);
 });
 
 test("a deadline passed before there was a connection takes the event back", async () => {
@@ -437,6 +472,14 @@ for (const [title, script] of Object.entries({
     socket.off("disconnect");
   });
 
+test("without a WebSocket, polling does it all", async () => {
+  const { peer, socket } = await connected({ ...FAST, WebSocket: undefined },
+                                           { upgrades: ["websocket"] });
+  socket.emit("end");
+  await peer.got('42["end"]');
+  assert.equal(socket.io.engine.transport.name, "polling");
+});
+
 test("no upgrade where it is not wanted", { skip: NO_WEBSOCKET }, async () => {
   const { peer } = await connected({ ...FAST, upgrade: false }, { upgrades: ["websocket"] });
   await turn();
@@ -473,6 +516,7 @@ test("the face of 2011", async () => {
   const socket = new io.Socket("127.0.0.1", { port: peer.port, rememberTransport: false });
   cleanups.push(() => socket.disconnect());
   assert.ok(socket instanceof io.Socket);
+  assert.notEqual(new io.Socket("127.0.0.1", { port: peer.port }).io, socket.io);
   assert.equal(socket.connected, false);
   const connection = next(socket, "connect");
   socket.connect();

@@ -34,6 +34,7 @@ class Session extends EventEmitter {
 
 class Peer extends EventEmitter {
   log = [];        // {method, transport, sid, body | packet}
+  faults = [];     // what no client may do
   sessions = [];
   holdPosts = null;  // a promise that POSTs wait for
   onpacket = null;   // (packet, session) may answer; true says that nothing else need
@@ -87,13 +88,17 @@ class Peer extends EventEmitter {
     if (request.method === "GET" && !query.sid) return this.#open(response);
     if (!session) return response.writeHead(400).end('{"code":1,"message":"Session ID unknown"}');
     if (request.method === "GET") {
+      if (session.waiting) this.faults.push("a GET while another waits");
       session.waiting = response;
       return session.flush();
     }
+    if (session.posting) this.faults.push("a POST while another is on its way");
+    session.posting = true;
     const chunks = [];
     for await (const chunk of request) chunks.push(chunk);
     entry.body = Buffer.concat(chunks).toString();
     await this.holdPosts;
+    session.posting = false;
     response.end("ok");
     for (const packet of entry.body.split(SEPARATOR)) this.#packet(packet, session);
   }
