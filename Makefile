@@ -7,7 +7,7 @@ run: ; $(PYTHON) -m redbarrel_lite examples/chat/chat.rbr
 test: ; $(PYTHON) -m pytest -m 'not interop'
 lint: ; $(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check . && $(PYTHON) -m mypy
 format: ; $(PYTHON) -m ruff check --fix . && $(PYTHON) -m ruff format .
-interop: tests/interop/node_modules ; $(PYTHON) -m pytest -m interop -rs
+interop: tests/interop/node_modules ; $(PYTHON) -m pytest -m interop
 tests/interop/node_modules: tests/interop/package-lock.json ; npm ci --prefix tests/interop --silent && touch $@
 coverage: ; $(PYTHON) -m coverage run -m pytest -m 'not interop'; $(PYTHON) -m coverage combine -q && $(PYTHON) -m coverage report
 screenshot: tests/interop/node_modules ; node tests/interop/screenshot.cjs http://127.0.0.1:8000 docs/chat.png  # while `make run` runs
