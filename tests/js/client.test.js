@@ -326,6 +326,54 @@ test("connect twice says CONNECT once", async () => {
   assert.equal(peer.packets.filter((packet) => packet.startsWith("40/other")).length, 1);
 });
 
+test("a refused namespace says why, and is left alone", async () => {
+  const { peer, socket } = await connected();
+  peer.onpacket = (packet, session) => {
+    if (packet !== "40/no,") return false;
+    session.send('44/no,{"message":"members only","data":{"code":7}}');
+    return true;
+  };
+  const refused = socket.io.socket("/no");
+  const [error] = await next(refused, "connect_error");
+  assert.deepEqual([error.message, error.data], ["members only", { code: 7 }]);
+  assert.deepEqual([refused.active, refused.connected, socket.connected], [false, false, true]);
+});
+
+test("DISCONNECT from the server leaves one namespace, and the last one the connection", async () => {
+  const { peer, socket } = await connected();
+  const room = socket.io.socket("/room");
+  await next(room, "connect");
+  peer.session.send("41/room,");
+  assert.equal((await next(room, "disconnect"))[0], "io server disconnect");
+  assert.equal(socket.connected, true);
+  peer.session.send("41");
+  assert.equal((await next(socket, "disconnect"))[0], "io server disconnect");
+  await peer.got("1");
+});
+
+test("recovery: says where it broke off, takes what it missed before connect", async () => {
+  const peer = await startPeer();
+  peer.onpacket = (packet, session) => {
+    if (packet === "40") session.send('40{"sid":"s","pid":"p"}', '42["x",1,"first"]');
+    else session.send('42["x",2,"second"]', `40{"sid":"s","pid":"${peer.pid}"}`);
+    return true;
+  };
+  const socket = connect(peer);
+  const heard = [];
+  socket.on("connect", () => heard.push(`connect ${socket.recovered}`));
+  socket.on("x", (number) => heard.push(number));
+  await next(socket, "x");
+  peer.pid = "p";
+  peer.session.send("1");
+  await peer.got('40{"pid":"p","offset":"first"}');
+  await next(socket, "connect");
+  peer.pid = "another";
+  peer.session.send("1");
+  await peer.got('40{"pid":"p","offset":"second"}');
+  await next(socket, "connect");
+  assert.deepEqual(heard, ["connect false", 1, 2, "connect true", 2, "connect false"]);
+});
+
 /* ---- acknowledgements ---- */
 
 test("an acknowledgement is taken once", async () => {
