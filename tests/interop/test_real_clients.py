@@ -65,7 +65,7 @@ def peers_python() -> str:
     tried = subprocess.run(probe, capture_output=True, text=True)
     if tried.returncode:
         fault = tried.stderr.splitlines()[-1]
-        missing(f"{python} lacks python-socketio[client,asyncio_client]: {fault}")
+        missing(f"{python} lacks python-socketio[client] and aiohttp: {fault}")
     return python
 
 
