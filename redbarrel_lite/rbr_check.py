@@ -10,11 +10,14 @@ knows is a warning, as a newer version may know it. Used as
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from . import rbr_patterns
 from .errors import Diagnostic, Span
+from .rbr import read
 from .rbr_check_entries import EntryChecker, Resolve
-from .rbr_diagnostics import clip, did_you_mean, listed
-from .rbr_keys import SOCKET_VERBS, VERBS, keys_of
+from .rbr_diagnostics import MAX_ERRORS, clip, did_you_mean, listed
+from .rbr_keys import OWN_OPTIONS, SOCKET_VERBS, VERBS, keys_of
 from .rbr_nodes import (
     Arbiter,
     Definition,
@@ -28,6 +31,7 @@ from .rbr_nodes import (
     Path,
     Rbr,
     Root,
+    Section,
     Socket,
     Text,
     Type,
@@ -51,6 +55,7 @@ class Checker(EntryChecker):
         for definition in self.rbr.definitions:
             self._check_definition(definition)
         self._check_urls()
+        self._check_shared_options()
         self._check_reach()
         if not any(isinstance(d, Path | Socket | Include) for d in self.rbr.definitions):
             self.warn(
@@ -102,7 +107,7 @@ class Checker(EntryChecker):
             self.check_location(use)
         else:
             hint = "write a value, python:module.callable or file:PATH"
-            self.error("RBR042", use.span, f"a global is not made of '{use.kind}:'", hint)
+            self.error("RBR042", use.span, f"a global takes no '{use.kind}:'", hint)
 
     def _check_prefix(self, url: Url) -> None:
         if "{" in url.text:
@@ -233,6 +238,30 @@ class Checker(EntryChecker):
             [f"the path that answers it is at {place}"],
         )
 
+    def _check_shared_options(self) -> None:
+        """Paths of one url share its transport, so they cannot each have their own options."""
+        seen: dict[tuple[str, str], Field] = {}
+        keys = keys_of("path")
+        for path in self.rbr.paths:
+            if not path.is_socket or path.url is None:
+                continue
+            for entry in path.section.entries:
+                if isinstance(entry, Field) and entry.key.text in keys:
+                    key = keys[entry.key.text]
+                    first = seen.setdefault((path.url.text, key.name), entry)
+                    if key.only_sockets and key.name not in OWN_OPTIONS:
+                        self._compare_options(entry, first, path.url.text)
+
+    def _compare_options(self, entry: Field, first: Field, url: str) -> None:
+        if entry.value != first.value:
+            self.error(
+                "RBR044",
+                entry.span,
+                f"'{entry.key.text}' has another value already for {clip(url)}",
+                "say it once: paths that share a url share its transport",
+                [f"the first one is at {self.place(first.span)}"],
+            )
+
     def _check_reach(self) -> None:
         """Warn of a url that an earlier one takes first: the order of the file decides."""
         patterns: list[tuple[Path, str]] = []
@@ -288,3 +317,45 @@ def check(rbr: Rbr, resolve: Resolve | None = None) -> tuple[Diagnostic, ...]:
     checker = Checker(rbr, resolve)
     checker.check_file()
     return tuple(sorted(checker.found, key=lambda diagnostic: diagnostic.span))
+
+
+def examine(
+    text: str | bytes, filename: str = "<text>", resolve: Resolve | None = None
+) -> tuple[Rbr, tuple[Diagnostic, ...]]:
+    """Read and check in one run: the tree, and all there is to say of the text.
+
+    What the checks say of a place that could not be read is left out, and so is
+    what they say of a section that was never closed, for nobody knows what
+    belongs to it: both would be echoes.
+    """
+    rbr, errors = read(text, filename)
+    guilty = {error.span.start for error in errors}
+    unclosed = {error.span.start for error in errors if error.code == "RBR014"}
+    blurred = [
+        entry.span
+        for section in _sections(rbr)
+        for entry in section.entries
+        if section.start in unclosed
+    ]
+    sense = tuple(
+        one
+        for one in check(rbr, resolve)
+        if not any(one.span.start <= offset <= one.span.end for offset in guilty)
+        and not any(span.start <= one.span.start < span.end for span in blurred)
+    )
+    found = sorted(errors + sense, key=lambda diagnostic: diagnostic.span)
+    wrong = [one for one in found if one.severity == "error"][:MAX_ERRORS]
+    return rbr, tuple(one for one in found if one.severity == "warning" or one in wrong)
+
+
+def _sections(rbr: Rbr) -> Iterator[Section]:
+    for definition in rbr.definitions:
+        if isinstance(definition, Path | Meta):
+            yield from _inner_sections(definition.section)
+
+
+def _inner_sections(section: Section) -> Iterator[Section]:
+    yield section
+    for entry in section.entries:
+        if isinstance(entry, Field) and isinstance(entry.value, Section):
+            yield from _inner_sections(entry.value)

@@ -15,6 +15,7 @@ from .rbr_keys import (
     BUILT_IN_TYPES,
     EXAMPLES,
     HTTP_VERBS,
+    OPERATIONS,
     SOCKET_VERBS,
     TRANSPORTS,
     VERBS,
@@ -65,6 +66,7 @@ _PLACES: dict[type[Operation], tuple[str, ...]] = {
     Alter: _BODIES,
 }
 
+_FILE_ENDINGS = (".html", ".htm", ".css", ".js", ".txt", ".json", ".png", ".svg", ".ico", ".py")
 _NUMBERS = ("number", "bytes", "count", "seconds")
 
 
@@ -136,14 +138,14 @@ class EntryChecker:
         severity: Severity = "error" if self.resolve else "warning"
         if self.is_full(severity):
             return  # looking for what was meant is what takes time
+        own = f"a field of your own starts with 'x-': x-{clip(word).lstrip('xX-_')}"
+        near = did_you_mean(word, keys, own)
         say = self.error if self.resolve else self.warn
         say(
             "RBR012",
             field.key.span,
             f"unknown field '{clip(word)}' in {title}",
-            did_you_mean(
-                word, keys, f"a field of your own starts with 'x-': x-{clip(word).lstrip('xX-_')}"
-            ),
+            f"write: {OPERATIONS[word]}" if word in OPERATIONS else near,
             [f"{title} starts at {self.place(start)}"],
         )
 
@@ -162,7 +164,12 @@ class EntryChecker:
         key = {Url: "url", Location: "use", Text: "description"}.get(type(value), "")
         if isinstance(value, Words) and value.names[0].text.upper() in VERBS:
             key = "method"
-        hint = f"write: {key} {clip(written)}" if key else "write its key before it"
+        if isinstance(value, Words) and is_custom(written):
+            self.error(
+                "RBR017", value.span, f"'{clip(written)}' has no value", "write one behind it"
+            )
+            return
+        hint = f"write: {key} {clip(written)}" if key else "write a key before it"
         message = f"'{clip(written)}' stands alone in {title}, without a key"
         self.error("RBR042", value.span, message, hint)
 
@@ -237,17 +244,22 @@ class EntryChecker:
         places = _PLACES.get(type(entry), ())
         if isinstance(entry, UnlessType):
             places = _HEADERS if entry.header is not None else _BODIES
-        word = self.rbr.source.text[entry.span.start :].split(None, 1)[0]
         if table not in places:
-            what = "a rule for a header" if places == _HEADERS else f"'{word}'"
-            what = (
-                "a rule for a body" if isinstance(entry, UnlessType) and places == _BODIES else what
-            )
-            inside = f"put it into: {listed(place for place in places if place != 'path')} ( ... )"
-            if "path" in places:
-                inside = "put it into the path itself"
-            self.error("RBR045", entry.span, f"{what} means nothing in {title}", inside)
+            self._report_misplaced(entry, places, title)
         self._check_parts(entry)
+
+    def _report_misplaced(self, entry: Operation, places: tuple[str, ...], title: str) -> None:
+        what = f"'{self.peek_at(entry.start)}'"
+        if isinstance(entry, UnlessType):
+            what = "a rule for a body" if places == _BODIES else "a rule for a header"
+        hint = f"put it into: {listed(places)} ( ... )"
+        if "path" in places:
+            hint = "put it into the path itself"
+        self.error("RBR045", entry.span, f"{what} means nothing in {title}", hint)
+
+    def peek_at(self, offset: int) -> str:
+        """The word that stands at an offset."""
+        return self.rbr.source.text[offset : offset + 40].split(None, 1)[0]
 
     def _check_parts(self, entry: Operation) -> None:
         match entry:
@@ -294,7 +306,7 @@ class EntryChecker:
 
     def check_callable(self, use: Location, role: str) -> None:
         if use.kind != "python":
-            message = f"{role} is not made of '{use.kind}:'"
+            message = f"{role} takes no '{use.kind}:'"
             self.error("RBR042", use.span, message, "write: python:module.callable")
             return
         self.check_location(use)
@@ -310,7 +322,10 @@ class EntryChecker:
         if self.resolve is None or use.kind == "proxy":
             return
         problem = self.resolve(use)
-        if problem is not None:
+        if problem is not None and use.target.endswith(_FILE_ENDINGS) and use.kind == "python":
+            hint = f"it looks like a file; write: file:{clip(use.target)}"
+            self.error("RBR040", use.target_span, problem[0], hint)
+        elif problem is not None:
             code = _RESOLVE_CODES.get(use.kind, "RBR040")
             self.error(code, use.target_span, *problem)
 
@@ -321,9 +336,9 @@ def _what(entry: Entry) -> tuple[str, Span]:
         case Field(key):
             return key.text, key.span
         case OnError():
-            return "on error", entry.span
-        case OnEvent(event):
-            return f"on {event}", entry.event_span
+            return "on error return", entry.span
+        case OnEvent(event, is_any):
+            return "on * (any)" if is_any else f"on {event}", entry.event_span
         case Describe(code):
             return f"describe {code.text}", entry.span
         case _:

@@ -126,6 +126,9 @@ PATH_KEYS = _table(
     _socket("max-rate", "number", "events a second and client; 0 is no limit", "0", 0, 1_000_000),
 )  # fmt: skip
 
+# Options of a socket path that are its own even where it shares the url, and so the transport.
+OWN_OPTIONS = ("namespace", "max-connections", "max-rate")
+
 # Sections of a path that hold rules: all of them take a description and operations.
 RULE_KEYS = _table(
     Key("description", "text", "what is sent or returned, for people"),

@@ -210,7 +210,7 @@ class SectionParser(ValueParser):
                 "RBR013",
                 self.gap(),
                 f"a ',' is missing after '{before}'",
-                "write ',' between two entries",
+                "write ',' behind it: it separates the entries of a section",
             )
             return True
         near = self._near_operation(entry)

@@ -37,6 +37,8 @@ _LINE = re.compile(r"[^\n]*+")
 _WORD = re.compile(r"[^\s,;()\"#]++")
 _FOREIGN_COMMENT = re.compile(r"//[^\n]*+|/\*|--[^\n]*+")
 
+_TEXT_LOOKAHEAD = 4000  # characters in which a text that runs over its line is closed again
+
 _ESCAPES = {'"': '"', "\\": "\\", "n": "\n", "t": "\t"}
 # Opening and closing: the plain single one, the backtick, and what word processors make of
 # quotes in several countries (U+2018 to U+201E, U+00AB and U+00BB).
@@ -76,11 +78,17 @@ class Scanner:
         self, code: str, span: Span, message: str, hint: str = "", notes: Iterable[str] = ()
     ) -> None:
         """Note an error; two at one place are one, the first seen being the cause."""
-        if self.errors and self.errors[-1].span.start == span.start:
+        if self.errors and self._is_echo(span, self.errors[-1]):
             return
         self.errors.append(self.source.diagnostic(code, span, message, hint, tuple(notes)))
         if len(self.errors) == MAX_ERRORS:
             raise StopReading
+
+    def _is_echo(self, span: Span, last: Diagnostic) -> bool:
+        # Characters that have no place are stepped over; what is then missing was they.
+        between = self.text[last.span.end : min(span.start, last.span.end + 80)]
+        after_strange = last.code == "RBR002" and last.span.end <= span.start
+        return last.span.start == span.start or (after_strange and not between.strip())
 
     def gap(self) -> Span:
         """The place right behind the last token, where something is missing."""
@@ -98,6 +106,8 @@ class Scanner:
         """What stands at ``pos``, in words."""
         if self.pos == len(self.text):
             return "the end of the file"
+        if self.char() == '"':
+            return "a text"
         span = self.here()
         return f"'{clip(self.text[span.start : span.end])}'"
 
@@ -251,11 +261,12 @@ class Scanner:
         tail = _NUMBER_TAIL.match(self.text, match.end())
         if tail:
             whole = self.text[match.start() : tail.end()]
+            meant = _NUMBER.fullmatch(whole.replace("_", "")) or match
             self.report(
                 "RBR018",
                 Span(match.start(), tail.end()),
                 f"'{clip(whole)}' is not a number",
-                f"a number is digits and dots, without a unit: {clip(match.group())}",
+                f"a number is digits and dots, without a unit: {clip(meant.group())}",
             )
         self.move(tail.end() if tail else match.end())
         return Number(match.group(), start=match.start(), end=match.end())
@@ -296,6 +307,17 @@ class Scanner:
         start = self.pos
         line = _LINE.match(self.text, start)
         assert line is not None
+        close = self._closing_quote(line.end())
+        if close != -1:
+            self.report(
+                "RBR003",
+                Span(start, line.end()),
+                "this text is not closed on its line",
+                'put a text of several lines between """ and """',
+            )
+            self.move(close + 1)
+            written = f'""{self.text[start : close + 1]}""'
+            return Text(written[3:-3], written, start=start, end=close + 1)
         body = line.group().rstrip(" \t\r,;)")
         end = start + max(1, len(body))
         self.report(
@@ -307,6 +329,16 @@ class Scanner:
         )
         self.move(end)
         return Text(body[1:], f'"{body[1:]}"', start=start, end=end)
+
+    def _closing_quote(self, line_end: int) -> int:
+        """The quote that closes a text begun on an earlier line, or -1.
+
+        The next quote may as well open another text; what follows a closing one
+        is the punctuation of an entry.
+        """
+        close = self.text.find('"', line_end, line_end + _TEXT_LOOKAHEAD)
+        follows = self.text[close + 1 : close + 80].lstrip()[:1]
+        return close if close != -1 and follows in (",", ";", ")") else -1
 
     def _accept_misquoted_text(self, char: str) -> Text:
         start = self.pos

@@ -90,6 +90,7 @@ class ValueParser(Scanner):
         at = match.end()
         if word not in LOCATION_KINDS:
             word = self._guess_kind(word)
+        self.pos = self.end = at
         if self.text[at : at + 1].isspace():
             self.report(
                 "RBR023",
@@ -97,8 +98,7 @@ class ValueParser(Scanner):
                 f"a blank follows '{word}:'",
                 f"write {LOCATION_KINDS[word]} right behind the colon",
             )
-        self.pos = self.end = at
-        self.skip_blanks()
+            self.skip_blanks()
         return word
 
     def _guess_kind(self, word: str) -> str:
