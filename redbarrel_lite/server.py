@@ -172,6 +172,9 @@ class HttpConnection(asyncio.Protocol):
         self._head = head
         self._body.clear()
         self._target = None
+        if head.method == "CONNECT":
+            self._refuse(405, "this is no proxy: CONNECT opens no tunnel (RFC 9110 9.3.6)")
+            return
         try:
             self.request = Request(
                 head.method,
@@ -196,7 +199,7 @@ class HttpConnection(asyncio.Protocol):
             return
         self._limit(self._server.limits.body)
         if (head.header("expect") or "").lower() == "100-continue" and self._transport is not None:
-            self._transport.write(http1.CONTINUE)
+            self._transport.write(self._http.respond(100, []))
 
     def _not_routed(self, error: NotRouted) -> None:
         request = self.request
@@ -429,9 +432,8 @@ class Server:
 
     async def close(self, grace: float = GRACE_S) -> None:
         """Stop accepting, tell all sockets, finish what runs; wait for both, but not for ever."""
-        if self._listener is not None:
-            self._listener.close()
         self.closing = True
+        await self._stop_accepting()
         for endpoint in self._endpoints.values():
             endpoint.close()
         # A client that is between two polls hears of it at its next one: so long
@@ -443,6 +445,18 @@ class Server:
         await self._wait(lambda: not self.connections and not self._tasks, grace)
         for task in tuple(self._tasks):
             task.cancel()
+
+    async def _stop_accepting(self) -> None:
+        if self._listener is None:
+            return
+        loop = asyncio.get_running_loop()
+        for listening in self._listener.sockets:
+            loop.remove_reader(listening.fileno())
+        # asyncio takes two turns to make a transport of what it has accepted, and
+        # fails, with a traceback, if its server is closed in between.
+        for _ in range(3):
+            await asyncio.sleep(0)
+        self._listener.close()
 
     async def _wait(self, done: Callable[[], bool], seconds: float) -> None:
         try:

@@ -1,0 +1,372 @@
+"""The server over real TCP: HTTP connections, their limits, and a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Serve
+from wire import PATIENCE_S, Live, Wire, ask, live, run
+
+from redbarrel_lite.server import TimeLimits
+
+RBR = """
+    path page ( url /, use file:page.html );
+    path take ( method POST|PUT, url /take, use python:MODULE.take, max-body 1000 );
+    path slow ( url /slow/{name}, use python:MODULE.slow );
+    path fail ( url /fail, use python:MODULE.fail );
+"""
+SOURCE = """
+    import asyncio
+    def take(request):
+        return {"got": len(request.body)}
+    async def slow(request):
+        await asyncio.sleep(0.05)
+        return request.match["name"]
+    def fail(request):
+        raise ValueError("the handler's own")
+"""
+
+
+def site(
+    folder: Path, limits: TimeLimits | None = None
+) -> contextlib.AbstractAsyncContextManager[Live]:
+    (folder / "page.html").write_text("<h1>page</h1>")
+    return live(folder, RBR, SOURCE, limits)
+
+
+def test_connection_is_kept_for_further_requests(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with site(tmp_path) as server:
+            wire = await Wire.open(server.url)
+            for _ in range(3):
+                status, headers, body = await wire.ask("GET", "/")
+                assert (status, body) == (200, b"<h1>page</h1>")
+                assert headers["content-type"] == "text/html; charset=utf-8"
+                assert "connection" not in headers
+                assert "GMT" in headers["date"]
+            wire.close()
+            await server.empties()
+
+    run(test())
+
+
+def test_pipelined_requests_are_answered_in_order(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with site(tmp_path) as server:
+            wire = await Wire.open(server.url)
+            names = [str(number) for number in range(20)]
+            await wire.send(
+                "".join(f"GET /slow/{name} HTTP/1.1\r\nHost: a\r\n\r\n" for name in names[:10])
+                + "".join(f"GET / HTTP/1.1\r\nHost: a\r\nX: {name}\r\n\r\n" for name in names)
+            )
+            for name in names[:10]:
+                assert (await wire.answer())[2] == name.encode()
+            for _ in names:
+                assert (await wire.answer())[2] == b"<h1>page</h1>"
+            wire.close()
+
+    run(test())
+
+
+def test_flood_of_pipelined_requests_pauses_reading(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with site(tmp_path) as server:
+            wire = await Wire.open(server.url)
+            count = 3000
+            await wire.send("GET /slow/a HTTP/1.1\r\nHost: a\r\n\r\n")
+            page = f"GET / HTTP/1.1\r\nHost: a\r\nX: {'x' * 200}\r\n\r\n"
+            sending = asyncio.create_task(wire.send(page * count))
+            assert (await wire.answer())[2] == b"a"
+            for _ in range(count):
+                assert (await wire.answer())[0] == 200
+            await sending
+            wire.close()
+
+    run(test())
+
+
+def test_old_client_gets_its_answer_and_the_end(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with site(tmp_path) as server:
+            wire = await Wire.open(server.url)
+            await wire.send("GET / HTTP/1.0\r\n\r\n")
+            answer = await wire.rest()
+            assert answer.endswith(b"<h1>page</h1>")
+            assert b"\r\nconnection: close\r\n" in answer.lower()
+
+    run(test())
+
+
+def test_client_that_says_close_gets_the_end(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with site(tmp_path) as server:
+            wire = await Wire.open(server.url)
+            await wire.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            assert (await wire.rest()).endswith(b"<h1>page</h1>")
+
+    run(test())
+
+
+def test_half_closed_client_gets_its_answer(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with site(tmp_path) as server:
+            for target, want in (("/", b"<h1>page</h1>"), ("/slow/x", b"\r\n\r\nx")):
+                wire = await Wire.open(server.url)
+                await wire.send(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")
+                wire.writer.write_eof()
+                assert (await wire.rest()).endswith(want)
+            await server.empties()
+
+    run(test())
+
+
+def test_head_has_the_length_and_no_content(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with site(tmp_path) as server:
+            wire = await Wire.open(server.url)
+            status, headers, body = await wire.ask("HEAD", "/")
+            assert (status, headers["content-length"], body) == (200, "13", b"")
+            assert (await wire.ask("GET", "/"))[2] == b"<h1>page</h1>"
+            wire.close()
+
+    run(test())
+
+
+def test_unknown_url_and_method_get_an_answer_that_says_so(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with site(tmp_path) as server:
+            status, headers, body = await ask(server.url, "GET", "/nowhere")
+            assert (status, body) == (404, b"404 no path of this server has this url\n")
+            assert headers["content-type"] == "text/plain; charset=utf-8"
+            status, headers, body = await ask(server.url, "DELETE", "/take")
+            assert (status, headers["allow"]) == (405, "POST, PUT, OPTIONS")
+            assert body == b"405 DELETE is not among POST, PUT, OPTIONS\n"
+            assert (await ask(server.url, "TRACE", "/"))[0] == 405
+            status, headers, body = await ask(server.url, "OPTIONS", "/")
+            assert (status, headers["allow"], body) == (204, "GET, HEAD, OPTIONS", b"")
+            assert "content-length" not in headers
+            assert (await ask(server.url, "OPTIONS", "*"))[0] in (204, 404)
+
+    run(test())
+
+
+REFUSED = {
+    "garbage": (b"\x16\x03\x01\x02\x00", 400),
+    "HTTP/0.9": (b"GET /\r\n", 400),
+    "no host": (b"GET / HTTP/1.1\r\n\r\n", 400),
+    "two lengths": (
+        b"POST /take HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        400,
+    ),
+    "long target": (b"GET /" + b"a" * 9000, 414),
+    "long header": (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 9000 + b"\r\n\r\n", 431),
+    "many headers": (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: a\r\n" * 200 + b"\r\n", 431),
+    "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+    "NUL in the path": (b"GET /%00 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "path not UTF-8": (b"GET /%ff HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "tunnel": (b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", 405),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("byte_by_byte", [False, True])
+def test_bad_request_is_refused_and_nothing_after_it_is_read(
+    tmp_path: Path, name: str, byte_by_byte: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    data, status = REFUSED[name]
+
+    async def test() -> None:
+        async with site(tmp_path) as server:
+            wire = await Wire.open(server.url)
+            for part in [data[i : i + 1] for i in range(len(data))] if byte_by_byte else [data]:
+                wire.writer.write(part)
+            wire.writer.write(b"GET /slow/smuggled HTTP/1.1\r\nHost: a\r\n\r\n")
+            answer = await wire.rest()
+            assert answer.startswith(b"HTTP/1.1 %d " % status)
+            assert answer.count(b"content-length") == 1
+            wire.close()
+            await server.serves()
+            await server.empties()
+
+    with caplog.at_level(logging.INFO, "redbarrel_lite"):
+        run(test())
+    for record in caplog.records:
+        assert "Traceback" not in record.getMessage()
+        assert len(record.getMessage()) <= 500
+
+
+def test_long_body_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with site(tmp_path) as server:
+            wire = await Wire.open(server.url)
+            await wire.send("POST /take HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\n\r\n")
+            status, headers, _ = await wire.answer()
+            assert (status, headers["connection"]) == (413, "close")
+            wire.close()
+            chunk = b"3e8\r\n" + b"x" * 1000 + b"\r\n"
+            head = b"POST /take HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+            wire = await Wire.open(server.url)
+            await wire.send(head + chunk + b"0\r\n\r\n")
+            assert (await wire.answer())[2] == b'{"got": 1000}'
+            await wire.send(head + chunk + chunk)
+            assert (await wire.answer())[0] == 413
+            assert await wire.rest() == b""
+
+    run(test())
+
+
+def test_answer_to_a_refused_upload_is_read_by_a_client_that_goes_on_sending(
+    tmp_path: Path,
+) -> None:
+    async def test() -> None:
+        async with site(tmp_path) as server:
+            wire = await Wire.open(server.url)
+            await wire.send("POST /nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 9000000\r\n\r\n")
+            wire.writer.write(b"x" * 60_000)
+            assert (await wire.rest()).startswith(b"HTTP/1.1 404 ")
+            with pytest.raises(ConnectionError):
+                for _ in range(100):
+                    await wire.send(b"x" * 100_000)
+            wire.close()
+            await server.empties()
+
+    run(test())
+
+
+def test_client_that_asks_first_is_told_to_go_on(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with site(tmp_path) as server:
+            wire = await Wire.open(server.url)
+            head = "POST /take HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n"
+            await wire.send(head.format(4))
+            assert (await wire.answer())[0] == 100
+            await wire.send("body")
+            assert (await wire.answer())[2] == b'{"got": 4}'
+            await wire.send(head.format(4000))
+            assert (await wire.answer())[0] == 413
+            wire.close()
+
+    run(test())
+
+
+def test_slow_head_and_body_time_out(tmp_path: Path) -> None:
+    limits = TimeLimits(head=0.2, body=0.2, idle=0.2, linger=0.2)
+
+    async def test() -> None:
+        async with site(tmp_path, limits) as server:
+            loop = asyncio.get_running_loop()
+            for start in ("GET / HT", "POST /take HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab"):
+                wire = await Wire.open(server.url)
+                await wire.send(start)
+                assert (await wire.rest()).startswith(b"HTTP/1.1 408 ")
+                wire.close()
+            began = loop.time()
+            wire = await Wire.open(server.url)
+            answer = asyncio.create_task(wire.rest())
+            for byte in b"GET / HTTP/1.1\r\nHost: " + b"a" * 10_000:
+                wire.writer.write(bytes((byte,)))
+                await asyncio.wait([answer], timeout=0.02)  # the slowness is what is tested
+                if answer.done():
+                    break
+            assert answer.result().startswith(b"HTTP/1.1 408 ")
+            wire.close()
+            assert loop.time() - began < PATIENCE_S
+            wire = await Wire.open(server.url)
+            assert (await wire.ask("GET", "/"))[0] == 200
+            assert await wire.rest() == b""  # idle: closed without a word
+            await server.empties()
+
+    run(test())
+
+
+def test_client_that_goes_at_any_moment_leaves_nothing_behind(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    request = b"POST /take HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
+
+    async def test() -> None:
+        async with site(tmp_path) as server:
+            for cut in range(0, len(request) + 1, 7):
+                wire = await Wire.open(server.url)
+                await wire.send(request[:cut])
+                wire.reset()
+            wire = await Wire.open(server.url)
+            await wire.send("GET /slow/x HTTP/1.1\r\nHost: a\r\n\r\n")
+            wire.reset()
+            await server.empties()
+            await server.serves()
+
+    with caplog.at_level(logging.INFO):
+        run(test())
+    assert not [r for r in caplog.records if r.levelno >= logging.ERROR]
+
+
+def test_failing_handler_is_a_500_and_a_traceback_of_its_own_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        async with site(tmp_path) as server:
+            status, _, body = await ask(server.url, "GET", "/fail")
+            assert (status, b"own" in body) == (500, False)
+            await server.serves()
+
+    run(test())
+    (record,) = [r for r in caplog.records if r.levelno >= logging.ERROR]
+    assert "ValueError: the handler's own" in record.getMessage()
+    assert "services.py" not in record.getMessage()
+
+
+def test_requests_at_work_are_finished_at_the_end(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with site(tmp_path) as server:
+            busy, idle = await Wire.open(server.url), await Wire.open(server.url)
+            assert (await idle.ask("GET", "/"))[0] == 200
+            await busy.send("GET /slow/last HTTP/1.1\r\nHost: a\r\n\r\n")
+            while not any(getattr(c, "busy", False) for c in server.server.connections):
+                await asyncio.sleep(0)
+            await server.server.close(PATIENCE_S)
+            status, headers, body = await busy.answer()
+            assert (status, headers["connection"], body) == (200, "close", b"last")
+            assert await idle.rest() == b""
+            with pytest.raises(ConnectionError):
+                await Wire.open(server.url)
+
+    run(test())
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_signal_ends_the_server_cleanly(serve: Serve, signum: signal.Signals) -> None:
+    server = serve(ROOT / "examples/chat/chat.rbr")
+    server.stop(signum)
+    assert server.stderr == [
+        "=> 'socket' hooked for SOCKETIO /socket.io/",
+        "=> 'chat_html' hooked for GET /",
+        f"Serving on {server.url}",
+    ]
+
+
+def test_second_signal_ends_it_at_once(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "stuck.py").write_text(
+        "import threading\n"
+        "async def wait(request):\n"
+        "    import asyncio; await asyncio.Event().wait()\n"
+    )
+    (tmp_path / "stuck.rbr").write_text("path p ( url /, use python:stuck.wait );")
+    server = serve(tmp_path / "stuck.rbr")
+    with socket.create_connection(("127.0.0.1", server.port), PATIENCE_S) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        server.process.send_signal(signal.SIGTERM)
+        while True:  # it has stopped accepting once the first signal is obeyed
+            try:
+                socket.create_connection(("127.0.0.1", server.port), PATIENCE_S).close()
+            except ConnectionRefusedError:
+                break
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(PATIENCE_S) == -signal.SIGTERM
+    server.kill()

@@ -1,0 +1,252 @@
+"""Clients made of bytes, for tests that must send what no real client would.
+
+    async with live(tmp_path, rbr, app=source) as server:
+        wire = await Wire.open(server.url)
+        await wire.send("GET / HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n")
+        status, headers, body = await wire.answer()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import secrets
+import textwrap
+from collections.abc import AsyncIterator, Coroutine
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from redbarrel_lite import wsproto
+from redbarrel_lite.app import App
+from redbarrel_lite.server import Server, TimeLimits
+
+PATIENCE_S = 10.0  # only a fault waits this long
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    """Run a test on a loop of its own, with asyncio's debug mode on; hang up at its end."""
+
+    async def and_hang_up() -> None:
+        try:
+            await test
+        finally:
+            while _opened:
+                _opened.pop().close()
+            await asyncio.sleep(0)
+
+    asyncio.run(and_hang_up(), debug=True)
+
+
+_opened: list[Wire] = []
+
+
+_modules = itertools.count()
+
+
+class Live:
+    """A server in this process."""
+
+    def __init__(self, server: Server, url: str) -> None:
+        self.server = server
+        self.url = url
+        self.host = urlsplit(url).netloc
+
+    async def serves(self) -> None:
+        """A new client is answered: whatever happened before has not harmed the server."""
+        wire = await Wire.open(self.url)
+        await wire.send("GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await wire.answer())[0] == 404
+        wire.close()
+
+    async def empties(self) -> None:
+        """No connection and no session is left; fails if that takes too long."""
+        endpoints = self.server._endpoints.values()
+        async with asyncio.timeout(PATIENCE_S):
+            while self.server.connections or any(map(len, endpoints)):
+                self.server._changed.clear()
+                await self.server._changed.wait()
+
+
+@contextlib.asynccontextmanager
+async def live(
+    folder: Path, rbr: str, source: str = "", limits: TimeLimits | None = None
+) -> AsyncIterator[Live]:
+    """Serve an .rbr file with one Python module, which it calls ``MODULE``."""
+    module = f"module_of_test_{next(_modules)}"  # Python keeps modules by their name
+    (folder / f"{module}.py").write_text(textwrap.dedent(source))
+    file = folder / "app.rbr"
+    file.write_text(textwrap.dedent(rbr).replace("MODULE", module))
+    server = Server(App.load(file), limits or TimeLimits())
+    url = await server.start()
+    try:
+        yield Live(server, url)
+    finally:
+        await server.close(1.0)
+
+
+class Wire:
+    """One TCP connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    @classmethod
+    async def open(cls, url: str) -> Wire:
+        parts = urlsplit(url)
+        wire = cls(*await asyncio.open_connection(parts.hostname, parts.port, limit=2**24))
+        _opened.append(wire)
+        return wire
+
+    async def send(self, data: str | bytes) -> None:
+        self.writer.write(data.encode("latin-1") if isinstance(data, str) else data)
+        await self.writer.drain()
+
+    async def answer(self, *, head: bool = False) -> tuple[int, dict[str, str], bytes]:
+        """The next answer: status, headers, content."""
+        async with asyncio.timeout(PATIENCE_S):
+            lines = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+            headers = dict(line.split(": ", 1) for line in lines[1:-2])
+            length = 0 if head else int(headers.get("content-length", 0))
+            body = await self.reader.readexactly(length)
+        return int(lines[0].split()[1]), headers, body
+
+    async def rest(self) -> bytes:
+        """All that comes until the server closes."""
+        parts = []
+        async with asyncio.timeout(PATIENCE_S):
+            with contextlib.suppress(ConnectionError):
+                while part := await self.reader.read(65536):
+                    parts.append(part)
+        return b"".join(parts)
+
+    async def ask(
+        self, method: str, target: str, body: bytes = b"", **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        lines = [f"{method} {target} HTTP/1.1", "Host: a", f"Content-Length: {len(body)}"]
+        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+        await self.send("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+        return await self.answer(head=method == "HEAD")
+
+    def close(self) -> None:
+        self.writer.close()
+
+    def reset(self) -> None:
+        """Go without a word."""
+        self.writer.transport.abort()
+
+
+async def ask(
+    url: str, method: str, target: str, body: bytes = b"", **headers: str
+) -> tuple[int, dict[str, str], bytes]:
+    """One request on a connection of its own."""
+    wire = await Wire.open(url)
+    try:
+        return await wire.ask(method, target, body, **headers)
+    finally:
+        wire.close()
+
+
+class WebSocket(Wire):
+    """A WebSocket client."""
+
+    @classmethod
+    async def connect(cls, url: str, target: str, **headers: str) -> WebSocket:
+        wire = await cls.open(url)
+        assert isinstance(wire, WebSocket)
+        key = "dGhlIHNhbXBsZSBub25jZQ=="
+        fields = {"Host": urlsplit(url).netloc, "Upgrade": "websocket", "Connection": "Upgrade"}
+        fields |= {"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": key} | headers
+        lines = [f"GET {target} HTTP/1.1", *(f"{name}: {fields[name]}" for name in fields)]
+        await wire.send("\r\n".join(lines) + "\r\n\r\n")
+        status, answer, _ = await wire.answer()
+        assert status == 101, status
+        assert answer["sec-websocket-accept"] == wsproto.accept_key(key)
+        return wire
+
+    async def text(self, text: str) -> None:
+        await self.frame(0x81, text.encode())
+
+    async def frame(self, first: int, payload: bytes) -> None:
+        key = secrets.token_bytes(4)
+        size = len(payload)
+        if size < 126:
+            length = bytes((0x80 | size,))
+        elif size < 65536:
+            length = bytes((0x80 | 126,)) + size.to_bytes(2, "big")
+        else:
+            length = bytes((0x80 | 127,)) + size.to_bytes(8, "big")
+        await self.send(bytes((first,)) + length + key + wsproto.unmask(payload, key))
+
+    async def read_frame(self) -> tuple[int, bytes]:
+        """Opcode and payload of the server's next frame."""
+        async with asyncio.timeout(PATIENCE_S):
+            first, length = await self.reader.readexactly(2)
+            if length >= 126:
+                extended = await self.reader.readexactly(2 if length == 126 else 8)
+                length = int.from_bytes(extended, "big")
+            return first & 0x0F, await self.reader.readexactly(length)
+
+    async def read(self) -> str:
+        """The server's next text message."""
+        opcode, payload = await self.read_frame()
+        assert opcode == wsproto.TEXT, (opcode, payload)
+        return payload.decode()
+
+    async def read_close(self) -> tuple[int, str]:
+        """Code and reason of the close frame, which must be the next one that is no text."""
+        while True:
+            opcode, payload = await self.read_frame()
+            if opcode == wsproto.CLOSE:
+                return int.from_bytes(payload[:2], "big"), payload[2:].decode()
+
+
+SOCKET_IO = "/socket.io/?EIO=4"
+
+
+class Poller:
+    """A Socket.IO client over polling, each request on a connection of its own."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.sid = ""
+
+    @property
+    def target(self) -> str:
+        return f"{SOCKET_IO}&transport=polling&sid={self.sid}"
+
+    @classmethod
+    async def connect(cls, url: str) -> Poller:
+        """Handshake and CONNECT."""
+        poller = cls(url)
+        await poller.handshake()
+        await poller.post("40")
+        return poller
+
+    async def handshake(self) -> dict[str, Any]:
+        status, _, body = await ask(self.url, "GET", f"{SOCKET_IO}&transport=polling")
+        assert status == 200, body
+        handshake: dict[str, Any] = json.loads(body[1:])
+        self.sid = handshake["sid"]
+        return handshake
+
+    async def get(self) -> str:
+        status, _, body = await ask(self.url, "GET", self.target)
+        assert status == 200, body
+        return body.decode()
+
+    async def post(self, payload: str) -> None:
+        status, _, body = await ask(self.url, "POST", self.target, payload.encode())
+        assert (status, body) == (200, b"ok")
+
+
+async def socketio(url: str) -> WebSocket:
+    """A WebSocket that has connected to the namespace "/"."""
+    websocket = await WebSocket.connect(url, f"{SOCKET_IO}&transport=websocket")
+    assert (await websocket.read()).startswith('0{"sid":')
+    await websocket.text("40")
+    assert (await websocket.read()).startswith('40{"sid":')
+    return websocket
