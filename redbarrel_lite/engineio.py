@@ -144,13 +144,14 @@ class Session:
         self.upgrade = Upgrade.NONE
         self.closed_because: str | None = None
         self.poll_waits = False
-        self.queued = 0  # bytes in the outbox
+        self.queued = 0  # characters and bytes in the outbox
         self._options = options
-        self._outbox: list[Packet] = [self._open_packet()]
+        self._outbox: list[Packet] = []
         self._ping_at = now + options.ping_interval
         self._pong_by = 0.0  # 0: no pong is owed
         self._upgrade_by = 0.0
         self._noop_at = 0.0  # 0: no poll must be ended for the sake of an upgrade
+        self._queue(self._open_packet())
 
     def _open_packet(self) -> str:
         options = self._options
@@ -197,11 +198,11 @@ class Session:
         it carries them, in ``messages``.
         """
         messages: list[Packet] = []
-        packets = payload.split(SEPARATOR)
         try:
-            if len(packets) > MAX_PACKETS_IN_PAYLOAD:
-                raise self._bad(f"a payload of {len(packets)} packets")
-            for packet in packets:
+            count = payload.count(SEPARATOR) + 1
+            if count > MAX_PACKETS_IN_PAYLOAD:
+                raise self._bad(f"a payload of {count} packets")
+            for packet in payload.split(SEPARATOR):
                 message = self.receive(packet, now)
                 if message is not None:
                     messages.append(message)
@@ -237,7 +238,18 @@ class Session:
         """What the WebSocket has to carry now."""
         packets, self._outbox = self._outbox, []
         self.queued = 0
+        self._end_if_told()
         return packets
+
+    def _say_only(self, packet: Packet) -> None:
+        """Drop what waits for this one packet."""
+        self._outbox.clear()
+        self.queued = 0
+        self._queue(packet)
+
+    def _end_if_told(self) -> None:
+        if self.state is State.CLOSING and not self._outbox:
+            self.end("forced close")
 
     # -- polling -----------------------------------------------------------------
 
@@ -248,7 +260,7 @@ class Session:
         GET that waits is told so.
         """
         if self.poll_waits:
-            self._outbox = [CLOSE]
+            self._say_only(CLOSE)
             self.end("transport error")
             raise RemoteProtocolError("a GET is waiting already", BAD_REQUEST)
         self.poll_waits = True
@@ -265,7 +277,7 @@ class Session:
         if not self._outbox:
             if self.state is State.OPEN:
                 return None
-            self._outbox = [NOOP if self.closed_because == "transport close" else CLOSE]
+            self._say_only(NOOP if self.closed_because == "transport close" else CLOSE)
         self.poll_waits = False
         return self._take_payload()
 
@@ -277,17 +289,16 @@ class Session:
     def _take_payload(self) -> str:
         """As many queued packets as one payload may carry, oldest first."""
         taken: list[str] = []
-        size = 0
+        size = -len(SEPARATOR)
         for packet in self._outbox[:MAX_PACKETS_OUT]:
             text = encode_for_polling(packet)
-            size += len(text) + 1
+            size += len(SEPARATOR) + len(text)
             if taken and size > self._options.max_payload:
                 break
             taken.append(text)
         self.queued -= sum(map(len, self._outbox[: len(taken)]))
         del self._outbox[: len(taken)]
-        if self.state is State.CLOSING and not self._outbox:
-            self.end("forced close")
+        self._end_if_told()
         return SEPARATOR.join(taken)
 
     # -- upgrade ---------------------------------------------------------------
@@ -305,14 +316,16 @@ class Session:
         """Take a packet from the WebSocket that is no transport yet; return the answer.
 
         After UPGRADE, `transport` is "websocket". Raises `RemoteProtocolError` for
-        any other packet than the two that an upgrade consists of: then only that
-        WebSocket is to be closed, the session goes on over polling.
+        any other packet than the two that an upgrade consists of, and for those two
+        in a session that closes: then only that WebSocket is to be closed, the
+        session goes on, or to its end, over polling.
         """
-        if packet == PING + PROBE and self.upgrade is Upgrade.STARTED:
+        step = self.upgrade if self.state is State.OPEN else Upgrade.NONE
+        if packet == PING + PROBE and step is Upgrade.STARTED:
             self.upgrade = Upgrade.PROBED
             self._noop_at = now + NOOP_DELAY_S
             return PONG + PROBE
-        if packet == UPGRADE and self.upgrade is Upgrade.PROBED:
+        if packet == UPGRADE and step is Upgrade.PROBED:
             self.upgrade = Upgrade.NONE
             self.transport = WEBSOCKET
             self._noop_at = 0.0
@@ -352,9 +365,15 @@ class Session:
             self.stop_probe()
 
     def forgive(self, now: float) -> None:
-        """We did not read for a while, so a pong may be there unread: wait for it again."""
+        """We don't read, so a pong may be there unread: take it as having come.
+
+        Called now and then while nothing is read, it keeps the pings going, which
+        the client wants to see; its silence says nothing about it.
+        """
         if self._pong_by:
-            self._pong_by = max(self._pong_by, now + self._options.ping_timeout)
+            self._pong_by = 0.0
+            self._ping_at += self._options.ping_interval
+        self._ping_at = max(self._ping_at, now)
 
     def close(self) -> None:
         """Close from our side: queue the close packet behind what waits."""
@@ -410,7 +429,7 @@ def check_query(
     sid = _single(query, "sid") if "sid" in query else None
     if sid is None and method != "GET":
         raise refusal(BAD_HANDSHAKE_METHOD)
-    if sid is None and (transport == WEBSOCKET) != upgrade:
+    if upgrade != (transport == WEBSOCKET) and (upgrade or sid is None):
         raise refusal(BAD_REQUEST)
     if sid is None and _single(query, "EIO") != PROTOCOL:
         raise refusal(UNSUPPORTED_PROTOCOL_VERSION)
