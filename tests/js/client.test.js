@@ -64,7 +64,13 @@ test("on, once and off", async () => {
   peer.session.send('42["x",1]', '42["x",2]', '42["end"]');
   await next(socket, "end");
   assert.deepEqual(heard, ["any x 1", "always 1", "once 1", "any x 2", "always 2", "any end undefined"]);
-  socket.offAny().removeAllListeners("x");
+  const kept = () => heard.push("kept");
+  const removed = () => heard.push("removed");
+  socket.offAny().onAny(kept).onAny(removed).offAny(removed);
+  peer.session.send('42["end"]');
+  await next(socket, "end");
+  assert.equal(heard.at(-1), "kept");
+  socket.removeAllListeners("x");
   assert.deepEqual(socket.listeners("x"), []);
 });
 
@@ -201,6 +207,16 @@ test("a server that falls silent is left after pingInterval + pingTimeout", asyn
   assert.ok(waited > 60 && waited < 400, `after ${waited} ms`);
 });
 
+test("each ping puts the moment off", async () => {
+  const { peer, socket } = await connected(POLLING, { pingInterval: 60, pingTimeout: 60 });
+  for (let times = 1; times <= 4; times++) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    peer.session.send("2");
+    await peer.got("3", times);
+  }
+  assert.equal(socket.connected, true);
+});
+
 test("after a sleep, what is emitted waits for a new session", async (t) => {
   const { peer, socket } = await connected();
   const { now } = Date;
@@ -295,6 +311,18 @@ test("each reconnection counts its attempts anew; the first connection is none",
   }
   await next(socket, "connect");
   assert.deepEqual(attempts, [1, 1, 1]);
+});
+
+test("a Manager that is opened by hand does not try again by itself", async () => {
+  const { peer, socket } = await connected({ ...POLLING, reconnectionDelay: 30, reconnectionDelayMax: 60 });
+  peer.session.send("1");
+  await next(socket, "disconnect");
+  socket.io.on("reconnect_attempt", () => assert.fail("it tried"));
+  const opened = next(socket.io, "open");
+  socket.io.open();
+  await opened;
+  assert.equal(socket.io.socket("/"), socket);
+  await new Promise((resolve) => setTimeout(resolve, 100));  // the time in which it would
 });
 
 test("a session ends once", async () => {
