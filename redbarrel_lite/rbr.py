@@ -155,7 +155,7 @@ class Parser(SectionParser):
     # --- sections
 
     def expect_section(self, title: str, table: str) -> Section:
-        if self.char() in (":", "="):
+        if self.char() in (":", "=") and self.char_after(self.char()) in ("(", "{", "["):
             self.report(
                 "RBR016",
                 self.here_is(1),
@@ -167,7 +167,7 @@ class Parser(SectionParser):
             raise self.failure(
                 "RBR019",
                 f"expected '(' after {title}, not {self.seen()}",
-                "put its entries between '(' and ')'",
+                "put its entries between '(' and ')', separated by ','",
             )
         return self.parse_section(title, table)
 

@@ -340,7 +340,8 @@ def examine(
     sense = tuple(
         one
         for one in check(rbr, resolve)
-        if not any(one.span.start <= offset <= one.span.end for offset in guilty)
+        if not (errors and one.code == "RBR053")  # what was not read may well serve something
+        and not any(one.span.start <= offset <= one.span.end for offset in guilty)
         and not any(span.start <= one.span.start < span.end for span in blurred)
     )
     found = sorted(errors + sense, key=lambda diagnostic: diagnostic.span)

@@ -252,7 +252,7 @@ class EntryChecker:
         what = f"'{self.peek_at(entry.start)}'"
         if isinstance(entry, UnlessType):
             what = "a rule for a body" if places == _BODIES else "a rule for a header"
-        hint = f"put it into: {listed(places)} ( ... )"
+        hint = f"put it into: {listed(f'{place} ( ... )' for place in places)}"
         if "path" in places:
             hint = "put it into the path itself"
         self.error("RBR045", entry.span, f"{what} means nothing in {title}", hint)
@@ -324,6 +324,8 @@ class EntryChecker:
         problem = self.resolve(use)
         if problem is not None and use.target.endswith(_FILE_ENDINGS) and use.kind == "python":
             hint = f"it looks like a file; write: file:{clip(use.target)}"
+            if use.target.endswith(".py"):
+                hint = f"name what is in it: python:{clip(use.target.removesuffix('.py'))}.function"
             self.error("RBR040", use.target_span, problem[0], hint)
         elif problem is not None:
             code = _RESOLVE_CODES.get(use.kind, "RBR040")

@@ -54,6 +54,7 @@ class Opening:
     indent: str
     suspect: str = ""  # what an inner section with an odd ')' has to say, see `_weigh`
     suspect_span: Span | None = None
+    suspect_end: str = ""
 
 
 class SectionParser(ValueParser):
@@ -106,8 +107,11 @@ class SectionParser(ValueParser):
 
     def at_end_of_section(self) -> bool:
         self.skip_foreign_comments()
-        while self.char() == ",":
-            self._report_empty(",")
+        while self.char() in (",", "-"):
+            if self.char() == ",":
+                self._report_empty(",")
+            else:
+                self._report_dash()
         return self.char() in (")", "}", "]", "") or self.at_definition()
 
     def expect_comma(self, entry: Entry | None) -> bool:
@@ -157,6 +161,7 @@ class SectionParser(ValueParser):
         if indent == outer.indent and opened_before:
             outer.suspect = opening.title
             outer.suspect_span = opening.bracket
+            outer.suspect_end = f"the one at {self.source.place(self.here_is(1))}"
 
     def _report_unclosed(self, opening: Opening) -> None:
         title = opening.suspect or opening.title
@@ -169,7 +174,7 @@ class SectionParser(ValueParser):
         else:
             cure = "write ')' where it ends; the file ends before it"
         if opening.suspect:
-            cure = f"write ')' where it ends; the one that closes it is meant for {opening.title}"
+            cure = f"write ')' where it ends; {opening.suspect_end} is meant for {opening.title}"
         self.report("RBR014", bracket, f"{title} is never closed", cure)
 
     def _report_empty(self, char: str) -> None:
@@ -178,6 +183,15 @@ class SectionParser(ValueParser):
             Span(self.pos, self.pos + 1),
             f"nothing stands before this '{char}'",
             f"remove the '{char}'",
+        )
+        self.move(self.pos + 1)
+
+    def _report_dash(self) -> None:
+        self.report(
+            "RBR019",
+            self.here_is(1),
+            "expected an entry, not '-'",
+            "remove the '-': the entries of a section are separated by ','",
         )
         self.move(self.pos + 1)
 
@@ -240,14 +254,13 @@ class SectionParser(ValueParser):
 
     def _cure_of_junk(self, entry: Entry | None) -> str:
         word = self.peek_word()
-        if isinstance(entry, Field) and isinstance(entry.value, Words) and word:
-            joined = "|".join((*entry.value.texts, word))
-            return (
-                f"join words by '|': {entry.key.text} {joined}; "
-                "put a text between double quotes: "
-                f'{entry.key.text} "{entry.value.texts[0]} {word}"'
-            )
-        return "separate entries by ','"
+        if not isinstance(entry, Field) or not isinstance(entry.value, Words) or not word:
+            return "separate entries by ','"
+        key = entry.key.text
+        cure = f"join words by '|': {key} {'|'.join((*entry.value.texts, word))}"
+        if key not in ("method", "transports"):
+            cure += f'; put a text between double quotes: {key} "{entry.value.texts[0]} {word}"'
+        return cure
 
     # --- definitions
 

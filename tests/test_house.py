@@ -54,7 +54,7 @@ KINDS = {
         "selectors socket socketserver ssl select",
     ),
     "io": Kind(3, "server endpoint transports upstream backplane"),
-    "tools": Kind(4, "testing bundle scaffold trace explain cli __main__"),
+    "tools": Kind(4, "testing bundle scaffold tidy trace explain cli __main__"),
 }
 
 # The parts of asyncio that move bytes: floor 3 alone has them.
