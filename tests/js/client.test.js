@@ -367,6 +367,14 @@ test("a refused namespace says why, and is left alone", async () => {
   assert.deepEqual([refused.active, refused.connected, socket.connected], [false, false, true]);
 });
 
+test("when the only namespace is refused, the connection is closed", async () => {
+  const peer = await startPeer();
+  peer.onpacket = (packet, session) => session.send('44{"message":"no"}') ?? true;
+  const socket = connect(peer);
+  await next(socket, "connect_error");
+  await peer.got("1");
+});
+
 test("DISCONNECT from the server leaves one namespace, and the last one the connection", async () => {
   const { peer, socket } = await connected();
   const room = socket.io.socket("/room");
