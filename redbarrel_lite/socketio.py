@@ -42,13 +42,16 @@ CONNECT_ERROR: Final = "4"
 BINARY_EVENT: Final = "5"
 BINARY_ACK: Final = "6"
 
-# Each attachment is a message of the size limit: ten are enough to fill memory.
+# Each attachment is a message of its own below us, where the size limit holds for
+# each: without these two, one packet could make us keep any number of them.
 MAX_ATTACHMENTS: Final = 10
-# Nested deeper than this, data serves only to exhaust the stack of whoever walks it.
+MAX_ATTACHED_BYTES: Final = 1_000_000
+# Nested deeper than this, what an argument holds serves only to exhaust the stack
+# of whoever walks it.
 MAX_DEPTH: Final = 64
 # Ten digits are ten thousand million acknowledgements; int() is slow on many more.
 _MAX_ID_DIGITS: Final = 10
-_MAX_NAMESPACE: Final = 256
+MAX_NAMESPACE: Final = 256  # characters of its name
 # int() takes a time that grows with the square of the number of digits.
 _MAX_NUMBER_DIGITS: Final = 1000
 
@@ -87,15 +90,17 @@ _HEAD: Final = re.compile(
 class Decoder:
     """Joins the messages of one connection into packets.
 
-    It has a state: the packet whose attachments are still to come.
+    It has a state: the packet whose attachments are still to come. All attachments
+    of a packet together may have ``max_attached`` bytes.
     """
 
-    __slots__ = ("_attachments", "_missing", "_packet")
+    __slots__ = ("_attachments", "_max_attached", "_missing", "_packet")
 
-    def __init__(self) -> None:
+    def __init__(self, max_attached: int = MAX_ATTACHED_BYTES) -> None:
         self._packet: Packet | None = None
         self._missing = 0
         self._attachments: list[bytes] = []
+        self._max_attached = max_attached
 
     def receive(self, message: Message) -> Packet | None:
         """Take one message; return the packet it completes, if it does.
@@ -107,25 +112,14 @@ class Decoder:
             return self._attachment(message)
         if self._missing:
             raise RemoteProtocolError("text message while attachments are missing")
-        # The usual packet goes by a short way: an event of the namespace "/" with
-        # one string. The scanner is the one that the JSON decoder itself uses.
-        if message.startswith('2["'):
-            try:
-                name, end = scanstring(message, 3)
-                if message.startswith(',"', end):
-                    text, end = scanstring(message, end + 2)
-                    if message[end:] == "]" and name not in RESERVED_EVENTS:
-                        return Packet(EVENT, "/", None, [name, text])
-            except ValueError:
-                pass  # the long way says what is wrong
-        return self._packet_of(message)
+        return _usual_packet(message) or self._packet_of(message)
 
     def _packet_of(self, message: str) -> Packet | None:
         match = _HEAD.match(message)
         if match is None:
             raise RemoteProtocolError(f"no Socket.IO packet: {message[:20]!a}")
         kind, attachments, namespace, number = match.groups()
-        if namespace and len(namespace) > _MAX_NAMESPACE:
+        if namespace and len(namespace) > MAX_NAMESPACE:
             raise RemoteProtocolError(f"namespace of {len(namespace)} characters")
         rest = message[match.end() :]
         # A query after the namespace is a custom of old clients.
@@ -150,12 +144,39 @@ class Decoder:
         if self._packet is None:
             raise RemoteProtocolError("binary message without a packet that announced it")
         self._attachments.append(message)
+        if sum(map(len, self._attachments)) > self._max_attached:
+            raise RemoteProtocolError(f"attachments of over {self._max_attached} bytes")
         self._missing -= 1
         if self._missing:
             return None
         packet, attachments = self._packet, self._attachments
         self._packet, self._attachments = None, []
         return packet._replace(data=_fill(packet.data, attachments))
+
+
+def _usual_packet(message: str) -> Packet | None:
+    """A short way for the usual packet, an event with one string; None: take the long one.
+
+    The scanner is the one that the JSON decoder itself uses.
+    """
+    if message.startswith('2["'):
+        start, namespace = 3, "/"
+    elif message.startswith("2/"):
+        comma = message.find(',["')
+        start, namespace = comma + 3, message[1:comma]
+        if comma < 0 or "," in namespace or "?" in namespace or comma > MAX_NAMESPACE:
+            return None
+    else:
+        return None
+    try:
+        name, end = scanstring(message, start)
+        if message.startswith(',"', end):
+            text, end = scanstring(message, end + 2)
+            if message[end:] == "]" and name not in RESERVED_EVENTS:
+                return Packet(EVENT, namespace, None, [name, text])
+    except ValueError:
+        pass  # the long way says what is wrong
+    return None
 
 
 def _checked(packet: Packet) -> Packet:
@@ -255,10 +276,17 @@ def _fill(data: Any, attachments: list[bytes]) -> Any:
 def encode_event(
     event: str, args: Sequence[Any], namespace: str = "/", ack_id: int | None = None
 ) -> tuple[Message, ...]:
-    """The messages of an EVENT. Raises TypeError or ValueError for what is no JSON."""
-    if len(args) == 1 and type(args[0]) is str and namespace == "/" and ack_id is None:
+    """The messages of an EVENT.
+
+    Raises TypeError or ValueError for what is no JSON, and ValueError for a name
+    that a client would take for its own: it would close the connection.
+    """
+    if event in RESERVED_EVENTS:
+        raise ValueError(f"{event!r} is the name of an event that Socket.IO itself makes")
+    if len(args) == 1 and type(args[0]) is str and ack_id is None:
         # The short way again; a lone surrogate is for the long one.
-        text = f"2[{encode_basestring(event)},{encode_basestring(args[0])}]"
+        head = "2" if namespace == "/" else f"2{namespace},"
+        text = f"{head}[{encode_basestring(event)},{encode_basestring(args[0])}]"
         if text.isascii() or _is_utf8(text):
             return (text,)
     return _encode(EVENT, BINARY_EVENT, namespace, ack_id, [event, *args])

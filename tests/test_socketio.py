@@ -1,0 +1,382 @@
+"""Socket.IO packets: what the reference's parser takes, what it refuses, and what we write."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import string
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from redbarrel_lite import socketio
+from redbarrel_lite.errors import RemoteProtocolError
+from redbarrel_lite.socketio import (
+    ACK,
+    EVENT,
+    MAX_ATTACHMENTS,
+    MAX_DEPTH,
+    MAX_NAMESPACE,
+    Decoder,
+    Message,
+    Packet,
+    encode_ack,
+    encode_connect,
+    encode_connect_error,
+    encode_disconnect,
+    encode_event,
+)
+
+VECTORS = json.loads((Path(__file__).parent / "vectors/socketio.json").read_text("utf-8"))
+SEED = 20110907
+
+
+def unpacked(value: Any) -> Any:
+    """What a vector stands for: bytes where it says so, at any depth."""
+    if isinstance(value, list):
+        return [unpacked(one) for one in value]
+    if isinstance(value, dict):
+        if value.keys() == {"base64"}:
+            return base64.b64decode(value["base64"])
+        return {key: unpacked(one) for key, one in value.items()}
+    return value
+
+
+def decoded(messages: list[Message] | tuple[Message, ...]) -> Packet:
+    """The packet that messages make: with the last of them, and not before."""
+    decoder = Decoder()
+    *first, last = messages
+    for message in first:
+        assert decoder.receive(message) is None
+    packet = decoder.receive(last)
+    assert packet is not None
+    return packet
+
+
+def identical(one: Any, other: Any) -> bool:
+    """Equal, and of the same types at every depth: 1, 1.0 and True are three things."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(identical(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(identical, one, other))
+    return bool(one == other)
+
+
+# -- in --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("vector", VECTORS["packets"], ids=lambda v: ascii(v["messages"][0])[:60])
+def test_decoder_takes_what_the_reference_takes(vector: dict[str, Any]) -> None:
+    packet = decoded(unpacked(vector["messages"]))
+    assert packet.type == getattr(socketio, vector["type"])
+    assert (packet.namespace, packet.ack_id) == (vector["namespace"], vector["id"])
+    assert identical(packet.data, unpacked(vector["data"]))
+
+
+@pytest.mark.parametrize("message", VECTORS["refused"], ids=ascii)
+def test_decoder_refuses_what_the_reference_refuses(message: str) -> None:
+    with pytest.raises(RemoteProtocolError):
+        Decoder().receive(message)
+
+
+@pytest.mark.parametrize("number", VECTORS["refused_placeholders"])
+@pytest.mark.parametrize("where", ['["x",{}]', '["x",[{{"a":{}}}]]'])
+def test_placeholder_must_be_an_index(number: str, where: str) -> None:
+    placeholder = f'{{"_placeholder":true,"num":{number}}}'
+    decoder = Decoder()
+    assert decoder.receive("51-" + where.format(placeholder)) is None
+    with pytest.raises(RemoteProtocolError, match="placeholder"):
+        decoder.receive(b"x")
+
+
+def test_placeholder_without_a_number_is_refused() -> None:
+    decoder = Decoder()
+    decoder.receive('51-["x",{"_placeholder":true}]')
+    with pytest.raises(RemoteProtocolError, match="placeholder"):
+        decoder.receive(b"x")
+
+
+def test_text_is_refused_while_attachments_are_missing() -> None:
+    decoder = Decoder()
+    decoder.receive('52-["x",{"_placeholder":true,"num":0}]')
+    decoder.receive(b"x")
+    with pytest.raises(RemoteProtocolError, match="attachments are missing"):
+        decoder.receive('2["a"]')
+
+
+def test_binary_without_a_packet_that_announced_it_is_refused() -> None:
+    with pytest.raises(RemoteProtocolError, match="without a packet"):
+        Decoder().receive(b"x")
+    decoder = Decoder()
+    decoder.receive('51-["x"]')
+    assert decoder.receive(b"x") == Packet(EVENT, data=["x"])
+    with pytest.raises(RemoteProtocolError, match="without a packet"):
+        decoder.receive(b"x")
+
+
+def test_packet_may_have_ten_attachments() -> None:
+    decoder = Decoder()
+    assert decoder.receive(f'5{MAX_ATTACHMENTS}-["x",{{"_placeholder":true,"num":9}}]') is None
+    for number in range(MAX_ATTACHMENTS - 1):
+        assert decoder.receive(bytes([number])) is None
+    assert decoder.receive(b"last") == Packet(EVENT, data=["x", b"last"])
+
+
+def test_attachments_together_may_have_as_many_bytes_as_one_message() -> None:
+    decoder = Decoder(max_attached=10)
+    assert decoder.receive('52-["x"]') is None
+    assert decoder.receive(bytes(6)) is None
+    assert decoder.receive(bytes(4)) is not None
+    assert decoder.receive('53-["x"]') is None
+    assert decoder.receive(bytes(6)) is None
+    with pytest.raises(RemoteProtocolError, match="attachments of over 10 bytes"):
+        decoder.receive(bytes(5))
+
+
+def test_decoder_goes_on_after_a_binary_packet() -> None:
+    decoder = Decoder()
+    decoder.receive('51-["x",{"_placeholder":true,"num":0}]')
+    assert decoder.receive(b"1") == Packet(EVENT, data=["x", b"1"])
+    assert decoder.receive('2["a"]') == Packet(EVENT, data=["a"])
+    assert decoder.receive('61-7[{"_placeholder":true,"num":0}]') is None
+    assert decoder.receive(b"2") == Packet(ACK, "/", 7, [b"2"])
+
+
+@pytest.mark.parametrize("usual", [True, False], ids=["usual", "unusual"])
+def test_namespace_has_a_longest_name(usual: bool) -> None:
+    argument = '"x"' if usual else "1"
+    longest = "/" + "n" * (MAX_NAMESPACE - 1)
+    packet = Decoder().receive(f'2{longest},["a",{argument}]')
+    assert packet is not None
+    assert packet.namespace == longest
+    with pytest.raises(RemoteProtocolError, match="namespace of 257 characters"):
+        Decoder().receive(f'2{longest}n,["a",{argument}]')
+    with pytest.raises(RemoteProtocolError, match="namespace of 1000001 characters"):
+        Decoder().receive("0/" + "n" * 1_000_000)
+
+
+@pytest.mark.parametrize("message", ["2" + "9" * 5000 + '["x"]', "5" + "9" * 1_000_000])
+def test_endless_digits_are_refused(message: str) -> None:
+    with pytest.raises(RemoteProtocolError):
+        Decoder().receive(message)
+
+
+def test_number_of_very_many_digits_is_refused() -> None:
+    assert decoded([f'2["x",{"9" * 1000}]']).data[1] == int("9" * 1000)
+    with pytest.raises(RemoteProtocolError, match="a number of 1001 digits"):
+        Decoder().receive(f'2["x",{"9" * 1001}]')
+
+
+def nested(depth: int) -> str:
+    return "[" * depth + "]" * depth
+
+
+@pytest.mark.parametrize("argument", [nested(MAX_DEPTH), '{"a":' * 64 + "1" + "}" * 64])
+def test_argument_may_nest_as_deep_as_the_limit(argument: str) -> None:
+    packet = decoded([f'2["x",{argument}]'])
+    assert encode_event("x", packet.data[1:]) == (f'2["x",{argument}]',)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [nested(MAX_DEPTH + 1), '{"a":' * 65 + "1" + "}" * 65, "[" * 50_000, nested(50_000)],
+    ids=["arrays", "objects", "unclosed", "bomb"],
+)
+@pytest.mark.parametrize("kind", ["2", "51-"])
+def test_argument_that_nests_deeper_is_refused(kind: str, argument: str) -> None:
+    with pytest.raises(RemoteProtocolError):
+        Decoder().receive(f'{kind}["x",{argument}]')
+
+
+def test_many_arguments_are_no_depth() -> None:
+    packet = decoded(['2["x"' + ",[]" * 100_000 + "]"])
+    assert len(packet.data) == 100_001
+
+
+def test_message_of_an_error_is_short_and_printable() -> None:
+    for message in ["\r\n" + "x" * 10_000, '2["' + "\x1b" * 10_000, f'2[["{"é" * 1000}"]]', "2\0"]:
+        with pytest.raises(RemoteProtocolError) as caught:
+            Decoder().receive(message)
+        assert len(str(caught.value)) < 150
+        assert str(caught.value).isascii()
+        assert str(caught.value).isprintable()
+
+
+# -- out -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("vector", VECTORS["encoded"], ids=lambda v: ascii(v["messages"][0])[:60])
+def test_encoder_writes_what_the_reference_writes(vector: dict[str, Any]) -> None:
+    args, namespace = unpacked(vector["args"]), vector.get("namespace", "/")
+    if "ack" in vector:
+        messages = encode_ack(vector["ack"], args, namespace)
+    else:
+        messages = encode_event(vector["event"], args, namespace, vector.get("id"))
+    assert list(messages) == unpacked(vector["messages"])
+
+
+def test_server_packets_are_written_as_the_protocol_shows_them() -> None:
+    assert encode_connect("abc") == ('0{"sid":"abc"}',)
+    assert encode_connect("abc", "/admin") == ('0/admin,{"sid":"abc"}',)
+    assert encode_disconnect() == ("1",)
+    assert encode_disconnect("/admin") == ("1/admin,",)
+    assert encode_connect_error("Invalid namespace", namespace="/random") == (
+        '4/random,{"message":"Invalid namespace"}',
+    )
+    assert encode_connect_error("no", {"why": [1]}) == ('4{"message":"no","data":{"why":[1]}}',)
+
+
+@pytest.mark.parametrize("value", ["\ud800", "a\udfffb", ["\ud800"], {"\ud800": 1}])
+@pytest.mark.parametrize("event", ["x", "\udc00"])
+def test_lone_surrogate_is_written_as_an_escape(event: str, value: Any) -> None:
+    (message,) = encode_event(event, [value])
+    assert isinstance(message, str)
+    assert message.encode().isascii()
+    assert decoded([message]).data == [event, value]
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_every_kind_of_bytes_is_an_attachment(kind: type[Any]) -> None:
+    text, attachment = encode_event("x", [{"a": (kind(b"abc"),)}])
+    assert text == '51-["x",{"a":[{"_placeholder":true,"num":0}]}]'
+    assert attachment == b"abc"
+    assert type(attachment) is bytes
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), float("-inf"), [float("nan")], {float("nan"): 1}]
+)
+def test_numbers_that_no_client_reads_are_refused(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"JSON compliant|NaN"):
+        encode_event("x", [value])
+
+
+@pytest.mark.parametrize("value", [{1, 2}, object(), {(1, 2): 3}, {b"a": 1}])
+def test_values_that_are_no_json_are_refused(value: Any) -> None:
+    with pytest.raises(TypeError):
+        encode_event("x", [value])
+
+
+def test_event_name_must_be_text() -> None:
+    with pytest.raises(TypeError):
+        encode_event(b"message", ["x"])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("event", sorted(socketio.RESERVED_EVENTS))
+def test_event_that_would_close_the_client_is_not_sent(event: str) -> None:
+    with pytest.raises(ValueError, match=r"Socket\.IO itself"):
+        encode_event(event, ["x"])
+
+
+def test_data_that_nests_too_deep_is_refused() -> None:
+    deep: list[Any] = []
+    circle: list[Any] = []
+    circle.append(circle)
+    for _ in range(100_000):
+        deep = [deep]
+    for value in (deep, circle):
+        with pytest.raises(ValueError, match="nested over 64 levels"):
+            encode_event("x", [value])
+
+
+# -- properties --------------------------------------------------------------------------
+
+
+def random_text(chance: random.Random) -> str:
+    return "".join(chance.choices('ab"\\\n\0\x1e€🐟\ud800/,0[]{}-', k=chance.randrange(6)))
+
+
+def random_value(chance: random.Random, depth: int = 0) -> Any:
+    """Anything that JSON and attachments can carry."""
+    kind = chance.randrange(10 if depth < 4 else 8)
+    if kind < 7:
+        leaves = [None, True, False, chance.randrange(-99, 2**70), chance.random() * 1e9, 0.5, 1.0]
+        return leaves[kind]
+    if kind == 7:
+        return chance.choice([random_text(chance), chance.randbytes(chance.randrange(4))])
+    values = [random_value(chance, depth + 1) for _ in range(chance.randrange(4))]
+    return values if kind == 8 else {random_text(chance): value for value in values}
+
+
+def random_event(chance: random.Random) -> tuple[str, list[Any], str, int | None]:
+    event = random_text(chance) + chance.choice(string.ascii_letters)
+    args = [random_value(chance) for _ in range(chance.randrange(4))]
+    if chance.random() < 0.4:
+        args = [random_text(chance)]  # the short ways
+    namespace = chance.choice(["/", "/a", "/ä-b", "/x/y"])
+    return event, args, namespace, chance.choice([None, None, 0, 7, 9_999_999_999])
+
+
+def attachments_in(messages: tuple[Message, ...]) -> int:
+    return len(messages) - 1
+
+
+def test_what_is_encoded_is_decoded_to_the_same_types() -> None:
+    chance = random.Random(SEED)
+    for _ in range(2000):
+        event, args, namespace, ack_id = random_event(chance)
+        messages = encode_event(event, args, namespace, ack_id)
+        if attachments_in(messages) <= MAX_ATTACHMENTS:
+            packet = decoded(messages)
+            assert packet[:3] == (EVENT, namespace, ack_id)
+            assert identical(packet.data, [event, *args]), messages
+        messages = encode_ack(ack_id or 0, args, namespace)
+        if attachments_in(messages) <= MAX_ATTACHMENTS:
+            packet = decoded(messages)
+            assert packet[:3] == (ACK, namespace, ack_id or 0)
+            assert identical(packet.data, args), messages
+
+
+def test_truncations_raise_nothing_but_protocol_errors() -> None:
+    chance = random.Random(SEED)
+    for _ in range(100):
+        event, args, namespace, ack_id = random_event(chance)
+        text = encode_event(event, args, namespace, ack_id)[0]
+        assert isinstance(text, str)
+        for end in range(len(text)):
+            decoder = Decoder()
+            try:
+                packet = decoder.receive(text[:end])
+            except RemoteProtocolError:
+                continue
+            pytest.fail(f"{text[:end]!r} was taken for {packet}")
+
+
+def test_garbage_raises_nothing_but_protocol_errors() -> None:
+    chance = random.Random(SEED)
+    taken = 0
+    for _ in range(20_000):
+        text = chance.choice("0123456") + "".join(
+            chance.choices('0123456-/,[]{}"":\\ntrue.eE\x1eé\udc80 ', k=chance.randrange(14))
+        )
+        if chance.random() < 0.5:
+            text = text[:1] + chance.choice(["", "1", "/a,", "1-"]) + '["a",' + text[1:] + "]"
+        decoder = Decoder()
+        try:
+            packet = decoder.receive(text)
+            while packet is None:
+                packet = decoder.receive(chance.randbytes(3))
+            taken += 1
+        except RemoteProtocolError:
+            continue
+    assert taken > 50  # or the garbage tries nothing but the first check
+
+
+def test_short_way_and_long_way_agree() -> None:
+    """The usual packet's short way must take nothing that the long way would not."""
+    chance = random.Random(SEED)
+    both = 0
+    for _ in range(5000):
+        text = chance.choice(['2["', '2/a,["', '2/a?b,["', '2/,["', "2/", '2/a,1["'])
+        text += "".join(chance.choices('aa"",,\\n]\x1e/', k=chance.randrange(9))) + '"]'
+        if chance.random() < 0.5:
+            text = text[:-2] + 'm","x"]'
+        short = socketio._usual_packet(text)
+        if short is not None:
+            both += 1
+            assert Decoder()._packet_of(text) == short
+    assert both > 100
