@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -33,7 +34,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         asyncio.run(_serve(app, options), debug=options.debug or None)
     except OSError as error:
-        return _fail(f"error: can't serve on {options.host}:{options.port}: {error.strerror}")
+        # asyncio wraps the system's words into a sentence of its own.
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        return _fail(f"error: can't serve on {options.host}:{options.port}: {why}")
     return 0
 
 

@@ -1,9 +1,9 @@
 """Clients made of bytes, for tests that must send what no real client would.
 
-    async with live(tmp_path, rbr, app=source) as server:
-        wire = await Wire.open(server.url)
-        await wire.send("GET / HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n")
-        status, headers, body = await wire.answer()
+async with live(tmp_path, rbr, app=source) as server:
+    wire = await Wire.open(server.url)
+    await wire.send("GET / HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n")
+    status, headers, body = await wire.answer()
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import itertools
 import json
 import secrets
 import textwrap
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from redbarrel_lite import wsproto
 from redbarrel_lite.app import App
-from redbarrel_lite.server import Server, TimeLimits
+from redbarrel_lite.server import HttpConnection, Server, TimeLimits
 
 PATIENCE_S = 10.0  # only a fault waits this long
 
@@ -33,14 +33,26 @@ def run(test: Coroutine[Any, Any, None]) -> None:
         try:
             await test
         finally:
-            while _opened:
-                _opened.pop().close()
+            hang_up()
             await asyncio.sleep(0)
 
     asyncio.run(and_hang_up(), debug=True)
 
 
 _opened: list[Wire] = []
+
+
+def hang_up() -> None:
+    """Close all connections of the test."""
+    while _opened:
+        _opened.pop().close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop turn until something holds; fails if that takes too long."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110  # any turn of the loop may change it
+            await asyncio.sleep(0)
 
 
 _modules = itertools.count()
@@ -60,6 +72,10 @@ class Live:
         await wire.send("GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n")
         assert (await wire.answer())[0] == 404
         wire.close()
+
+    def busy(self) -> bool:
+        """Whether a request is at work."""
+        return any(isinstance(c, HttpConnection) and c.busy for c in self.server.connections)
 
     async def empties(self) -> None:
         """No connection and no session is left; fails if that takes too long."""
@@ -84,7 +100,8 @@ async def live(
     try:
         yield Live(server, url)
     finally:
-        await server.close(1.0)
+        hang_up()
+        await server.close(0.1)
 
 
 class Wire:
@@ -213,6 +230,7 @@ class Poller:
     def __init__(self, url: str) -> None:
         self.url = url
         self.sid = ""
+        self._packets: list[str] = []
 
     @property
     def target(self) -> str:
@@ -220,10 +238,11 @@ class Poller:
 
     @classmethod
     async def connect(cls, url: str) -> Poller:
-        """Handshake and CONNECT."""
+        """Handshake and CONNECT, with its answer read."""
         poller = cls(url)
         await poller.handshake()
         await poller.post("40")
+        assert (await poller.read()).startswith('40{"sid":')
         return poller
 
     async def handshake(self) -> dict[str, Any]:
@@ -237,6 +256,12 @@ class Poller:
         status, _, body = await ask(self.url, "GET", self.target)
         assert status == 200, body
         return body.decode()
+
+    async def read(self) -> str:
+        """The next packet, from as many polls as it takes."""
+        while not self._packets:
+            self._packets = (await self.get()).split("\x1e")
+        return self._packets.pop(0)
 
     async def post(self, payload: str) -> None:
         status, _, body = await ask(self.url, "POST", self.target, payload.encode())

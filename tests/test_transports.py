@@ -1,0 +1,796 @@
+"""Engine.IO sessions over real connections: polling, WebSocket, the upgrade, and the end.
+
+Each answer is the reference server's: clients compare some of them letter by letter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from pathlib import Path
+
+import pytest
+from wire import (
+    PATIENCE_S,
+    SOCKET_IO,
+    Live,
+    Poller,
+    WebSocket,
+    Wire,
+    ask,
+    hang_up,
+    live,
+    run,
+    socketio,
+    until,
+)
+
+from redbarrel_lite import transports, wsproto
+
+# An echo that notes what becomes of its sockets.
+ECHO = """
+    import asyncio, threading
+    ended = []
+    async def echo(request):
+        socket = request.socketio
+        socket.send("hello")
+        async for message in socket:
+            if message == ["cast"]:
+                socket.broadcast("from " + socket.transport)
+            elif message.wants_reply:
+                message.reply(*message)
+            else:
+                socket.emit(message.event, *message)
+        ended.append(socket.connected())
+"""
+RBR = "path sockets ( method SOCKETIO, use python:MODULE.echo{} );"
+
+
+def echo(folder: Path, *options: str) -> contextlib.AbstractAsyncContextManager[Live]:
+    return live(folder, RBR.format("".join(f", {option}" for option in options)), ECHO)
+
+
+def sessions(server: Live) -> int:
+    return sum(map(len, server.server._endpoints.values()))
+
+
+# -- polling -----------------------------------------------------------------------
+
+
+def test_handshake_says_what_the_reference_says(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path, "ping-interval 3", "ping-timeout 0.5") as server:
+            status, headers, body = await ask(
+                server.url, "GET", f"{SOCKET_IO}&transport=polling&t=abc&x=1"
+            )
+            assert (status, headers["content-type"]) == (200, "text/plain; charset=UTF-8")
+            assert headers["cache-control"] == "no-store"
+            handshake = json.loads(body.removeprefix(b"0"))
+            assert len(handshake.pop("sid")) == 20
+            assert handshake == {
+                "upgrades": ["websocket"],
+                "pingInterval": 3000,
+                "pingTimeout": 500,
+                "maxPayload": 1000000,
+            }
+            websocket = await WebSocket.connect(server.url, f"{SOCKET_IO}&transport=websocket")
+            assert json.loads((await websocket.read())[1:])["upgrades"] == []
+
+    run(test())
+
+
+BAD_QUERIES = {
+    "transport=polling": 5,
+    "EIO=abc&transport=polling": 5,
+    "EIO=3&transport=polling": 5,
+    "EIO=4&EIO=3&transport=polling": 5,
+    "EIO=4": 0,
+    "EIO=4&transport=abc": 0,
+    "EIO=4&transport=webtransport": 0,
+    "EIO=4&transport=__proto__": 0,
+    "EIO=4&transport=polling&transport=polling": 0,
+    "EIO=4&transport=polling&sid=unknown": 1,
+    "EIO=4&transport=polling&sid=": 1,
+    "EIO=4&transport=polling&sid=a&sid=b": 1,
+    "EIO=4&transport=websocket": 3,
+}
+MESSAGES = [
+    "Transport unknown",
+    "Session ID unknown",
+    "Bad handshake method",
+    "Bad request",
+    "Forbidden",
+    "Unsupported protocol version",
+]
+
+
+@pytest.mark.parametrize("query", BAD_QUERIES)
+def test_bad_query_gets_the_reference_error(tmp_path: Path, query: str) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            status, headers, body = await ask(server.url, "GET", f"/socket.io/?{query}")
+            assert (status, headers["content-type"]) == (400, "application/json")
+            code = BAD_QUERIES[query]
+            assert body == b'{"code":%d,"message":"%s"}' % (code, MESSAGES[code].encode())
+            assert sessions(server) == 0
+
+    run(test())
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "HEAD"])
+def test_handshake_is_a_get(tmp_path: Path, method: str) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            status, _, body = await ask(server.url, method, f"{SOCKET_IO}&transport=polling")
+            assert status == 400
+            assert method == "HEAD" or body == b'{"code":2,"message":"Bad handshake method"}'
+            assert sessions(server) == 0
+
+    run(test())
+
+
+def test_url_without_its_last_slash_is_the_same_place(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            status, _, body = await ask(server.url, "GET", "/socket.io?EIO=4&transport=polling")
+            assert (status, body[:8]) == (200, b'0{"sid":')
+
+    run(test())
+
+
+def test_client_script_is_served_beside_the_sockets(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            status, headers, body = await ask(server.url, "GET", "/socket.io/socket.io.js")
+            assert (status, headers["content-type"]) == (200, "text/javascript; charset=utf-8")
+            script = Path(transports.__file__).parent / "static" / "socket.io.js"
+            assert body == script.read_bytes()
+
+    run(test())
+
+
+def test_poller_sends_and_receives(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            poller = await Poller.connect(server.url)
+            assert await poller.read() == '42["message","hello"]'
+            await poller.post('42["a",1]\x1e42["b",{"c":[]}]\x1e430["unasked"]\x1e421["d"]')
+            assert await poller.get() == '42["a",1]\x1e42["b",{"c":[]}]\x1e431[]'
+
+    run(test())
+
+
+def test_binary_goes_as_base64_over_polling(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            poller = await Poller.connect(server.url)
+            assert await poller.read() == '42["message","hello"]'
+            await poller.post('451-["a",{"_placeholder":true,"num":0}]\x1ebAQID')
+            assert await poller.get() == '451-["a",{"_placeholder":true,"num":0}]\x1ebAQID'
+
+    run(test())
+
+
+def test_many_packets_are_polled_in_order_and_few_at_a_time(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            poller = await Poller.connect(server.url)
+            for start in range(0, 200, 100):
+                await poller.post("\x1e".join(f'42["n",{n}]' for n in range(start, start + 100)))
+            got: list[str] = []
+            await poller.read()
+            while len(got) < 200:
+                packets = (await poller.get()).split("\x1e")
+                assert len(packets) <= 16
+                got += packets
+            assert got == [f'42["n",{n}]' for n in range(200)]
+
+    run(test())
+
+
+def test_second_get_ends_the_session_and_releases_the_first(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            poller = Poller(server.url)
+            await poller.handshake()
+            first = await Wire.open(server.url)
+            await first.send(f"GET {poller.target} HTTP/1.1\r\nHost: a\r\n\r\n")
+            await until(server.busy)
+            status, _, body = await ask(server.url, "GET", poller.target)
+            assert (status, body) == (400, b'{"code":3,"message":"Bad request"}')
+            assert (await first.answer())[::2] == (200, b"1")
+            assert sessions(server) == 0
+
+    run(test())
+
+
+def test_close_packet_releases_the_waiting_poll(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            poller = Poller(server.url)
+            await poller.handshake()
+            waiting = asyncio.create_task(poller.get())
+            await until(server.busy)
+            await poller.post("1")
+            assert await waiting == "6"
+            assert (await ask(server.url, "POST", poller.target, b"4a"))[0] == 400
+
+    run(test())
+
+
+def test_aborted_poll_ends_the_session_at_once(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            for leave in (Wire.close, Wire.reset):
+                poller = await Poller.connect(server.url)
+                await poller.read()
+                wire = await Wire.open(server.url)
+                await wire.send(f"GET {poller.target} HTTP/1.1\r\nHost: a\r\n\r\n")
+                await until(server.busy)
+                leave(wire)
+                await server.empties()
+
+    run(test())
+
+
+def test_poller_that_vanishes_is_noticed_by_its_missing_pong(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path, "ping-interval 0.1", "ping-timeout 0.1") as server:
+            poller = await Poller.connect(server.url)
+            began = asyncio.get_running_loop().time()
+            await server.empties()
+            assert asyncio.get_running_loop().time() - began > 0.15
+            assert (await ask(server.url, "GET", poller.target))[0] == 400
+
+    run(test())
+
+
+def test_poller_that_answers_pings_stays(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path, "ping-interval 0.05", "ping-timeout 0.2") as server:
+            poller = await Poller.connect(server.url)
+            pings = 0
+            while pings < 8:
+                if "2" in (await poller.get()).split("\x1e"):
+                    pings += 1
+                    await poller.post("3")
+            assert sessions(server) == 1
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    "payload",
+    ["", "\x1e", "4a\x1e", "\x1e4a", "9", "abc", "b!!!!", "4a\x1e9", "2", "5", "6", "3x"],
+)
+def test_bad_payload_is_refused_and_ends_the_session(tmp_path: Path, payload: str) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            poller = Poller(server.url)
+            await poller.handshake()
+            status, _, body = await ask(server.url, "POST", poller.target, payload.encode())
+            assert (status, body) == (400, b'{"code":3,"message":"Bad request"}')
+            assert sessions(server) == 0
+            await server.serves()
+
+    run(test())
+
+
+def test_payload_of_another_kind_is_refused(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            for body, kind in ((b"\xff\xfe", "text/plain"), (b"4a", "application/octet-stream")):
+                poller = Poller(server.url)
+                await poller.handshake()
+                answer = await ask(server.url, "POST", poller.target, body, Content_Type=kind)
+                assert answer[0] == 400
+                assert sessions(server) == 0
+
+    run(test())
+
+
+def test_payload_over_the_limit_is_413_and_the_session_lives(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path, "max-payload 100") as server:
+            poller = await Poller.connect(server.url)
+            assert (await ask(server.url, "POST", poller.target, b"4" * 101))[::2] == (413, b"")
+            await poller.post('42["' + "x" * 94 + '"]')
+            assert sessions(server) == 1
+
+    run(test())
+
+
+# -- WebSocket -----------------------------------------------------------------------
+
+
+def test_websocket_echoes_text_and_binary(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            websocket = await socketio(server.url)
+            assert await websocket.read() == '42["message","hello"]'
+            await websocket.text('42["a","ü"]')
+            assert await websocket.read() == '42["a","ü"]'
+            await websocket.text('451-["b",{"_placeholder":true,"num":0}]')
+            await websocket.frame(0x82, b"\0\1")
+            assert await websocket.read() == '451-["b",{"_placeholder":true,"num":0}]'
+            assert await websocket.read_frame() == (wsproto.BINARY, b"\0\1")
+            await websocket.frame(0x89, b"ping")
+            assert await websocket.read_frame() == (wsproto.PONG, b"ping")
+            await websocket.frame(0x88, b"\x03\xe8")
+            assert await websocket.read_close() == (1000, "")
+            assert await websocket.rest() == b""
+            await server.empties()
+
+    run(test())
+
+
+def test_frame_in_the_segment_of_the_handshake_is_read(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            wire = await WebSocket.open(server.url)
+            frame = b"\x81\x82\0\0\0\0" + b"40"
+            await wire.send(
+                f"GET {SOCKET_IO}&transport=websocket HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n"
+                "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+                + frame
+            )
+            assert isinstance(wire, WebSocket)
+            assert (await wire.answer())[0] == 101
+            assert (await wire.read()).startswith("0{")
+            assert (await wire.read()).startswith("40{")
+
+    run(test())
+
+
+BAD_MESSAGES = ["", "9", "4", "42", '42["a"', "3x", '42["connect"]', "440{}", '41["x"]', "40[]"]
+
+
+@pytest.mark.parametrize("message", BAD_MESSAGES)
+def test_bad_packet_closes_the_websocket_with_a_reason(
+    tmp_path: Path, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            websocket = await socketio(server.url)
+            await websocket.text(message)
+            code, reason = await websocket.read_close()
+            assert code == wsproto.POLICY_VIOLATION
+            assert reason
+            websocket.close()
+            await server.empties()
+
+    with caplog.at_level(logging.INFO, "redbarrel_lite"):
+        run(test())
+    (line,) = [r.getMessage() for r in caplog.records if r.name == "redbarrel_lite"]
+    assert "\n" not in line
+
+
+def test_broken_frame_closes_the_websocket_with_the_rule(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path, "max-payload 1000") as server:
+            for data, code in (
+                (b"\x81\x05Hello", wsproto.PROTOCOL_ERROR),
+                (b"\x81\xfe\x03\xe9\0\0\0\0", wsproto.MESSAGE_TOO_BIG),
+                (b"\x81\x81\0\0\0\0\xff", wsproto.INVALID_PAYLOAD),
+            ):
+                websocket = await socketio(server.url)
+                await websocket.send(data)
+                assert (await websocket.read_close())[0] == code
+                websocket.close()
+            await server.empties()
+
+    run(test())
+
+
+def test_websocket_that_never_connects_is_closed_in_time(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path, "connect-timeout 0.1") as server:
+            websocket = await WebSocket.connect(server.url, f"{SOCKET_IO}&transport=websocket")
+            await websocket.read()
+            await websocket.read_close()
+            websocket.close()
+            await server.empties()
+
+    run(test())
+
+
+def test_websocket_that_does_not_pong_is_closed(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path, "ping-interval 0.1", "ping-timeout 0.1") as server:
+            websocket = await socketio(server.url)
+            await websocket.read()
+            assert await websocket.read() == "2"
+            await websocket.text("3")
+            assert await websocket.read() == "2"
+            await websocket.read_close()
+
+    run(test())
+
+
+def test_websocket_that_ignores_our_close_is_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transports, "CLOSE_TIMEOUT_S", 0.1)
+
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            websocket = await socketio(server.url)
+            await websocket.text("9")
+            await websocket.read_close()
+            await websocket.rest()
+            await server.empties()
+
+    run(test())
+
+
+BAD_UPGRADES = {
+    "no key": ({"Sec-WebSocket-Key": ""}, 400),
+    "old version": ({"Sec-WebSocket-Version": "8"}, 426),
+    "no upgrade token": ({"Connection": "keep-alive"}, 400),
+}
+
+
+@pytest.mark.parametrize("name", BAD_UPGRADES)
+def test_bad_handshake_is_refused_and_closes(tmp_path: Path, name: str) -> None:
+    fields, status = BAD_UPGRADES[name]
+
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            wire = await Wire.open(server.url)
+            headers = {
+                "Upgrade": "websocket",
+                "Connection": "Upgrade",
+                "Sec-WebSocket-Version": "13",
+                "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+            } | fields
+            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            target = f"{SOCKET_IO}&transport=websocket"
+            await wire.send(
+                f"GET {target} HTTP/1.1\r\nHost: a\r\n{lines}\r\n"
+                "GET /admin HTTP/1.1\r\nHost: a\r\n\r\n"
+            )
+            answer = await wire.rest()
+            assert answer.startswith(b"HTTP/1.1 %d " % status)
+            assert answer.count(b"HTTP/1.1") == 1
+            assert (b"sec-websocket-version: 13" in answer) is (status == 426)
+            assert sessions(server) == 0
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("EIO=4&transport=websocket&sid=unknown", "Session ID unknown"),
+        ("EIO=3&transport=websocket", "Unsupported protocol version"),
+        ("EIO=4&transport=polling", "Bad request"),
+    ],
+)
+def test_upgrade_with_a_bad_query_is_refused_in_plain_words(
+    tmp_path: Path, query: str, reason: str
+) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            status, headers, body = await ask(
+                server.url, "GET", f"/socket.io/?{query}", Upgrade="websocket", Connection="Upgrade"
+            )
+            assert (status, headers["connection"]) == (400, "close")
+            assert reason.encode() in body
+            assert sessions(server) == 0
+
+    run(test())
+
+
+# -- the upgrade -----------------------------------------------------------------------
+
+
+def test_upgrade_moves_the_session_and_keeps_the_order(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            poller = await Poller.connect(server.url)
+            await poller.read()
+            waiting = asyncio.create_task(poller.get())
+            websocket = await WebSocket.connect(
+                server.url, f"{SOCKET_IO}&transport=websocket&sid={poller.sid}"
+            )
+            await websocket.text("2probe")
+            assert await websocket.read() == "3probe"
+            assert await waiting == "6"
+            await poller.post('42["n",1]')  # answered while no poll waits and none is to come
+            await websocket.text("5")
+            await websocket.text('42["n",2]')
+            assert await websocket.read() == '42["n",1]'
+            assert await websocket.read() == '42["n",2]'
+            assert (await ask(server.url, "GET", poller.target))[2] == (
+                b'{"code":3,"message":"Bad request"}'
+            )
+            assert (await ask(server.url, "POST", poller.target, b"4a"))[0] == 400
+
+    run(test())
+
+
+def test_client_that_upgrades_without_waiting_loses_nothing(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            poller = await Poller.connect(server.url)
+            await poller.read()
+            waiting = asyncio.create_task(poller.get())
+            await until(server.busy)
+            websocket = await WebSocket.connect(
+                server.url, f"{SOCKET_IO}&transport=websocket&sid={poller.sid}"
+            )
+            frames = [b"2probe", b"5", b'42["n",1]']
+            await websocket.send(
+                b"".join(bytes((0x81, 0x80 | len(f))) + bytes(4) + f for f in frames)
+            )
+            assert await waiting == "6"
+            assert await websocket.read() == "3probe"
+            assert await websocket.read() == '42["n",1]'
+
+    run(test())
+
+
+@pytest.mark.parametrize("frames", [["2wrong"], ["5"], ["2probe", "2probe"], ["2probe", "4a"]])
+def test_bad_probe_is_closed_and_polling_goes_on(tmp_path: Path, frames: list[str]) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            poller = await Poller.connect(server.url)
+            websocket = await WebSocket.connect(
+                server.url, f"{SOCKET_IO}&transport=websocket&sid={poller.sid}"
+            )
+            for frame in frames:
+                await websocket.text(frame)
+            assert (await websocket.read_close())[0] == wsproto.PROTOCOL_ERROR
+            assert await poller.read() == '42["message","hello"]'
+
+    run(test())
+
+
+def test_probe_that_falls_silent_or_goes_leaves_polling_unharmed(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path, "upgrade-timeout 0.1") as server:
+            poller = await Poller.connect(server.url)
+            target = f"{SOCKET_IO}&transport=websocket&sid={poller.sid}"
+            silent = await WebSocket.connect(server.url, target)
+            await silent.text("2probe")
+            assert await silent.read() == "3probe"
+            second = await WebSocket.connect(server.url, target)  # one upgrade at a time
+            assert (await second.read_close())[0] == wsproto.POLICY_VIOLATION
+            await silent.read_close()
+            gone = await WebSocket.connect(server.url, target)
+            gone.reset()
+            await poller.post('42["still"]')
+            assert await poller.read() == '42["message","hello"]'
+            assert await poller.read() == '42["still"]'
+
+    run(test())
+
+
+def test_websocket_for_an_upgraded_session_is_closed_and_the_first_lives(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            poller = await Poller.connect(server.url)
+            await poller.read()
+            target = f"{SOCKET_IO}&transport=websocket&sid={poller.sid}"
+            first = await WebSocket.connect(server.url, target)
+            await first.text("2probe")
+            await first.text("5")
+            assert await first.read() == "3probe"
+            second = await WebSocket.connect(server.url, target)
+            await second.read_close()
+            await first.text('42["a"]')
+            assert await first.read() == '42["a"]'
+
+    run(test())
+
+
+# -- who does not read, and who must not speak ----------------------------------------
+
+PUSH = """
+    import asyncio, threading
+    states = []
+    async def echo(request):
+        socket = request.socketio
+        if socket.auth:
+            async for message in socket:
+                for _ in range(int(message[0])):
+                    socket.broadcast("x" * 10_000)
+                message.reply()
+        while socket.connected():
+            await asyncio.sleep(0.01)
+        states.append("gone")
+"""
+
+
+def test_client_that_does_not_read_is_dropped_and_the_others_are_served(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        async with live(tmp_path, RBR.format(""), PUSH) as server:
+            stuck_poller = await Poller.connect(server.url)
+            stuck = await socketio(server.url)
+            stuck.reader._transport.pause_reading()  # type: ignore[attr-defined]
+            reader = await socketio(server.url)
+            sender = await WebSocket.connect(server.url, f"{SOCKET_IO}&transport=websocket")
+            await sender.text('40{"push":true}')
+            await sender.read()
+            await sender.read()
+            count = 100
+            for number in range(20):
+                await sender.text(f'42{number}["push",{count}]')
+                for _ in range(count):
+                    assert len(await reader.read()) == 10_016
+                assert await sender.read() == f"43{number}[]"
+            assert (await ask(server.url, "GET", stuck_poller.target))[0] == 400
+            assert sessions(server) == 2
+
+    run(test())
+    lines = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert sorted(lines) == ["127.0.0.1 does not poll: dropped", "127.0.0.1 does not read: dropped"]
+
+
+def test_handler_that_does_not_read_pauses_its_client_and_sees_it_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transports, "LOOK_EVERY_S", 0.05)
+
+    async def test() -> None:
+        async with live(
+            tmp_path, RBR.format(", ping-interval 0.1, ping-timeout 0.1"), PUSH
+        ) as server:
+            client = await socketio(server.url)
+            (websocket,) = server.server.connections
+            sent = 0
+            assert websocket._transport is not None
+            while websocket._transport.is_reading():
+                await client.text('42["unread"]')
+                sent += 1
+                assert sent < 2000
+                await asyncio.sleep(0)
+            await asyncio.sleep(0.4)  # no pong is read, and nobody is blamed for it
+            assert sessions(server) == 1
+            client.reset()
+            await server.empties()
+
+    run(test())
+
+
+def test_post_waits_while_the_handler_does_not_read(tmp_path: Path) -> None:
+    source = """
+        import asyncio
+        go = asyncio.Event()
+        async def echo(request):
+            await go.wait()
+            async for message in request.socketio:
+                pass
+        async def release(request):
+            go.set()
+            return "released"
+    """
+    rbr = RBR.format("") + "path release ( url /release, use python:MODULE.release );"
+
+    async def test() -> None:
+        async with live(tmp_path, rbr, source) as server:
+            poller = await Poller.connect(server.url)
+            payload = "\x1e".join(['42["unread"]'] * 300)
+            post = asyncio.create_task(poller.post(payload))
+            await until(server.busy)
+            done, _ = await asyncio.wait([post], timeout=0.2)
+            assert not done
+            assert (await ask(server.url, "GET", "/release"))[2] == b"released"
+            await post
+
+    run(test())
+
+
+def test_only_the_page_s_own_origin_may_connect(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            target = f"{SOCKET_IO}&transport=polling"
+            for origin in ("https://evil", "null", f"https://{server.host}", "http://127.0.0.1:1"):
+                status, headers, body = await ask(server.url, "GET", target, Origin=origin)
+                assert (status, body) == (403, b'{"code":4,"message":"Forbidden"}')
+                assert "access-control-allow-origin" not in headers
+                status, _, _ = await ask(
+                    server.url,
+                    "GET",
+                    f"{SOCKET_IO}&transport=websocket",
+                    Origin=origin,
+                    Upgrade="websocket",
+                    Connection="Upgrade",
+                )
+                assert status == 403
+            wire = await Wire.open(server.url)
+            origin = server.url.upper()
+            await wire.send(
+                f"GET {target} HTTP/1.1\r\nHost: {server.host}\r\nOrigin: {origin}\r\n\r\n"
+            )
+            assert (await wire.answer())[0] == 200
+
+    run(test())
+
+
+def test_allowed_origin_gets_its_headers(tmp_path: Path) -> None:
+    async def test() -> None:
+        target = f"{SOCKET_IO}&transport=polling"
+        async with echo(tmp_path, 'allow-origin "https://a.example"') as server:
+            status, headers, _ = await ask(server.url, "GET", target, Origin="https://a.example")
+            assert (status, headers["access-control-allow-origin"]) == (200, "https://a.example")
+            assert headers["vary"] == "Origin"
+            assert (await ask(server.url, "GET", target, Origin="https://b.example"))[0] == 403
+            status, headers, _ = await ask(
+                server.url,
+                "OPTIONS",
+                target,
+                Origin="https://a.example",
+                Access_Control_Request_Headers="x-token",
+            )
+            assert status == 204
+            assert headers["access-control-allow-methods"] == "GET, POST, OPTIONS"
+            assert headers["access-control-allow-headers"] == "x-token"
+        async with echo(tmp_path, 'allow-origin "*"') as server:
+            _, headers, _ = await ask(server.url, "GET", target, Origin="https://any.example")
+            assert headers["access-control-allow-origin"] == "*"
+            assert "access-control-allow-credentials" not in headers
+
+    run(test())
+
+
+# -- the end ----------------------------------------------------------------------------
+
+
+def test_end_of_the_server_is_told_to_every_client(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            websocket = await socketio(server.url)
+            waiting = await Poller.connect(server.url)
+            await waiting.read()
+            poll = asyncio.create_task(waiting.get())
+            between = await Poller.connect(server.url)
+            await between.read()
+            kept = await Wire.open(server.url)
+            assert (await kept.ask("GET", "/nowhere"))[0] == 404
+            await until(server.busy)
+            closing = asyncio.create_task(server.server.close(PATIENCE_S))
+            assert await poll == "1"
+            assert await websocket.read_close() == (1001, "server shutting down")
+            await websocket.frame(0x88, b"\x03\xe9")
+            status, headers, body = await kept.ask("GET", between.target)
+            assert (status, headers["connection"], body) == (200, "close", b"1")
+            await closing
+            assert sessions(server) == 0
+
+    run(test())
+
+
+def test_hundreds_of_cycles_leave_nothing_behind(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            for number in range(300):
+                kind = number % 5
+                if kind == 0:
+                    (await socketio(server.url)).reset()
+                elif kind == 1:
+                    await (await socketio(server.url)).frame(0x88, b"")
+                elif kind == 2:
+                    await (await Poller.connect(server.url)).post("1")
+                elif kind == 3:
+                    poller = await Poller.connect(server.url)
+                    target = f"{SOCKET_IO}&transport=websocket&sid={poller.sid}"
+                    half = await WebSocket.connect(server.url, target)
+                    await half.text("2probe")
+                    half.reset()
+                    await poller.post("1")
+                else:
+                    await (
+                        await WebSocket.connect(server.url, f"{SOCKET_IO}&transport=websocket")
+                    ).text("9")
+            hang_up()
+            await server.empties()
+            assert not server.server.app.hub.namespaces["/"].sockets
+            await until(lambda: len(asyncio.all_tasks()) <= 2)
+
+    run(test())
