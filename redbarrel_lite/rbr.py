@@ -200,7 +200,10 @@ class Parser(SectionParser):
         )
 
     def parse_entry(self, table: str) -> Entry:
-        """entry = operation | NAME value | NAME section | value ;"""
+        """entry = operation | NAME value | NAME section | value ;
+
+        operation = unless | on | set | describe | alter | "description" TEXT ;
+        """
         word = self.peek_word()
         if not word or self.at_location():
             return self.expect_value("")
@@ -273,7 +276,10 @@ class Parser(SectionParser):
 
     def parse_on(self, start: int) -> OnError | OnEvent:
         """on = "on" "error" "return" CODE
-        | "on" event "use" location ;"""
+        | "on" event "use" location ;
+
+        event = NAME | TEXT | "*" ;
+        """
         if self.peek_word() == "error" and self.word_after("error") != "use":
             self.accept_word("error")
             return OnError(self.expect_return(), start=start, end=self.end)

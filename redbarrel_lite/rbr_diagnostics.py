@@ -72,6 +72,7 @@ CODES: dict[str, str] = {
     "RBR053": "a file that serves nothing",
     "RBR054": "a path that is never reached",
     "RBR055": "a folder under a url without a placeholder",
+    "RBR099": "a part of the language that this version does not serve",
 }
 
 # What a terminal would obey or hide rather than show: controls, and the marks that turn the

@@ -248,6 +248,7 @@ class Scanner:
         return False
 
     def accept_name(self) -> Name | None:
+        """NAME = ( letter | "_" ) { letter | digit | "_" | "-" } ;"""
         match = _NAME.match(self.text, self.pos)
         if match is None:
             return None
@@ -255,6 +256,7 @@ class Scanner:
         return Name(match.group(), start=match.start(), end=match.end())
 
     def accept_number(self) -> Number | None:
+        """NUMBER = digit { digit | "." } ;"""
         match = _NUMBER.match(self.text, self.pos)
         if match is None:
             return None
@@ -272,7 +274,10 @@ class Scanner:
         return Number(match.group(), start=match.start(), end=match.end())
 
     def accept_text(self) -> Text | None:
-        """Take ``"…"`` or ``\"""…\"""``, or what was meant to be one."""
+        """TEXT = '"' { character | escape } '"' | '\"""' { character } '\"""' ;
+
+        Or what was meant to be one.
+        """
         char = self.char()
         if char == '"':
             if self.text.startswith('"""', self.pos):

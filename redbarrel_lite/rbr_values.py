@@ -369,6 +369,7 @@ class ValueParser(Scanner):
         return self.pos + max(1, len(words))
 
     def expect_code(self, keyword: str) -> Number:
+        """CODE = NUMBER ;"""
         code = self.accept_number()
         if code is None:
             raise self.failure(
@@ -395,6 +396,7 @@ class ValueParser(Scanner):
         raise self.failure("RBR019", f"expected '{word}', not {self.seen()}", f"write: {example}")
 
     def accept_header(self) -> str | None:
+        """header = NAME | TEXT ;"""
         name = self.accept_name() or self.accept_text()
         return name.text if name else None
 
