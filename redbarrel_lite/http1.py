@@ -1,8 +1,8 @@
 r"""HTTP/1.1, the server's side, without I/O: bytes in, events out, and back.
 
 What it implements: RFC 9112 (message syntax, framing, connection handling) and
-from RFC 9110 what a server needs to frame an answer (status codes, Date is the
-caller's, HEAD, 1xx, 204, 304). What it leaves out on purpose: trailers are
+from RFC 9110 what a server needs to frame an answer (status codes, HEAD, 1xx, 204,
+304; the Date is the caller's). What it leaves out on purpose: trailers are
 checked and dropped (RFC 9112 7.1.2 lets a recipient do so), obsolete line
 folding is refused, HTTP/0.9 is refused, and no content coding is undone.
 
@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Final, NamedTuple, TypeAlias
 
@@ -35,12 +36,9 @@ from .errors import LocalProtocolError, RemoteProtocolError
 # Limits. Without them a peer that never ends its line, its head or its trailers
 # makes us keep everything it sends.
 MAX_LINE_BYTES: Final = 8192  # the request line (414), one header line (431)
-MAX_HEAD_BYTES: Final = 32768  # all header lines together (431)
+MAX_HEAD_BYTES: Final = 32768  # the request line and all header lines together (431)
 MAX_FIELDS: Final = 100  # header lines (431)
-# 16 hexadecimal digits hold any length a file system knows; more is an attack on
-# parsers whose integers overflow. Extensions share the line with the size.
-MAX_CHUNK_DIGITS: Final = 16
-MAX_CHUNK_LINE_BYTES: Final = 256
+MAX_CHUNK_LINE_BYTES: Final = 256  # the size of a chunk, and its extensions
 MAX_TRAILER_BYTES: Final = 8192
 
 
@@ -92,6 +90,17 @@ class State(enum.Enum):
     ERROR = "error"  # for good
     UPGRADED = "upgraded"  # the bytes belong to another protocol now
 
+    # A state is looked up for every read; enum's own hash takes three times as long.
+    __hash__ = object.__hash__
+
+
+class Parts(enum.Enum):
+    """How the parts of a streamed answer travel (RFC 9112 6)."""
+
+    PLAIN = "plain"  # up to the announced length, or until the connection closes
+    CHUNKED = "chunked"
+    DROPPED = "dropped"  # this answer has no content
+
 
 # RFC 9110 5.6.2: what a method or a field name is made of.
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -101,22 +110,23 @@ _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _VALUE = r"[\t\x20-\x7e\x80-\xff]*"
 # The quantifiers that end in "+" are possessive: they never give back what they
 # took, so the match is linear in the length of the head, whatever it holds.
-_REQUEST_LINE = re.compile(rf"({_TOKEN}) ([\x21-\x7e]++) HTTP/([0-9]\.[0-9])\r\n")
-_FIELD = re.compile(rf"({_TOKEN}+):[\t ]*+({_VALUE}+)\r\n")
-_HEAD = re.compile(rf"{_REQUEST_LINE.pattern}((?:{_TOKEN}+:{_VALUE}+\r\n)*+)\r\n")
-_BARE_CR_OR_LF = re.compile(rb"(?<!\r)\n|\r(?=[^\n])")
-_NOT_A_METHOD = re.compile(rb"[^!#$%&'*+.^_`|~0-9A-Za-z -]")
+_REQUEST_LINE = re.compile(rf"({_TOKEN}+) ([\x21\x22\x24-\x7e]++) HTTP/([0-9]\.[0-9])\r\n")
+_FIELD = re.compile(rf"^({_TOKEN}+):[\t ]*+({_VALUE}+)\r\n", re.MULTILINE)
+_FIRST_BYTE = re.compile(rf"{_TOKEN}|\r".encode())
+_CR_OR_LF = re.compile(rb"[\r\n]")
 
 # ASCII digits only: int() and \d also take other scripts' digits, "1_0" and "+1".
 _DIGITS = re.compile(r"[0-9]{1,18}")
-# RFC 9112 7.1.1: the size, then extensions, which nobody uses and we only check.
-_CHUNK_LINE = re.compile(
-    rb"([0-9A-Fa-f]{1,%d})((?:[\t ]*;[\t ]*[!#$%%&'*+.^_`|~0-9A-Za-z-]+"
-    rb'(?:=(?:[!#$%%&\'*+.^_`|~0-9A-Za-z-]+|"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t -\x7e])*"))?)*)'
-    % MAX_CHUNK_DIGITS
-)
+# 16 hexadecimal digits hold any length a file system knows; more is an attack on
+# parsers whose integers overflow.
+_SIZE = "([0-9A-Fa-f]{1,16})"
+# RFC 9112 7.1.1: after the size come extensions, which nobody uses and we only check.
+_QUOTED = r'"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*+"'
+_BWS = r"[\t ]*+"
+_EXTENSION = rf"{_BWS};{_BWS}{_TOKEN}+(?:{_BWS}={_BWS}(?:{_TOKEN}+|{_QUOTED}))?+"
+_CHUNK_LINE = re.compile(rf"{_SIZE}(?:{_EXTENSION})*+\r\n".encode("latin-1"))
 # RFC 9110 7.2: host and port, no user information, no list.
-_HOST = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+;=%-]+|\[[0-9A-Fa-f:.]+\])(?::(?:[0-9]{1,5})?)?")
+_HOST = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+;=%-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5}))?")
 _ABSOLUTE_TARGET = re.compile(r"https?://([^/?]*)(.*)", re.IGNORECASE)
 # RFC 9110 6.5.1: fields that frame, route or authenticate must not come late.
 _FORBIDDEN_TRAILERS: Final = frozenset(
@@ -131,26 +141,33 @@ class Connection:
     Feed it with `receive`; ask it for the bytes of an answer with `respond`, or
     with `start_response`, `chunk` and `end_response` for one of unknown length;
     then `next_request` starts on what the peer has sent in the meantime.
+
+    ``keep_alive`` says whether another request may follow the one in hand (RFC
+    9112 9.3); whoever answers may forbid it, until the answer is made.
     """
 
     __slots__ = (
         "_buffer",
-        "_chunked_answer",
         "_left",
+        "_line_start",
+        "_parts",
         "_request",
         "_searched",
         "_trailer_bytes",
+        "keep_alive",
         "state",
     )
 
     def __init__(self) -> None:
         self.state = State.HEAD
+        self.keep_alive = False
         self._buffer = bytearray()
-        self._searched = 0  # how much of the buffer is known to hold no end of head
+        self._line_start = 0  # of the head's first line that is not checked yet
+        self._searched = 0  # how far the buffer is known to hold no end of that line
         self._left = 0  # bytes of content, or of the chunk, still to come
         self._trailer_bytes = 0
-        self._request: Request | None = None
-        self._chunked_answer = False
+        self._request = _NOT_UNDERSTOOD
+        self._parts = Parts.PLAIN
 
     # -- bytes in, events out ------------------------------------------------
 
@@ -165,8 +182,6 @@ class Connection:
         A fault is the last event of its list, a `RemoteProtocolError` with the
         status to answer; after it, all bytes are dropped.
         """
-        if self.state is State.ERROR:
-            return []
         self._buffer += data
         return self._parse()
 
@@ -175,8 +190,8 @@ class Connection:
         if self.state is not State.DONE:
             raise LocalProtocolError(f"the request is not over: the peer owes {self.state.value}")
         self.state = State.HEAD
-        self._request = None
-        return self._parse()
+        self._request = _NOT_UNDERSTOOD
+        return self._parse() if self._buffer else []
 
     def upgrade(self) -> bytes:
         """Hand the connection to another protocol; return the bytes that are its own."""
@@ -192,6 +207,7 @@ class Connection:
                 pass
         except RemoteProtocolError as error:
             self.state = State.ERROR
+            self.keep_alive = False
             self._buffer.clear()
             events.append(error)
         return events
@@ -202,43 +218,100 @@ class Connection:
     def _wait(self, events: list[Event]) -> bool:
         return False
 
+    def _drop(self, events: list[Event]) -> bool:
+        self._buffer.clear()
+        return False
+
+    def _upgraded(self, events: list[Event]) -> bool:
+        raise LocalProtocolError("the connection was upgraded: these bytes are not HTTP")
+
     def _head(self, events: list[Event]) -> bool:
         buffer = self._buffer
         while buffer.startswith(b"\r\n"):
             del buffer[:2]  # RFC 9112 2.2: old clients send empty lines after a POST
-        if buffer == b"\r":
-            return False
-        end = buffer.find(b"\r\n\r\n", max(0, self._searched - 3))
+        end = self._head_end()
         if end < 0:
-            _check_unfinished_head(buffer, self._searched)
-            self._searched = len(buffer)
             return False
-        self._searched = 0
-        head = buffer[: end + 4].decode("latin-1")
-        match = _HEAD.fullmatch(head)
-        if match is None or end > MAX_LINE_BYTES or head.count("\n") > MAX_FIELDS:
-            _check_head(buffer[: end + 4])
-        assert match is not None  # _check_head raises for all that _HEAD refuses
-        del buffer[: end + 4]
-        request = _request(match)
-        self._request = request
+        text = buffer[:end].decode("latin-1")
+        del buffer[:end]
+        self._line_start = self._searched = 0
+        self._request = request = _parse_head(text)
+        self.keep_alive = request.keep_alive
         events.append(request)
-        if request.content_length is None:
-            self.state = State.CHUNK_SIZE
-        elif request.content_length:
-            self._left = request.content_length
-            self.state = State.CONTENT
-        else:
+        if request.content_length == 0:
             self.state = State.DONE
             events.append(END_OF_MESSAGE)
             return False
+        if request.content_length is None:
+            self.state = State.CHUNK_SIZE
+        else:
+            self._left = request.content_length
+            self.state = State.CONTENT
         return True
 
+    def _head_end(self) -> int:
+        """Where the content starts; -1 if the head goes on. Raises if a limit is passed."""
+        buffer = self._buffer
+        if not self._line_start:
+            # The usual head is short and comes in one segment.
+            end = buffer.find(b"\r\n\r\n", 0, MAX_LINE_BYTES)
+            if end >= 0 and buffer.count(b"\n", 0, end) <= MAX_FIELDS:
+                return end + 4
+        return self._check_lines() if buffer else -1
+
+    def _check_lines(self) -> int:
+        """Check a head line by line, without waiting for its end.
+
+        Each line is judged by its first wrong byte, and before the next one, so
+        the verdict depends on the bytes alone and not on how they were cut into
+        segments: who cuts them must not choose what is found wrong with them.
+        """
+        buffer = self._buffer
+        if not _FIRST_BYTE.match(buffer):
+            raise _bad_first_byte(bytes(buffer[:1]))
+        while True:
+            start = self._line_start
+            end = self._line_end(start, *_line_limit(start))
+            if end < 0:
+                return -1
+            if end == start:
+                return end + 2
+            if start and buffer.count(b"\n", 0, start) > MAX_FIELDS:
+                raise RemoteProtocolError(f"over {MAX_FIELDS} header lines", 431)
+            _check_line(buffer[start : end + 2].decode("latin-1"), first=not start)
+            self._line_start = self._searched = end + 2
+
+    def _line_end(self, start: int, limit: int, status: int, too_long: str) -> int:
+        """Where the line that starts there has its CR LF; -1 if that has not come."""
+        buffer = self._buffer
+        found = _CR_OR_LF.search(buffer, max(start, self._searched), start + limit + 1)
+        if found is None:
+            if len(buffer) - start > limit:
+                raise RemoteProtocolError(too_long, status)
+            self._searched = len(buffer)
+            return -1
+        end = found.start()
+        if buffer[end : end + 2] == b"\r\n":
+            return end
+        if buffer[end : end + 2] == b"\r":  # and there this segment ends
+            self._searched = end
+            return -1
+        raise RemoteProtocolError("bare CR or LF (RFC 9112 2.2)", 400)
+
+    def _take_line(self, limit: int, status: int, too_long: str) -> bytes | None:
+        """Take the first line off the buffer, without its CR LF; None if it is not all there."""
+        end = self._line_end(0, limit, status, too_long)
+        if end < 0:
+            return None
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 2]
+        self._searched = 0
+        return line
+
     def _content(self, events: list[Event]) -> bool:
-        if not self._take_content(events):
-            return False
-        self.state = State.DONE
-        events.append(END_OF_MESSAGE)
+        if self._take_content(events):
+            self.state = State.DONE
+            events.append(END_OF_MESSAGE)
         return False
 
     def _take_content(self, events: list[Event]) -> bool:
@@ -251,16 +324,39 @@ class Connection:
         return not self._left
 
     def _chunk_size(self, events: list[Event]) -> bool:
-        line = self._line(MAX_CHUNK_LINE_BYTES, "chunk size line")
+        self._take_whole_chunks(events)
+        line = self._take_line(MAX_CHUNK_LINE_BYTES, 400, "chunk size line is too long")
         if line is None:
             return False
-        match = _CHUNK_LINE.fullmatch(line)
+        match = _CHUNK_LINE.fullmatch(line + b"\r\n")
         if match is None:
             raise RemoteProtocolError(f"bad chunk size {_show(line)} (RFC 9112 7.1)", 400)
         self._left = int(match[1], 16)
         self.state = State.CHUNK_DATA if self._left else State.TRAILERS
         self._trailer_bytes = 0
         return True
+
+    def _take_whole_chunks(self, events: list[Event]) -> None:
+        """Pass on the chunks that are all there, as one part.
+
+        A peer may send a million chunks of one byte: they cost the least this way,
+        and the steps read the same chunks, only slower.
+        """
+        buffer = self._buffer
+        content = bytearray()
+        taken = 0
+        while line := _CHUNK_LINE.match(buffer, taken):
+            start = line.end()
+            end = start + int(line[1], 16)
+            whole = end > start and buffer[end : end + 2] == b"\r\n"
+            if not whole or start - taken > MAX_CHUNK_LINE_BYTES + 2:
+                break
+            content += buffer[start:end]
+            taken = end + 2
+        if taken:
+            del buffer[:taken]
+            self._searched = 0
+            events.append(bytes(content))
 
     def _chunk_data(self, events: list[Event]) -> bool:
         if not self._take_content(events):
@@ -281,7 +377,8 @@ class Connection:
         return True
 
     def _trailers(self, events: list[Event]) -> bool:
-        line = self._line(MAX_TRAILER_BYTES - self._trailer_bytes, "trailer section", 431)
+        room = max(0, MAX_TRAILER_BYTES - self._trailer_bytes)
+        line = self._take_line(room, 431, f"trailers over {MAX_TRAILER_BYTES} bytes")
         if line is None:
             return False
         if not line:
@@ -289,91 +386,94 @@ class Connection:
             events.append(END_OF_MESSAGE)
             return False
         self._trailer_bytes += len(line) + 2
-        match = _FIELD.fullmatch(line.decode("latin-1") + "\r\n")
-        if match is None or match[1].lower() in _FORBIDDEN_TRAILERS:
+        field = _FIELD.fullmatch(line.decode("latin-1") + "\r\n")
+        if field is None or field[1].lower() in _FORBIDDEN_TRAILERS:
             raise RemoteProtocolError(f"bad trailer {_show(line)} (RFC 9110 6.5.1)", 400)
         return True
-
-    def _line(self, limit: int, what: str, status: int = 400) -> bytes | None:
-        """Take a line off the buffer, without its CR LF; None if it is not all there."""
-        buffer = self._buffer
-        end = buffer.find(b"\r\n", 0, limit + 2)
-        line = bytes(buffer[: min(len(buffer), limit) if end < 0 else end])
-        stray = _BARE_CR_OR_LF.search(line)
-        if stray:
-            raise RemoteProtocolError(f"bare CR or LF in the {what} (RFC 9112 2.2)", 400)
-        if end < 0:
-            if len(buffer) >= limit + 2:
-                raise RemoteProtocolError(f"{what} over {limit} bytes", status)
-            return None
-        del buffer[: end + 2]
-        return line
 
     # -- answers in, bytes out ---------------------------------------------
 
     def respond(self, status: int, headers: list[tuple[str, str]], content: bytes = b"") -> bytes:
-        """The bytes of a whole answer; `Content-Length` and `Connection` are ours.
+        """The bytes of a whole answer, or of an interim one (status 1xx).
 
-        Raises ValueError for a header that would break the framing (a CR, LF or
-        NUL in it), so that nothing a handler passes on can be injected.
+        The fields that frame it are ours: the caller's own `Content-Length` and
+        `Transfer-Encoding` are left out, and a "close" of his makes this answer the
+        last one. Raises ValueError for a header with a CR, LF or NUL in it, so that
+        nothing a handler passes on can be injected, or with what Latin-1 lacks.
         """
-        if not has_content(status):
-            return self._response_head(status, headers, ())
-        head = self._response_head(status, headers, (("content-length", str(len(content))),))
-        return (
-            head if self._request is not None and self._request.method == "HEAD" else head + content
-        )
+        if status < 200:
+            return self._interim(status, headers)
+        if status in _WITHOUT_CONTENT:
+            return self._response_head(status, headers, "")
+        head = self._response_head(status, headers, f"content-length: {len(content)}\r\n")
+        # RFC 9110 9.3.2: what GET would say of the content, and none of it.
+        return head if self._request.method == "HEAD" else head + content
 
     def start_response(
         self, status: int, headers: list[tuple[str, str]], length: int | None
     ) -> bytes:
-        """The head of an answer whose content follows in parts.
+        """The head of an answer whose content follows in parts: `chunk`, `end_response`.
 
-        With a ``length`` the parts go out as they are; with None they are chunked
-        (`chunk`, `end_response`), or, for HTTP/1.0, ended by closing.
+        With a ``length`` the parts go out as they are, and it is the caller's to
+        keep to it; with None they are chunked, or, for HTTP/1.0, ended by closing.
         """
-        if length is not None:
-            return self._response_head(status, headers, (("content-length", str(length)),))
-        self._chunked_answer = self._request is not None and self._request.version == "1.1"
-        if self._chunked_answer:
-            return self._response_head(status, headers, (("transfer-encoding", "chunked"),))
-        self.forbid_keep_alive()
-        return self._response_head(status, headers, ())
+        self._parts = Parts.PLAIN
+        framing = ""
+        if status not in _WITHOUT_CONTENT:
+            if length is not None:
+                framing = f"content-length: {length}\r\n"
+            elif self._request.version == "1.0":
+                self.keep_alive = False
+            else:
+                framing = "transfer-encoding: chunked\r\n"
+                self._parts = Parts.CHUNKED
+        if status in _WITHOUT_CONTENT or self._request.method == "HEAD":
+            self._parts = Parts.DROPPED
+        return self._response_head(status, headers, framing)
 
     def chunk(self, part: bytes) -> bytes:
-        """A part of a streamed answer. An empty one would end it, so it is nothing."""
-        if not part or not self._chunked_answer:
+        """A part of the answer that `start_response` began."""
+        if self._parts is Parts.DROPPED:
+            return b""
+        if self._parts is Parts.PLAIN or not part:  # an empty chunk would be the last
             return part
         return b"%x\r\n%b\r\n" % (len(part), part)
 
     def end_response(self) -> bytes:
-        """What ends an answer that was started without a length."""
-        return b"0\r\n\r\n" if self._chunked_answer else b""
+        """What ends the answer that `start_response` began."""
+        return b"0\r\n\r\n" if self._parts is Parts.CHUNKED else b""
 
     def switch_protocols(self, headers: list[tuple[str, str]]) -> bytes:
         """The 101 that an upgrade is answered with (RFC 9110 7.8)."""
-        return _head_bytes(101, headers, (("connection", "Upgrade"),))
-
-    @property
-    def keep_alive(self) -> bool:
-        """Whether another request may follow the one in hand (RFC 9112 9.3)."""
-        return (
-            self._request is not None and self._request.keep_alive and self.state is not State.ERROR
-        )
+        return _head_bytes(101, _field_lines(headers), "connection: Upgrade\r\n")
 
     def forbid_keep_alive(self) -> None:
         """Make the answer in hand the last one of this connection."""
-        if self._request is not None:
-            self._request = self._request._replace(keep_alive=False)
+        self.keep_alive = False
 
-    def _response_head(
-        self, status: int, headers: list[tuple[str, str]], framing: tuple[tuple[str, str], ...]
-    ) -> bytes:
+    def _interim(self, status: int, headers: list[tuple[str, str]]) -> bytes:
+        # RFC 9110 15.2: HTTP/1.0 has no 1xx, and would take it for the answer.
+        if self._request.version == "1.0":
+            return b""
+        return _head_bytes(status, _field_lines(headers), "")
+
+    def _response_head(self, status: int, headers: list[tuple[str, str]], framing: str) -> bytes:
+        fields = _field_lines(headers)
+        if not self.keep_alive or len(fields) < len(headers) or self._request.version == "1.0":
+            framing += self._connection_line(headers)
+        return _head_bytes(status, fields, framing)
+
+    def _connection_line(self, headers: list[tuple[str, str]]) -> str:
+        """The one Connection field (RFC 9110 7.6.1): the caller's options, and our verdict."""
+        options = _options(value for name, value in headers if name.lower() == "connection")
+        if "close" in options:
+            self.keep_alive = False
+        options -= {"close", "keep-alive"}
         if not self.keep_alive:
-            framing = (*framing, ("connection", "close"))
-        elif self._request is not None and self._request.version == "1.0":
-            framing = (*framing, ("connection", "keep-alive"))
-        return _head_bytes(status, headers, framing)
+            options.add("close")
+        elif self._request.version == "1.0":
+            options.add("keep-alive")
+        return f"connection: {', '.join(sorted(options))}\r\n" if options else ""
 
 
 _STEPS: Final = {
@@ -384,84 +484,110 @@ _STEPS: Final = {
     State.CHUNK_END: Connection._chunk_end,
     State.TRAILERS: Connection._trailers,
     State.DONE: Connection._wait,
-    State.ERROR: Connection._wait,
-    State.UPGRADED: Connection._wait,
+    State.ERROR: Connection._drop,
+    State.UPGRADED: Connection._upgraded,
 }
-
-CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"  # RFC 9110 10.1.1
-
-
-def has_content(status: int) -> bool:
-    """Whether an answer of this status may carry content at all (RFC 9110 6.4.1)."""
-    return status >= 200 and status not in (204, 304)
-
 
 # -- the head of a request -----------------------------------------------------
 
+# What an answer to no request, or to one that was not understood, is framed by.
+_NOT_UNDERSTOOD: Final = Request("", "", "1.1", [], 0, keep_alive=False, host="")
+_FRAMING_FIELDS: Final = frozenset({"connection", "content-length", "host", "transfer-encoding"})
 
-def _request(match: re.Match[str]) -> Request:
-    method, target, version, fields = match.groups()
-    headers = [(name.lower(), value.rstrip("\t ")) for name, value in _FIELD.findall(fields)]
+
+def _parse_head(text: str) -> Request:
+    """Read a head, from its first byte to the empty line that ends it."""
+    line = _REQUEST_LINE.match(text)
+    if line is None:
+        raise _bad_request_line(text)
+    fields = _FIELD.findall(text, line.end())
+    # A match starts where a line does and holds one line break, at its end: as
+    # many matches as there are breaks, and there is nothing between them.
+    if len(fields) != text.count("\n") - 2:
+        raise next(filter(None, map(_field_fault, text[line.end() : -4].split("\r\n"))))
+    method, target, version = line.groups()
     if version not in ("1.1", "1.0"):
-        status = 505 if version[0] != "1" and version != "0.9" else 400
+        status = 505 if version > "2" else 400
         raise RemoteProtocolError(
             f"HTTP version {version} is not spoken here (RFC 9112 2.3)", status
         )
-    length, host, connection = _framing(headers, version)
-    if target[0] != "/":
+    headers = [(name.lower(), value.rstrip("\t ")) for name, value in fields]
+    framing = [field for field in headers if field[0] in _FRAMING_FIELDS]
+    length, keep_alive, host = _framing(framing, version)
+    if target[0] != "/" or method == "CONNECT":
         target, host = _other_forms(method, target, host)
-    keep_alive = "close" not in connection if version == "1.1" else "keep-alive" in connection
     return Request(method, target, version, headers, length, keep_alive, host)
 
 
-def _framing(headers: list[tuple[str, str]], version: str) -> tuple[int | None, str, set[str]]:
-    """Content length (None: chunked), host and Connection options of a head, all checked."""
-    length: int | None = 0
-    lengths = hosts = 0
-    host = connection = ""
+def _framing(fields: list[tuple[str, str]], version: str) -> tuple[int | None, bool, str]:
+    """Content length (None: chunked), keep-alive and host, all checked."""
+    length: int | None = None
     chunked = False
-    for name, value in headers:
+    host: str | None = None
+    connection = ""
+    for name, value in fields:
         if name == "host":
-            hosts += 1
-            host = value.lower()
+            if host is not None:
+                raise RemoteProtocolError("more than one Host (RFC 9112 3.2)", 400)
+            host = _checked_host(value)
         elif name == "connection":
-            connection += "," + value.lower()
+            connection += "," + value
+        elif length is not None or chunked:
+            # One of the two is a lie, and who believes the other one than the proxy
+            # in front did takes the rest of the content for a request.
+            raise RemoteProtocolError("the content's length is given twice (RFC 9112 6.3)", 400)
         elif name == "content-length":
-            lengths += 1
-            if not _DIGITS.fullmatch(value):
-                raise RemoteProtocolError(f"bad Content-Length {_show(value)} (RFC 9110 8.6)", 400)
-            length = int(value)
-        elif name == "transfer-encoding":
-            if value.lower() != "chunked" or chunked:
-                raise RemoteProtocolError(
-                    f"Transfer-Encoding {_show(value)} is not chunked (RFC 9112 6.1)", 400
-                )
-            chunked = True
-    if lengths > 1 or (lengths and chunked):
-        # One of the two is a lie, and who believes the other one than the proxy
-        # in front did takes the rest of the content for a request.
-        raise RemoteProtocolError("the request's length is given twice (RFC 9112 6.3)", 400)
-    if chunked and version == "1.0":
+            length = _content_length(value)
+        else:
+            chunked = _is_chunked(value, version)
+    if host is None and version == "1.1":
+        raise RemoteProtocolError("no Host (RFC 9112 3.2)", 400)
+    return None if chunked else length or 0, _keeps_alive(connection, version), host or ""
+
+
+def _content_length(value: str) -> int:
+    if not _DIGITS.fullmatch(value):
+        raise RemoteProtocolError(f"bad Content-Length {_show(value)} (RFC 9110 8.6)", 400)
+    return int(value)
+
+
+def _is_chunked(value: str, version: str) -> bool:
+    if version == "1.0":
         raise RemoteProtocolError("HTTP/1.0 has no Transfer-Encoding (RFC 9112 6.1)", 400)
-    if hosts != 1 and not (hosts == 0 and version == "1.0"):
-        raise RemoteProtocolError(f"{hosts} Host headers instead of one (RFC 9112 3.2)", 400)
-    if hosts:
-        _check_host(host)
-    return None if chunked else length, host, {name.strip("\t ") for name in connection.split(",")}
+    if value.lower() != "chunked":
+        raise RemoteProtocolError(
+            f"Transfer-Encoding {_show(value)} is not chunked (RFC 9112 6.1)", 400
+        )
+    return True
 
 
-def _check_host(host: str) -> None:
-    port = host.rpartition(":")[2] if not host.endswith("]") and ":" in host else ""
-    if not _HOST.fullmatch(host) or (port and int(port) > 65535):
-        raise RemoteProtocolError(f"bad Host {_show(host)} (RFC 9110 7.2)", 400)
+def _keeps_alive(connection: str, version: str) -> bool:
+    """RFC 9112 9.3, where "close" wins over "keep-alive"."""
+    if not connection:
+        return version == "1.1"
+    options = _options([connection])
+    return "close" not in options and (version == "1.1" or "keep-alive" in options)
+
+
+def _options(values: Iterable[str]) -> set[str]:
+    """The members of a comma-separated list (RFC 9110 5.6.1), in lower case."""
+    return {option.strip("\t ").lower() for option in ",".join(values).split(",")} - {""}
+
+
+def _checked_host(value: str) -> str:
+    match = _HOST.fullmatch(value)
+    if match is None or int(match[1] or 0) > 65535:
+        raise RemoteProtocolError(f"bad Host {_show(value)} (RFC 9110 7.2)", 400)
+    return value.lower()
 
 
 def _other_forms(method: str, target: str, host: str) -> tuple[str, str]:
-    """Target and host of a request whose target does not start with "/" (RFC 9112 3.2)."""
+    """Target and host where the target is not a path (RFC 9112 3.2.2 to 3.2.4)."""
+    if method == "CONNECT":
+        return _checked_host(target), host
     absolute = _ABSOLUTE_TARGET.fullmatch(target)
     if absolute:
-        authority = absolute[1].lower()
-        _check_host(authority)
+        authority = _checked_host(absolute[1])
         if host and authority != host:
             # The RFC lets the target win; a proxy that looked at Host disagrees.
             raise RemoteProtocolError("the target's host is not that of Host (RFC 9112 3.2.2)", 400)
@@ -469,87 +595,91 @@ def _other_forms(method: str, target: str, host: str) -> tuple[str, str]:
         return rest if rest.startswith("/") else "/" + rest, authority
     if target == "*" and method == "OPTIONS":
         return target, host
-    if method == "CONNECT":
-        return target, host
     raise RemoteProtocolError(f"bad request target {_show(target)} (RFC 9112 3.2)", 400)
 
 
 # -- what was wrong ------------------------------------------------------------
-# Only a head that does not match comes here, so it need not be fast, but it must
-# give the same verdict for the same bytes, however they were cut into segments.
 
 
-def _check_unfinished_head(buffer: bytearray, searched: int) -> None:
-    """Refuse what can't become a head any more, without waiting for its end."""
-    stray = _BARE_CR_OR_LF.search(buffer, max(0, searched - 1), MAX_HEAD_BYTES)
-    if not searched and (strange := _NOT_A_METHOD.match(buffer)):
-        _explain_first_byte(strange[0])
-    line_end = buffer.find(b"\r\n", 0, MAX_LINE_BYTES + 2)
-    if line_end >= 0 and (searched <= line_end + 2 or stray):
-        _check_request_line(buffer[: line_end + 2])
-    if stray:
-        raise RemoteProtocolError("bare CR or LF in the head (RFC 9112 2.2)", 400)
-    if line_end < 0 and len(buffer) >= MAX_LINE_BYTES + 2:
-        raise RemoteProtocolError(f"request line over {MAX_LINE_BYTES} bytes", 414)
-    if len(buffer) >= MAX_HEAD_BYTES:
-        _check_head(buffer[:MAX_HEAD_BYTES])
+def _line_limit(start: int) -> tuple[int, int, str]:
+    """How long the head's line that starts there may be, and what to answer if it is longer."""
+    if not start:
+        return MAX_LINE_BYTES, 414, f"request line over {MAX_LINE_BYTES} bytes"
+    room = max(0, MAX_HEAD_BYTES - start)
+    if room < MAX_LINE_BYTES:
+        return room, 431, f"head over {MAX_HEAD_BYTES} bytes"
+    return MAX_LINE_BYTES, 431, f"header line over {MAX_LINE_BYTES} bytes"
 
 
-def _explain_first_byte(byte: bytes) -> None:
+def _check_line(line: str, *, first: bool) -> None:
+    """Check a whole line of a head for what the line alone can show."""
+    if first:
+        if not _REQUEST_LINE.fullmatch(line):
+            raise _bad_request_line(line)
+    elif fault := _field_fault(line[:-2]):
+        raise fault
+
+
+def _bad_first_byte(byte: bytes) -> RemoteProtocolError:
     if byte == b"\x16":
         # RFC 8446 5.1: a TLS record of type handshake; no method starts with it.
-        raise RemoteProtocolError("this is TLS, and the port speaks plain HTTP", 400)
-    raise RemoteProtocolError(f"a request can't start with {_show(byte)} (RFC 9112 3)", 400)
+        return RemoteProtocolError("this is TLS, and the port speaks plain HTTP", 400)
+    return RemoteProtocolError(f"a request can't start with {_show(byte)} (RFC 9112 3)", 400)
 
 
-def _check_request_line(line: bytearray) -> None:
-    text = line.decode("latin-1")
-    if len(line) > MAX_LINE_BYTES + 2:
-        raise RemoteProtocolError(f"request line over {MAX_LINE_BYTES} bytes", 414)
-    if not _REQUEST_LINE.fullmatch(text):
-        raise RemoteProtocolError(f"bad request line {_show(text[:-2])} (RFC 9112 3)", 400)
+def _bad_request_line(head: str) -> RemoteProtocolError:
+    line = head.partition("\r\n")[0]
+    return RemoteProtocolError(f"bad request line {_show(line)} (RFC 9112 3)", 400)
 
 
-def _check_head(head: bytearray) -> None:
-    """Raise for the first thing that is wrong with a head; return if there is none."""
-    line_end = head.find(b"\r\n") + 2
-    _check_request_line(head[:line_end] if line_end > 1 else head)
-    lines = bytes(head[line_end:MAX_HEAD_BYTES]).split(b"\r\n")
-    for number, line in enumerate(lines):
-        if number >= MAX_FIELDS and line:
-            raise RemoteProtocolError(f"over {MAX_FIELDS} header lines", 431)
-        if len(line) > MAX_LINE_BYTES:
-            raise RemoteProtocolError(f"header line over {MAX_LINE_BYTES} bytes", 431)
-        complete = number < len(lines) - 1
-        if complete and line and not _FIELD.fullmatch(line.decode("latin-1") + "\r\n"):
-            rule = "5.2: lines are not folded" if line[:1] in b" \t" else "5"
-            raise RemoteProtocolError(f"bad header line {_show(line)} (RFC 9112 {rule})", 400)
-    if len(head) >= MAX_HEAD_BYTES:
-        raise RemoteProtocolError(f"head over {MAX_HEAD_BYTES} bytes", 431)
+def _field_fault(line: str) -> RemoteProtocolError | None:
+    if _FIELD.fullmatch(line + "\r\n"):
+        return None
+    rule = "5.2: lines are not folded" if line[:1] in ("\t", " ") else "5"
+    return RemoteProtocolError(f"bad header line {_show(line)} (RFC 9112 {rule})", 400)
 
 
 def _show(value: str | bytes) -> str:
     """A value from the peer, cut, and with control characters escaped, for a message."""
-    text = value.decode("latin-1") if isinstance(value, (bytes, bytearray)) else value
+    text = value.decode("latin-1") if isinstance(value, bytes) else value
     return ascii(text if len(text) <= 60 else text[:57] + "...")
 
 
 # -- the head of an answer -----------------------------------------------------
 
-_BAD_IN_HEADER = re.compile(r"[\r\n\0]")
-_REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
+# RFC 9110 6.4.1: these end with their head, and a Content-Length in a 204 is
+# forbidden (8.6). In a 304 it would be the one that a 200 had had: not known here.
+_WITHOUT_CONTENT: Final = frozenset({204, 304})
+_OUR_FIELDS: Final = frozenset({"connection", "content-length", "transfer-encoding"})
+_STATUS_LINES: Final = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus
+}
+_NOT_IN_A_FIELD = re.compile(r"[\r\n\0]|[^\0-\xff]")
 
 
-def _head_bytes(
-    status: int, headers: list[tuple[str, str]], framing: tuple[tuple[str, str], ...]
-) -> bytes:
-    lines = [f"HTTP/1.1 {status} {_REASONS.get(status, '')}"]
-    lines += [f"{name}: {value}" for name, value in headers]
-    lines += [f"{name}: {value}" for name, value in framing]
-    text = "\r\n".join(lines)
-    # One look at the whole: a line break that no header brought means as many
-    # breaks as there are lines between them.
-    if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1 or "\0" in text:
-        bad = next((n, v) for n, v in headers if _BAD_IN_HEADER.search(f"{n}{v}"))
-        raise ValueError(f"CR, LF or NUL in the header {bad[0]!r}: {bad[1]!r}")
-    return (text + "\r\n\r\n").encode("latin-1")
+def _field_lines(headers: list[tuple[str, str]]) -> list[str]:
+    return [f"{name}: {value}\r\n" for name, value in headers if name.lower() not in _OUR_FIELDS]
+
+
+def _head_bytes(status: int, fields: list[str], framing: str) -> bytes:
+    line = _STATUS_LINES.get(status) or _unknown_status_line(status)
+    text = "".join(fields)
+    # One look at the whole: a break too many is one that a header brought.
+    breaks = len(fields)
+    if text.count("\n") != breaks or text.count("\r") != breaks or "\0" in text:
+        raise _bad_header(fields)
+    try:
+        return f"{line}{text}{framing}\r\n".encode("latin-1")
+    except UnicodeEncodeError:
+        raise _bad_header(fields) from None
+
+
+def _unknown_status_line(status: int) -> str:
+    if not 100 <= status <= 999:
+        raise ValueError(f"status {status} has not three digits (RFC 9112 4)")
+    return f"HTTP/1.1 {status} \r\n"
+
+
+def _bad_header(fields: list[str]) -> ValueError:
+    bad = next(field for field in fields if _NOT_IN_A_FIELD.search(field[:-2]))
+    return ValueError(f"CR, LF, NUL or what Latin-1 lacks in the header {bad[:-2]!a}")

@@ -1,0 +1,41 @@
+"""Bytes in pieces: the network cuts as it likes, and must not change a verdict.
+
+    verdict = same_verdict(judge, data)
+
+``judge`` feeds the pieces that it gets to a new connection and returns the list
+of what came of them. `same_verdict` calls it with ``data`` whole, a byte at a
+time, and cut where it hurts, each also with more bytes behind, and fails unless
+all agree.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def segmentations(data: bytes, cut_before: bytes = b"") -> Iterator[tuple[str, list[bytes]]]:
+    """Ways to cut ``data``, each with its name for a message."""
+    yield "whole", [data]
+    yield "a byte at a time", [data[at : at + 1] for at in range(len(data))]
+    if cut_before and cut_before in data:
+        pieces = re.split(b"(?=%b)" % re.escape(cut_before), data)
+        yield f"cut at each {cut_before!r}", [piece for piece in pieces if piece]
+
+
+def same_verdict(
+    judge: Callable[[list[bytes]], list[T]],
+    data: bytes,
+    trailing: bytes = b"",
+    cut_before: bytes = b"",
+) -> list[T]:
+    """The one verdict on ``data``, however it is cut; what is ``trailing`` may only add to it."""
+    verdict = judge([data])
+    for name, pieces in segmentations(data, cut_before):
+        assert judge(pieces) == verdict, name
+    for name, pieces in segmentations(data + trailing, cut_before):
+        assert judge(pieces)[: len(verdict)] == verdict, f"{name}, with trailing bytes"
+    return verdict
