@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import TypeAlias
 
-from . import engineio, rbr, services
+from . import engineio, services
 from .errors import Diagnostic, RbrError
 from .locations import Folder, serve_file
-from .rbr_check import check
+from .rbr_check import examine
 from .rbr_keys import SOCKET_VERBS
 from .rbr_nodes import Describe, Field, Node, Path, Rbr, Section, Text, Words
 from .request import Request, Response
@@ -67,9 +67,9 @@ class App:
         Raises OSError, and `RbrError`: if one of the user's modules failed, with
         its exception as the cause.
         """
-        tree = rbr.parse(file.read_bytes(), str(file))
         folder = Folder(file.resolve().parent)
-        found = (*check(tree, folder.trouble), *_not_served(tree))
+        tree, found = examine(file.read_bytes(), str(file), folder.trouble)
+        found = (*found, *_not_served(tree))
         errors = [one for one in found if one.severity == "error"]
         if errors:
             raise RbrError(errors) from next(iter(folder.failures), None)

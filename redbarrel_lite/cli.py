@@ -1,4 +1,8 @@
-"""The command line: ``python -m redbarrel_lite app.rbr``."""
+"""The command line: ``python -m redbarrel_lite app.rbr``.
+
+What it implements: the arguments, the log, and the exit statuses. What it leaves
+out: the work, which each command finds in a room of its own.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ import os
 import sys
 from pathlib import Path
 
-from . import __version__
+from . import __version__, scaffold, tidy
 from .app import App
 from .errors import RbrError
 from .handlers import user_traceback
@@ -18,8 +22,55 @@ from .server import Server
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run; return the exit status: 1 for what the user's files lack, 2 for wrong arguments."""
-    options = _parser().parse_args(argv)
+    """Run one command; return the exit status.
+
+    0 is well, 1 is a fault in the user's files or a port in use, 2 wrong arguments.
+    """
+    arguments = sys.argv[1:] if argv is None else argv
+    options = _parser(arguments).parse_args(arguments)
+    status: int = options.run(options)
+    return status
+
+
+def rbr_check() -> int:
+    """The command of 2011's name: ``rbr-check APP.rbr``."""
+    return main(["check", *sys.argv[1:]])
+
+
+def rbr_quickstart() -> int:
+    """The command of 2011's name: ``rbr-quickstart``."""
+    return main(["new", *sys.argv[1:]])
+
+
+def _parser(arguments: list[str]) -> argparse.ArgumentParser:
+    """The parser for the command that ``arguments`` start with; without one, that of serving."""
+    name = arguments[0] if arguments else ""
+    command = _COMMANDS.get(name)
+    parser = argparse.ArgumentParser(
+        prog=" ".join(filter(None, ["python -m redbarrel_lite", name if command else ""])),
+        description=(command or _add_serve).__doc__,
+        epilog=None if command else f"Other commands: {', '.join(_COMMANDS)}; each has --help.",
+    )
+    if command:
+        parser.add_argument("command", help=argparse.SUPPRESS)
+    (command or _add_serve)(parser)
+    return parser
+
+
+# -- serving -------------------------------------------------------------------
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    """Serve what an .rbr file describes, until SIGINT or SIGTERM."""
+    parser.add_argument("app", type=Path, metavar="APP.rbr", help="the file to serve")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=_port, default=8000, help="0 picks a free one (%(default)s)")
+    parser.add_argument("--debug", action="store_true", help="say what is slow or forgotten, too")
+    parser.add_argument("--version", action="version", version=f"RedBarrel Lite {__version__}")
+    parser.set_defaults(run=_serve)
+
+
+def _serve(options: argparse.Namespace) -> int:
     _log_to_stderr(debug=options.debug)
     try:
         app = App.load(options.app)
@@ -27,12 +78,11 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(str(error), error.__cause__)
     except OSError as error:
         return _fail(f"error: {options.app}: {error.strerror}")
-    for warning in app.warnings:
-        _tell(str(warning))
-    for line in app.hooked:
-        _tell(line)
+    for line in (*app.warnings, *app.hooked):
+        _tell(str(line))
+    serving = Server(app).serve(options.host, options.port, lambda url: _tell(f"Serving on {url}"))
     try:
-        asyncio.run(_serve(app, options), debug=options.debug or None)
+        asyncio.run(serving, debug=options.debug or None)
     except OSError as error:
         # asyncio wraps the system's words into a sentence of its own.
         why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
@@ -40,26 +90,10 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m redbarrel_lite", description="Serve what an .rbr file describes."
-    )
-    parser.add_argument("app", type=Path, metavar="APP.rbr", help="the file to serve")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument("--port", type=_port, default=8000, help="0 picks a free one (%(default)s)")
-    parser.add_argument("--debug", action="store_true", help="say what is slow or forgotten, too")
-    parser.add_argument("--version", action="version", version=f"RedBarrel Lite {__version__}")
-    return parser
-
-
 def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
     return int(text)
-
-
-async def _serve(app: App, options: argparse.Namespace) -> None:
-    await Server(app).serve(options.host, options.port, lambda url: _tell(f"Serving on {url}"))
 
 
 def _log_to_stderr(*, debug: bool) -> None:
@@ -83,3 +117,54 @@ def _fail(message: str, cause: BaseException | None = None) -> int:
         _tell(user_traceback(cause))
     _tell(message)
     return 1
+
+
+# -- the other commands --------------------------------------------------------
+
+
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    """Say what is wrong with an .rbr file, without serving it."""
+    parser.add_argument("app", type=Path, metavar="APP.rbr", help="the file to check")
+    parser.add_argument(
+        "--syntax-only", action="store_true", help="judge the text alone: no imports, no files"
+    )
+    parser.add_argument("--json", action="store_true", help="for editors: faults and tree")
+    parser.set_defaults(
+        run=lambda options: tidy.check_file(
+            options.app, syntax_only=options.syntax_only, as_json=options.json
+        )
+    )
+
+
+def _add_fmt(parser: argparse.ArgumentParser) -> None:
+    """Write an .rbr file in canonical form; comments stay."""
+    parser.add_argument("app", type=Path, metavar="APP.rbr", help="the file to format")
+    parser.add_argument("--check", action="store_true", help="only say how it would change")
+    parser.add_argument("--stdout", action="store_true", help="print it, and leave the file alone")
+    parser.set_defaults(
+        run=lambda options: tidy.format_file(
+            options.app, check=options.check, to_stdout=options.stdout
+        )
+    )
+
+
+def _add_new(parser: argparse.ArgumentParser) -> None:
+    """Write a small application that runs, as the start of another; asks what it isn't told."""
+    parser.add_argument("name", nargs="?", metavar="NAME", help="name of the folder and the file")
+    for key, (question, _) in scaffold.QUESTIONS.items():
+        if key != "name":
+            parser.add_argument(f"--{key}", metavar=key[0].upper(), help=question.lower())
+    parser.set_defaults(run=_new)
+
+
+def _new(options: argparse.Namespace) -> int:
+    given = {
+        key: value for key in scaffold.QUESTIONS if (value := getattr(options, key)) is not None
+    }
+    try:
+        return scaffold.new(given, Path.cwd(), input if sys.stdin.isatty() else None)
+    except (EOFError, KeyboardInterrupt):
+        return _fail("\nNothing was written.")
+
+
+_COMMANDS = {"check": _add_check, "fmt": _add_fmt, "new": _add_new}

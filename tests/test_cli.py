@@ -92,8 +92,7 @@ def test_port_in_use_is_one_line() -> None:
         ("path a ( method WEBSOCKET, use python:m.f );", "WEBSOCKET"),
         ("path a ( url /, use python:m.f, on error return 500 );", "this rule"),
         (
-            "path a ( url /, use python:m.f,"
-            + " request-headers ( unless A validates with python:m.f return 401 ) );",
+            "path a ( url /, use python:m.f, response-headers ( set X 'y' ) );".replace("'", '"'),
             "this rule",
         ),
         ("global g 3; path a ( url /, use python:m.f );", "'global'"),

@@ -161,8 +161,7 @@ REFUSED = {
     "HTTP/0.9": (b"GET /\r\n", 400),
     "no host": (b"GET / HTTP/1.1\r\n\r\n", 400),
     "two lengths": (
-        b"POST /take HTTP/1.1\r\nHost: a\r\n"
-        + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
         400,
     ),
     "long target": (b"GET /" + b"a" * 9000, 414),
