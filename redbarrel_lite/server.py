@@ -155,6 +155,8 @@ class HttpConnection(asyncio.Protocol):
             self._pumping = False
 
     def _take(self, event: http1.Event) -> None:
+        if self._discarded >= 0:
+            return  # refused: what else came with it is thrown away like all the rest
         if isinstance(event, http1.Request):
             self._begin(event)
         elif isinstance(event, bytes):
@@ -164,7 +166,7 @@ class HttpConnection(asyncio.Protocol):
                 self._refuse_body()
         elif isinstance(event, RemoteProtocolError):
             self._refuse(event.code, str(event))
-        elif self._discarded < 0 and not self._answered:
+        elif not self._answered:
             self._dispatch()
 
     def _begin(self, head: http1.Request) -> None:

@@ -214,7 +214,7 @@ def test_long_body_is_refused_before_it_is_read(tmp_path: Path) -> None:
             wire = await Wire.open(server.url)
             await wire.send(head + chunk + b"0\r\n\r\n")
             assert (await wire.answer())[2] == b'{"got": 1000}'
-            await wire.send(head + chunk + chunk)
+            await wire.send(head + chunk + chunk + chunk + b"0\r\n\r\n")
             assert (await wire.answer())[0] == 413
             assert await wire.rest() == b""
 
