@@ -262,8 +262,7 @@ class HttpConnection(asyncio.Protocol):
         unread = self._http.state is not http1.State.DONE
         if unread:
             self._http.forbid_keep_alive()
-        headers = [*response.headers, ("date", self._server.date())]
-        transport.write(self._http.respond(response.status, headers, response.body))
+        transport.write(self._answer_bytes(response))
         keep_alive = self._http.keep_alive
         self._head = None
         self._answered = True
@@ -276,6 +275,16 @@ class HttpConnection(asyncio.Protocol):
             self._limit(self._server.limits.idle)
             if not self._pumping:
                 asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _answer_bytes(self, response: Response) -> bytes:
+        date = ("date", self._server.date())
+        try:
+            return self._http.respond(response.status, [*response.headers, date], response.body)
+        except ValueError as error:
+            # A handler passed on what somebody had put a line break into.
+            log.error("%s %s: %s", self.request.method, ascii(self.request.path), error)
+            response = error_response(500, "the handler of this url failed; the log says why")
+            return self._http.respond(response.status, [*response.headers, date], response.body)
 
     def _go_on(self) -> None:
         """After an answer that took its time: what has come meanwhile?"""

@@ -325,6 +325,29 @@ def test_failing_handler_is_a_500_and_a_traceback_of_its_own_in_the_log(
     assert "services.py" not in record.getMessage()
 
 
+def test_header_with_a_line_break_is_a_500_and_injects_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rbr = "path go ( url /go, use python:MODULE.go );"
+    source = """
+        from redbarrel_lite import Response
+        def go(request):
+            return Response("", 302, [("location", request.GET["to"])])
+    """
+
+    async def test() -> None:
+        async with live(tmp_path, rbr, source) as server:
+            status, headers, _ = await ask(server.url, "GET", "/go?to=/there")
+            assert (status, headers["location"]) == (302, "/there")
+            status, headers, _ = await ask(server.url, "GET", "/go?to=/%0d%0aset-cookie:%20a=b")
+            assert status == 500
+            assert "set-cookie" not in headers
+            assert "location" not in headers
+
+    run(test())
+    assert "CR, LF, NUL" in caplog.text
+
+
 def test_requests_at_work_are_finished_at_the_end(tmp_path: Path) -> None:
     async def test() -> None:
         async with site(tmp_path) as server:
