@@ -108,7 +108,7 @@ class Endpoint:
         try:
             headers = wsproto.accept(request.method, version, request.headers.pairs)
         except RemoteProtocolError as error:
-            more = [wsproto.VERSION_HEADER] if error.code == 426 else []
+            more = wsproto.UPGRADE_REQUIRED if error.code == 426 else []
             exchange.respond(error_response(error.code, str(error), more))
             return
         now = asyncio.get_running_loop().time()

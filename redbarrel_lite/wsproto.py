@@ -60,9 +60,12 @@ OPCODE: Final = 0x0F
 CONTROL: Final = 0x08  # the opcode's bit that control frames have set (5.5)
 MASK: Final = 0x80
 LENGTH: Final = 0x7F
+MAX_SHORT_LENGTH: Final = 125
 LENGTH_IN_16_BITS: Final = 126
 LENGTH_IN_64_BITS: Final = 127
+MAX_LENGTH_IN_16_BITS: Final = 0xFFFF
 MAX_CONTROL_BYTES: Final = 125  # RFC 6455 5.5
+_WHOLE_TEXT: Final = FIN | TEXT
 
 # RFC 6455 7.4.1 and the IANA registry (11.7). 1005, 1006 and 1015 are for local
 # use: they never travel. 1004 is reserved; 1000-2999 belong to the protocol.
@@ -138,6 +141,7 @@ class Connection:
         "_max_message",
         "_message",
         "_opcode",
+        "_reading",
         "_short",
         "_unread",
         "replies",
@@ -149,9 +153,10 @@ class Connection:
     ) -> None:
         self.state = State.OPEN
         self.replies: list[bytes] = []
+        self._reading = True  # until the state is CLOSED or ERROR
         self._max_message = max_message
         self._max_fragments = max_fragments
-        self._short = min(LENGTH_IN_16_BITS, max_message + 1)
+        self._short = min(MAX_SHORT_LENGTH, max_message)
         self._unread = b""  # the start of a frame: a header, or a control frame
         # The message of which parts have come, and the data frame we are in.
         self._opcode = CONTINUATION  # of the message; CONTINUATION: we are in none
@@ -172,20 +177,32 @@ class Connection:
         so is in `replies` (RFC 6455 7.1.7).
         """
         events: list[Event] = []
-        if self.state is State.CLOSED or self.state is State.ERROR:
+        if not self._reading:
             return events
         if self._unread:
             data = self._unread + data
         try:
             read = self._frames(data, events)
-        except RemoteProtocolError as error:
-            if self.state is State.OPEN:
-                self.replies.append(close_frame(error.code, str(error)))
-            self.state = State.ERROR
-            events.append(error)
+        except (RemoteProtocolError, UnicodeDecodeError) as error:
+            events.append(self._fail(error))
             return events
         self._unread = data[read:]
         return events
+
+    def _fail(self, error: RemoteProtocolError | UnicodeDecodeError) -> RemoteProtocolError:
+        """Fail the connection, with a close frame if none is out yet (RFC 6455 7.1.7)."""
+        if isinstance(error, UnicodeDecodeError):
+            reason = f"text is not UTF-8: {error.reason} (RFC 6455 8.1)"
+            error = RemoteProtocolError(reason, INVALID_PAYLOAD)
+        if self.state is State.OPEN:
+            self.replies.append(_close_frame(error.code, str(error)))
+        self.state = State.ERROR
+        self._stop_reading()
+        return error
+
+    def _stop_reading(self) -> None:
+        self._reading = False
+        self._message = bytearray()  # of which no more will come
 
     def _frames(self, data: bytes, events: list[Event]) -> int:
         """Read all frames of ``data``; return how much of it needs no second look."""
@@ -195,68 +212,76 @@ class Connection:
             if self._left:
                 position = self._payload(data, position, events)
                 continue
-            # The usual frame goes by a short way: a whole short message, here in
-            # one piece. The rest of the room reads the same frame, only slower.
-            if end - position >= 6 and not self._opcode:
+            # The usual frame goes by a short way: a whole short text, here in one
+            # piece. The rest of the room reads the same frame, only slower.
+            start = position + 6
+            if start <= end and data[position] == _WHOLE_TEXT and not self._opcode:
                 length = data[position + 1] - MASK
-                start = position + 6
-                short = 0 <= length < self._short and end - start >= length
-                if short and data[position] == FIN | TEXT:
-                    payload = unmask(data[start : start + length], data[position + 2 : start])
-                    events.append(_decode(payload))
+                if 0 <= length <= self._short and start + length <= end:
+                    key = data[position + 2 : start]
                     position = start + length
+                    events.append(unmask(data[start:position], key).decode())
                     continue
             after = self._frame(data, position, events)
             if after == position:
                 break
             position = after
-            if self.state is State.CLOSED:
+            if not self._reading:
                 return end
         return position
 
     def _frame(self, data: bytes, position: int, events: list[Event]) -> int:
-        """Read a header, and of a control frame all; return where it ended.
+        """Read a header, and as much of the payload as is read at once; return where that ended.
 
-        If it is not all there, that is where it began.
+        If the header, or of a control frame anything, is missing, that is where it began.
         """
         header = _header(data, position)
         if header is None:
             return position
         first, length, start = header
         opcode = first & OPCODE
+        if not opcode & CONTROL:
+            self._check_data(opcode, length)
+        if len(data) < (start + length if opcode & CONTROL else start):
+            return position
+        end = start + length
+        key = data[start - 4 : start]
         if opcode & CONTROL:
-            if len(data) - start < length:
-                return position
-            self._control(
-                opcode, unmask(data[start : start + length], data[start - 4 : start]), events
-            )
-            return start + length
-        self._start_of_data(opcode, length, final=first & FIN != 0)
-        self._key = data[start - 4 : start]
+            self._control(opcode, unmask(data[start:end], key), events)
+            return end
+        if first & FIN and opcode and end <= len(data):
+            payload = unmask(data[start:end], key)
+            events.append(payload.decode() if opcode == TEXT else payload)
+            return end
+        self._start_of_data(opcode, length, key, final=first & FIN != 0)
         if not length:
             self._part(b"", events)
         return start
 
-    def _start_of_data(self, opcode: int, length: int, *, final: bool) -> None:
+    def _check_data(self, opcode: int, length: int) -> None:
         """Check a data frame against the message that it is a part of (RFC 6455 5.4)."""
         if opcode == CONTINUATION and not self._opcode:
             raise _violation("continuation frame without a message (RFC 6455 5.4)")
         if opcode != CONTINUATION and self._opcode:
             raise _violation(f"{OPCODES[opcode]} frame inside a fragmented message (RFC 6455 5.4)")
-        self._fragments += 1
         if len(self._message) + length > self._max_message:
             raise RemoteProtocolError(f"message over {self._max_message} bytes", MESSAGE_TOO_BIG)
-        if self._fragments > self._max_fragments:
+        if self._fragments == self._max_fragments:
             raise RemoteProtocolError(
                 f"message in over {self._max_fragments} fragments", MESSAGE_TOO_BIG
             )
+
+    def _start_of_data(self, opcode: int, length: int, key: bytes, *, final: bool) -> None:
+        """Get ready for a payload that comes in parts, or is only a part of its message."""
         if opcode:
             self._opcode = opcode
             if opcode == TEXT:
                 # Only validates, as the bytes come, so that bad UTF-8 is refused
-                # at its first byte (Autobahn 6.4) and not when the message ends.
+                # at once (Autobahn 6.4) and not when the message ends.
                 self._decoder = _UTF8()
+        self._fragments += 1
         self._final = final
+        self._key = key
         self._left = length
 
     def _payload(self, data: bytes, position: int, events: list[Event]) -> int:
@@ -273,10 +298,7 @@ class Connection:
         """Add to the message, which may be complete then."""
         complete = self._final and not self._left
         if self._decoder is not None:
-            try:
-                self._decoder.decode(part, complete)
-            except UnicodeDecodeError as error:
-                raise _not_utf8(error) from None
+            self._decoder.decode(part, complete)
         self._message += part
         if complete:
             message = self._message
@@ -300,6 +322,7 @@ class Connection:
                 # RFC 6455 5.5.1: the code is echoed; the reason need not be.
                 self.replies.append(_frame_bytes(CLOSE, payload[:2]))
             self.state = State.CLOSED
+            self._stop_reading()
             events.append(close)
 
     # -- bytes out -----------------------------------------------------------
@@ -311,22 +334,24 @@ class Connection:
         if self.state is not State.OPEN:
             return b""
         self.state = State.CLOSING
-        return close_frame(code, reason)
+        return _close_frame(code, reason)
 
 
 def _header(data: bytes, position: int) -> tuple[int, int, int] | None:
-    """First byte, payload length, and where the payload starts; None if not all there.
+    """First byte, payload length, and where the payload will start; None if that is not known yet.
 
-    All rules that the header alone can break are checked, as soon as the bytes
-    that break them are there.
+    All rules that the header alone can break are checked, each as soon as the
+    bytes that break it are there: the key at its end need not have come.
     """
     available = len(data) - position
+    first = data[position]
+    if first & RSV:
+        raise _violation("reserved bit set without an extension (RFC 6455 5.2)")
+    if first & OPCODE not in OPCODES:
+        raise _violation(f"reserved opcode {first & OPCODE} (RFC 6455 5.2)")
     if available < 2:
-        if available:
-            _check_first_byte(data[position])
         return None
-    first, second = data[position], data[position + 1]
-    _check_first_byte(first)
+    second = data[position + 1]
     if not second & MASK:
         raise _violation("client frame is not masked (RFC 6455 5.1)")
     length = second & LENGTH
@@ -334,33 +359,29 @@ def _header(data: bytes, position: int) -> tuple[int, int, int] | None:
         raise _violation(
             f"{OPCODES[first & OPCODE]} frame is fragmented or over 125 bytes (RFC 6455 5.5)"
         )
-    extended = {LENGTH_IN_16_BITS: 2, LENGTH_IN_64_BITS: 8}.get(length, 0)
-    start = position + 2 + extended + 4
-    if extended:
-        if available < 2 + extended:
-            return None
-        length = int.from_bytes(data[position + 2 : position + 2 + extended], "big")
-        if length >= 1 << 63:
-            raise _violation("length with its top bit set (RFC 6455 5.2)")
-        if length < (LENGTH_IN_16_BITS if extended == 2 else 1 << 16):
-            raise _violation(f"length {length} is not in its shortest form (RFC 6455 5.2)")
-    return (first, length, start) if len(data) >= start else None
-
-
-def _check_first_byte(first: int) -> None:
-    if first & RSV:
-        raise _violation("reserved bit set without an extension (RFC 6455 5.2)")
-    if first & OPCODE not in OPCODES:
-        raise _violation(f"reserved opcode {first & OPCODE} (RFC 6455 5.2)")
+    if length <= MAX_SHORT_LENGTH:
+        return first, length, position + 6
+    extended = 2 if length == LENGTH_IN_16_BITS else 8
+    if available < 2 + extended:
+        return None
+    length = int.from_bytes(data[position + 2 : position + 2 + extended], "big")
+    if length >= 1 << 63:
+        raise _violation("length with its top bit set (RFC 6455 5.2)")
+    if length <= (MAX_SHORT_LENGTH if extended == 2 else MAX_LENGTH_IN_16_BITS):
+        raise _violation(f"length {length} is not in its shortest form (RFC 6455 5.2)")
+    return first, length, position + 6 + extended
 
 
 def _parse_close(payload: bytes) -> Close:
+    """The code and reason of a close frame (RFC 6455 5.5.1)."""
     if not payload:
         return Close(NO_STATUS_RECEIVED, "")
+    if len(payload) == 1:
+        raise _violation("close frame with half a code (RFC 6455 5.5.1)")
     code = int.from_bytes(payload[:2], "big")
-    if len(payload) == 1 or code not in CLOSE_CODES:
+    if code not in CLOSE_CODES:
         raise _violation(f"close code {code} must not be sent (RFC 6455 7.4)")
-    return Close(code, _decode(payload[2:]))
+    return Close(code, payload[2:].decode())
 
 
 def _violation(message: str) -> RemoteProtocolError:
@@ -368,17 +389,6 @@ def _violation(message: str) -> RemoteProtocolError:
 
 
 _UTF8: Final = codecs.getincrementaldecoder("utf-8")
-
-
-def _decode(payload: bytes) -> str:
-    try:
-        return payload.decode()
-    except UnicodeDecodeError as error:
-        raise _not_utf8(error) from None
-
-
-def _not_utf8(error: UnicodeDecodeError) -> RemoteProtocolError:
-    return RemoteProtocolError(f"text is not UTF-8: {error.reason} (RFC 6455 8.1)", INVALID_PAYLOAD)
 
 
 # -- masking -------------------------------------------------------------------
@@ -410,15 +420,27 @@ def _unmask_blocks(payload: bytes, key: bytes) -> bytes:
 
 # -- frames out ------------------------------------------------------------------
 
-_TEXT_HEADS: Final = tuple(bytes((FIN | TEXT, length)) for length in range(LENGTH_IN_16_BITS))
+_TEXT_HEADS: Final = tuple(bytes((FIN | TEXT, length)) for length in range(MAX_SHORT_LENGTH + 1))
 
 
 def text_frame(text: str) -> bytes:
     """A whole text message in one frame, unmasked, as servers send it (RFC 6455 5.1)."""
-    payload = text.encode()
-    if len(payload) < LENGTH_IN_16_BITS:
+    try:
+        payload = text.encode()
+    except UnicodeEncodeError:
+        payload = _encode_with_surrogates(text)
+    if len(payload) <= MAX_SHORT_LENGTH:
         return _TEXT_HEADS[len(payload)] + payload
     return _frame_bytes(TEXT, payload)
+
+
+def _encode_with_surrogates(text: str) -> bytes:
+    """UTF-8 of a text with lone surrogates, which become U+FFFD.
+
+    JSON can hold one (``"\\ud800"``), so a client can make a handler echo it. It
+    must not end the connection; browsers' own `WebSocket.send` does the same.
+    """
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
 def binary_frame(payload: bytes) -> bytes:
@@ -433,17 +455,17 @@ def ping_frame(payload: bytes = b"") -> bytes:
     return _frame_bytes(PING, payload)
 
 
-def close_frame(code: int, reason: str = "") -> bytes:
+def _close_frame(code: int, reason: str = "") -> bytes:
     """A close frame; the reason is cut to what fits, between two characters."""
-    text = reason.encode()[: MAX_CONTROL_BYTES - 2].decode(errors="ignore")
+    text = reason.encode(errors="replace")[: MAX_CONTROL_BYTES - 2].decode(errors="ignore")
     return _frame_bytes(CLOSE, code.to_bytes(2, "big") + text.encode())
 
 
 def _frame_bytes(opcode: int, payload: bytes) -> bytes:
     length = len(payload)
-    if length < LENGTH_IN_16_BITS:
+    if length <= MAX_SHORT_LENGTH:
         return bytes((FIN | opcode, length)) + payload
-    if length < 1 << 16:
+    if length <= MAX_LENGTH_IN_16_BITS:
         return bytes((FIN | opcode, LENGTH_IN_16_BITS)) + length.to_bytes(2, "big") + payload
     return bytes((FIN | opcode, LENGTH_IN_64_BITS)) + length.to_bytes(8, "big") + payload
 
@@ -455,8 +477,8 @@ def accept(method: str, version: str, headers: Iterable[tuple[str, str]]) -> lis
     """Check a client's opening handshake; return the header fields of the 101.
 
     ``headers`` have names in lower case. Raises `RemoteProtocolError` with the
-    status to answer: 405, 400, or 426 where only the version is another, and
-    then the answer must carry `VERSION_HEADER` (RFC 6455 4.2.1, 4.2.2, 4.4).
+    status to answer: 405, 400, or 426 where another protocol or version is asked
+    for, and then the answer must carry `UPGRADE_REQUIRED` (RFC 6455 4.2.1, 4.2.2).
     """
     fields: dict[str, list[str]] = {}
     for name, value in headers:
@@ -481,7 +503,12 @@ def accept(method: str, version: str, headers: Iterable[tuple[str, str]]) -> lis
     return [("upgrade", "websocket"), ("sec-websocket-accept", accept_key(keys[0]))]
 
 
-VERSION_HEADER: Final = ("sec-websocket-version", "13")
+# What an answer 426 says instead (RFC 6455 4.4, RFC 9110 15.5.22 and 7.8).
+UPGRADE_REQUIRED: Final = [
+    ("upgrade", "websocket"),
+    ("connection", "upgrade"),
+    ("sec-websocket-version", "13"),
+]
 
 
 def accept_key(key: str) -> str:

@@ -95,30 +95,29 @@ def fault_of(data: bytes) -> RemoteProtocolError:
 # -- the wire examples ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("row", VECTORS, ids=lambda row: f"{row['claim']}-{row['rfc']}")
-def test_wire_example_gets_one_verdict_however_it_is_cut(row: dict[str, Any]) -> None:
-    expected: list[Outcome] = [
-        (method, target, host, content.encode("latin-1"))
-        for method, target, host, content in row["requests"]
-    ]
-    if row["fault"] is not None:
-        expected.append(row["fault"])
-    assert verdict(row["bytes"].encode("latin-1")) == expected
+@pytest.mark.parametrize("claim", {row["claim"]: None for row in VECTORS})
+def test_wire_examples_get_one_verdict_however_they_are_cut(claim: str) -> None:
+    for row in (row for row in VECTORS if row["claim"] == claim):
+        expected: list[Outcome] = [
+            (method, target, host, content.encode("latin-1"))
+            for method, target, host, content in row["requests"]
+        ]
+        if row["fault"] is not None:
+            expected.append(row["fault"])
+        assert verdict(row["bytes"].encode("latin-1")) == expected, row
 
 
-@pytest.mark.parametrize(
-    "row", [row for row in VECTORS if row["fault"]], ids=lambda row: str(row["claim"])
-)
-def test_fault_is_explained_in_one_printable_line(row: dict[str, Any]) -> None:
-    connection = Connection()
-    events = connection.receive(row["bytes"].encode("latin-1"))
-    while connection.state is State.DONE:
-        events = connection.next_request()
-    message = str(events[-1])
-    assert message.isascii()
-    assert message.isprintable()
-    assert len(message) <= 200
-    assert not connection.keep_alive
+def test_fault_is_explained_in_one_short_printable_line() -> None:
+    for row in (row for row in VECTORS if row["fault"]):
+        connection = Connection()
+        events = connection.receive(row["bytes"].encode("latin-1"))
+        while connection.state is State.DONE:
+            events = connection.next_request()
+        message = str(events[-1])
+        assert message.isascii(), row
+        assert message.isprintable(), row
+        assert len(message) <= 200, row
+        assert not connection.keep_alive, row
 
 
 # -- limits, at the limit and one byte over it -----------------------------------------
