@@ -264,33 +264,49 @@ class Checker(EntryChecker):
 
     def _check_reach(self) -> None:
         """Warn of a url that an earlier one takes first: the order of the file decides."""
-        patterns: list[tuple[Path, str]] = []
+        earlier: list[_Template] = []
         comparisons = 0
         for path in self.rbr.paths:
             url = path.get("url")
             if not isinstance(url, Url) or path.is_socket:
                 continue
-            for earlier, pattern in patterns:
-                comparisons += 1
-                if comparisons > _MAX_COMPARISONS:
-                    return
-                if set(path.verbs) <= set(earlier.verbs) and _takes(pattern, url.text):
-                    place = self.place(earlier.span)
-                    message = f"this url is never reached: path '{clip(earlier.name.text)}' fits it"
-                    hint = "move it before that path"
-                    self.warn("RBR054", url.span, message, hint, [f"that path is at {place}"])
-                    break
+            template = _Template(path, url.text)
+            comparisons += len(earlier)
+            if comparisons > _MAX_COMPARISONS:
+                return
+            taker = next((one for one in earlier if one.takes(template)), None)
+            if taker is not None:
+                self._report_unreached(url, taker.path)
             if "{" in url.text and not any(rbr_patterns.faults(url.text)):
-                patterns.append((path, url.text))
+                earlier.append(template)
+
+    def _report_unreached(self, url: Url, taker: Path) -> None:
+        self.warn(
+            "RBR054",
+            url.span,
+            f"this url is never reached: path '{clip(taker.name.text)}' fits it",
+            "move it before that path",
+            [f"that path is at {self.place(taker.span)}"],
+        )
 
 
-def _takes(earlier: str, later: str) -> bool:
-    if earlier == later:
-        return False  # a clash, reported as such
-    if "{" in later:
-        return rbr_patterns.shape(earlier) == rbr_patterns.shape(later)
-    pattern = rbr_patterns.as_regex(earlier)
-    return pattern is not None and pattern.fullmatch(later) is not None
+class _Template:
+    """A url that is compared with others, and what is worked out once for that."""
+
+    def __init__(self, path: Path, url: str) -> None:
+        self.path = path
+        self.url = url
+        self.verbs = set(path.verbs)
+        self.shape = rbr_patterns.shape(url)
+        self.pattern = rbr_patterns.as_regex(url) if "{" in url else None
+
+    def takes(self, later: _Template) -> bool:
+        """True if no request is left for a later path."""
+        if not later.verbs <= self.verbs or later.url == self.url:
+            return False  # the same url is a clash, and reported as such
+        if "{" in later.url:
+            return later.shape == self.shape
+        return self.pattern is not None and self.pattern.fullmatch(later.url) is not None
 
 
 def _identity(definition: Definition) -> tuple[str, Name]:

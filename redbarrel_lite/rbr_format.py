@@ -21,7 +21,6 @@ from .rbr_nodes import (
     Field,
     Global,
     Include,
-    Location,
     Meta,
     Name,
     Number,
@@ -159,8 +158,8 @@ def operation_text(
             return f"set {_header(header)} {value_text(value)}"
         case Describe(code, text):
             return f"describe {code.text} {value_text(text)}"
-        case Alter(use):
-            return f"alter with {value_text(use)}"
+        case _:
+            return f"alter with {value_text(entry.use)}"
 
 
 def value_text(value: Value) -> str:
@@ -172,9 +171,10 @@ def value_text(value: Value) -> str:
             return "|".join(value.texts)
         case Text():
             return value.written or quoted(value.text)
-        case Location(kind, target):
+        case _:
+            target = value.target
             is_plain = re.fullmatch(r'[^\s,;(){}#"]+', target) is not None
-            return value.written or f"{kind}:{target if is_plain else quoted(target)}"
+            return value.written or f"{value.kind}:{target if is_plain else quoted(target)}"
 
 
 def quoted(text: str) -> str:

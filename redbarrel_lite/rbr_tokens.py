@@ -39,6 +39,8 @@ _FOREIGN_COMMENT = re.compile(r"//[^\n]*+|/\*|--[^\n]*+")
 
 _TEXT_LOOKAHEAD = 4000  # characters in which a text that runs over its line is closed again
 
+_QUOTED_WORD = re.compile(r"([\"'`])([^\s\"'`]++)\1")
+
 _ESCAPES = {'"': '"', "\\": "\\", "n": "\n", "t": "\t"}
 # Opening and closing: the plain single one, the backtick, and what word processors make of
 # quotes in several countries (U+2018 to U+201E, U+00AB and U+00BB).
@@ -350,8 +352,9 @@ class Scanner:
         line = _LINE.match(self.text, start)
         assert line is not None
         close = self.text.find(_QUOTES[char], start + 1, line.end())
-        end = close + 1 if close != -1 else start + 1
-        body = self.text[start + 1 : close] if close != -1 else ""
+        rest = line.group().rstrip(" \t\r,;)")
+        end = close + 1 if close != -1 else start + max(1, len(rest))
+        body = self.text[start + 1 : end - (close != -1)].strip()
         escaped = body.replace("\\", "\\\\").replace('"', '\\"')
         self.report(
             "RBR004",
@@ -378,6 +381,11 @@ class Scanner:
                 "write the character itself",
             )
             return _ESCAPE.sub("?", body)
+
+    def peek_quoted_word(self) -> str:
+        """What stands between quotes at ``pos``, if it has no blanks; without a report."""
+        match = _QUOTED_WORD.match(self.text, self.pos)
+        return match[2] if match else ""
 
     def accept_target(self, what: str) -> tuple[str, Span] | None:
         """Take a url or path: up to a blank, ``,`` or ``;``, brackets only in pairs."""

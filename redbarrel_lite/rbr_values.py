@@ -183,19 +183,13 @@ class ValueParser(Scanner):
         return match is not None and match.group()[:-1] in LOCATION_KINDS
 
     def expect_name(self, keyword: str) -> Name:
-        text = self.text
-        if self.char() == '"':
-            quoted = self.accept_text()
-            assert quoted is not None  # a quote was seen
-            if _NAME_ALONE.fullmatch(quoted.text):
-                self.report(
-                    "RBR004",
-                    quoted.span,
-                    f"the name of a {keyword} is not quoted",
-                    f"write: {keyword} {quoted.text}",
-                )
-                return Name(quoted.text, start=quoted.start, end=quoted.end)
-            self.pos = self.end = quoted.span.start
+        quoted = self.peek_quoted_word()
+        if _NAME_ALONE.fullmatch(quoted):
+            span = Span(self.pos, self.pos + len(quoted) + 2)
+            hint = f"write: {keyword} {quoted}"
+            self.report("RBR004", span, f"the name of a {keyword} is not quoted", hint)
+            self.move(span.end)
+            return Name(quoted, start=span.start, end=span.end)
         name = self.accept_name()
         if name is None:
             raise self.failure(
@@ -204,7 +198,7 @@ class ValueParser(Scanner):
                 f"write: {DEFINITIONS[keyword]}  (a name is letters, digits, '_' and '-', "
                 "and starts with a letter)",
             )
-        if text[self.end : self.end + 1] == "." and keyword == "path":
+        if self.text[self.end : self.end + 1] == "." and keyword == "path":
             raise self.failure(
                 "RBR019", "a name holds no '.'", f"write '{name.text}_...' or the like"
             )
@@ -262,14 +256,15 @@ class ValueParser(Scanner):
         if self.char() == "/":
             return self.parse_url("url")
         start = self.pos
-        if self.char() == '"':
-            text = self.accept_text()
-            assert text is not None  # a quote was seen
-            url = text.text if text.text.startswith("/") else f"/{text.text}"
-            if not any(map(str.isspace, url)):
-                hint = f"write: {keyword} {clip(url)}"
-                self.report("RBR018", text.span, "a url is not quoted", hint)
-                return Url(url, start=text.start, end=text.end)
+        quoted = self.peek_quoted_word()
+        if quoted:
+            url = _with_slash(quoted)
+            span = Span(start, start + len(quoted) + 2)
+            self.report("RBR018", span, "a url is not quoted", f"write: {keyword} {clip(url)}")
+            self.move(span.end)
+            return Url(url, start=start, end=span.end)
+        text = self.accept_text()
+        if text is not None:
             raise self.failure_at(
                 text.span, "RBR018", "a url holds no blanks", "write %20 for a blank"
             )
@@ -307,7 +302,7 @@ class ValueParser(Scanner):
                 "RBR018",
                 span,
                 f"'{clip(word)}' does not say where it is",
-                f"write {keyword} python:module.{clip(word)} for a callable of module.py, or "
+                f"write: {keyword} python:module.{clip(word)} for a callable of module.py, or "
                 f"{keyword} file:{clip(word)} for a file",
             )
             return Location("python", word, word, target_span=span, start=span.start, end=span.end)
@@ -319,23 +314,31 @@ class ValueParser(Scanner):
                 "RBR018",
                 span,
                 f"'{clip(path)}' does not say what it is",
-                f"write {keyword} file:{clip(path)} or {keyword} directory:{clip(path)}",
+                f"write: {keyword} file:{clip(path)} or {keyword} directory:{clip(path)}",
             )
             return Location("file", path, path, target_span=span, start=span.start, end=span.end)
-        text = self.accept_text()
-        if text is None:
-            raise self.failure(
+        quoted = self.peek_quoted_word()
+        if quoted:
+            span = Span(start, start + len(quoted) + 2)
+            written = quoted if ":" in quoted else f'file:"{quoted}"'
+            raise self.failure_at(
+                span,
                 "RBR018",
-                f"expected a location after '{keyword}', not {self.seen()}",
-                f"write for instance: {keyword} python:module.function",
+                "a location is not quoted as a whole",
+                f"write: {keyword} {clip(written)}",
             )
-        raise self.failure_at(
-            text.span,
+        text = self.accept_text()
+        if text is not None:
+            raise self.failure_at(
+                text.span,
+                "RBR018",
+                "a location is not quoted as a whole",
+                f'write: {keyword} file:"{clip(text.text)}"',
+            )
+        raise self.failure(
             "RBR018",
-            "a location is not quoted as a whole",
-            f"write {keyword} {clip(text.text)}"
-            if ":" in text.text
-            else f'write {keyword} file:"{clip(text.text)}"',
+            f"expected a location after '{keyword}', not {self.seen()}",
+            f"write for instance: {keyword} python:module.function",
         )
 
     def expect_text(self, keyword: str) -> Text:

@@ -7,10 +7,11 @@ import random
 from pathlib import Path
 
 import pytest
-from rbr_corpus import BAD, GOOD
+from rbr_corpus import BAD, GOOD, resolve
 
 from redbarrel_lite.errors import RbrError, Span
 from redbarrel_lite.rbr import parse, read
+from redbarrel_lite.rbr_check import examine
 from redbarrel_lite.rbr_keys import DEFAULT_URLS, PATH_KEYS
 from redbarrel_lite.rbr_nodes import (
     Alter,
@@ -190,6 +191,12 @@ def test_urls_run_to_their_end_and_no_further(url: str) -> None:
     assert entries_of(f"url {url}# a comment\n,") == (Field(Name("url"), Url(url)),)
 
 
+def test_urls_may_have_8192_bytes_and_no_more() -> None:
+    for tail, codes in (("x" * 8191, []), ("é" * 4096, ["RBR022"]), ("x" * 8192, ["RBR022"])):
+        assert [code for code, _, _ in errors_of(f"root /{tail};")] == codes
+    assert value_of("/" + "é" * 4095) == Url("/" + "é" * 4095)
+
+
 def test_url_is_split_at_its_placeholders() -> None:
     url = Url("/a/{b}/{c:[0-9]{2}}-{ d : x}")
     assert url.parts() == (
@@ -202,6 +209,11 @@ def test_url_is_split_at_its_placeholders() -> None:
     )
     assert Url("/{1}/{}/{a").parts() == ("/{1}/{}/{a",)
     assert Url("").parts() == ()
+    assert Url("/{a}{b}").parts() == (
+        "/",
+        Placeholder("a", None, 1, 4),
+        Placeholder("b", None, 4, 7),
+    )
 
 
 @pytest.mark.parametrize(
@@ -271,6 +283,7 @@ def test_defaults_come_from_the_table_of_keys() -> None:
     assert path.number("ping-interval") == float(PATH_KEYS["ping-interval"].default) == 25
     assert path.switch("compression") is False
     assert parse("path p (compression on);").paths[0].switch("compression") is True
+    assert parse("socket a.b; root /r;").root == "/r"
     assert parse("#").root == ""
     assert parse("").meta == Section(())
 
@@ -398,7 +411,13 @@ def test_no_more_than_twenty_errors_are_reported() -> None:
 
 
 def test_lone_surrogate_in_a_str_is_reported() -> None:
-    assert errors_of('global a "\ud800";') == [("RBR001", 1, 11)]
+    (error,) = read('global a "\ud800";')[1]
+    assert (error.code, error.line, error.column, error.end_column) == ("RBR001", 1, 11, 12)
+    assert error.message == "U+D800 is half a character, and no text"
+    assert error.help == "remove it"
+    assert error.filename == "<text>"
+    with pytest.raises(RbrError, match="^<text>:1:6: error RBR018"):
+        parse("root api;")
 
 
 def test_byte_that_is_not_utf8_has_its_offset_and_the_rest_is_read() -> None:
@@ -445,8 +464,8 @@ HOSTILE = {
 @pytest.mark.parametrize("name", list(HOSTILE))
 def test_hostile_text_is_read_or_reported(name: str) -> None:
     for text in (HOSTILE[name], HOSTILE[name].encode()):
-        errors = read(text)[1]
-        assert len(errors) <= 20
+        errors = examine(text, "x.rbr", resolve)[1]
+        assert len(errors) <= 40
         assert sum(len(error.picture) for error in errors) < 100_000
 
 
@@ -479,8 +498,8 @@ def test_mutated_files_raise_nothing_but_rbr_error() -> None:
     chance = random.Random(seed)
     texts = [part + ";" for path in GOOD + BAD for part in parts_of(path)]
     for _ in range(MUTANTS):
-        rbr, errors = read(mutated(chance.choice(texts), chance))
-        assert len(errors) <= 20
+        rbr, found = examine(mutated(chance.choice(texts), chance), "x.rbr", resolve)
+        assert sum(one.severity == "error" for one in found) <= 20
         assert isinstance(rbr.definitions, tuple)
 
 

@@ -30,6 +30,14 @@ def test_samples_have_no_errors_but_missing_things(path: Path) -> None:
     assert all(location.kind != "proxy" for location in asked)
 
 
+@pytest.mark.parametrize("ending", ["html", "htm", "css", "js", "txt", "json", "png", "svg", "ico"])
+def test_name_that_looks_like_a_file_is_told_so(ending: str) -> None:
+    (found,) = examine(f"path a (url /, use logo.{ending});", "a.rbr", resolve)[1]
+    assert found.help == f"it looks like a file; write: file:logo.{ending}"
+    (found,) = examine("path a (url /, use wsgi:logo.js);", "a.rbr", resolve)[1]
+    assert found.help == "create it, or correct its name"
+
+
 def test_every_location_is_asked_for_once() -> None:
     text = """
         include "i.rbr"; global g m.g; global f file:g.ini; type t m.T; socket m.s;
@@ -114,6 +122,8 @@ def test_order_of_the_file_is_looked_at_only_where_it_matters() -> None:
     for fields in ("url /b/c", "method POST, url /b", "method SOCKETIO, url /b", "url /{b:x}"):
         assert codes_of(text % fields, "warning") == [], fields
     assert codes_of(text % "url /b", "warning") == ["RBR054"]
+    same = "path a (url /{a}, use app.hello); path b (url /{a}, use app.hello);"
+    assert (codes_of(same), codes_of(same, "warning")) == (["RBR032"], [])
     # A regex that could run away is not tried on anything.
     risky = "path a (url /{a:(x+)+}, use app.hello); path b (url /xxxx, use app.hello);"
     assert codes_of(risky, "warning") == ["RBR037"]
@@ -155,7 +165,8 @@ def test_nested_quantifiers_are_seen(regex: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "regex", ["a+", "(a)+", "(a+)", "(a+)b+", r"(\+)+", "([+*])+", "(a{2})+", "(a{2,3})*", "[(]a+[)]+",
+    "regex", ["[(]a+[)]+", "a+", "(a)+", "(a+)", "(a+)b+", r"(\+)+", "([+*])+", "(a{2})+", "(a{2,3})*",
+              "[(]a+[)]+",
               r"\(a+\)+", ".*?", "[]+]+", "[^]+]+", ")a+"],
 )  # fmt: skip
 def test_harmless_quantifiers_are_left_alone(regex: str) -> None:
