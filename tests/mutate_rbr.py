@@ -16,6 +16,7 @@ import importlib.abc
 import importlib.util
 import os
 import random
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec
@@ -31,6 +32,7 @@ TESTS = ["rbr_errors", "rbr_check", "rbr_format", "rbr_docs", "tidy", "rbr"]
 # Those that take long and see little: they ask only that nothing falls over.
 SLOW = "not truncated and not mutated and not hostile and not bounded_time and not however"
 ENOUGH = 0.95
+TOO_LONG_S = 30
 
 
 class Altered(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -98,6 +100,7 @@ def is_noticed(room: str, index: int | None) -> bool:
 
 
 def _run_tests(room: str, index: int | None) -> int:
+    signal.alarm(TOO_LONG_S)  # a parser that never ends is noticed by whoever waits for it
     sink = os.open(os.devnull, os.O_WRONLY)
     os.dup2(sink, 1)
     os.dup2(sink, 2)

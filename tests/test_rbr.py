@@ -416,7 +416,7 @@ def test_lone_surrogate_in_a_str_is_reported() -> None:
     assert error.message == "U+D800 is half a character, and no text"
     assert error.help == "remove it"
     assert error.filename == "<text>"
-    with pytest.raises(RbrError, match="^<text>:1:6: error RBR018"):
+    with pytest.raises(RbrError, match=r"^<text>:1:6: error RBR018"):
         parse("root api;")
 
 
