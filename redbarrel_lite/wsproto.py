@@ -240,16 +240,17 @@ class Connection:
             return position
         first, length, start = header
         opcode = first & OPCODE
-        if not opcode & CONTROL:
-            self._check_data(opcode, length)
-        if len(data) < (start + length if opcode & CONTROL else start):
-            return position
         end = start + length
-        key = data[start - 4 : start]
         if opcode & CONTROL:
-            self._control(opcode, unmask(data[start:end], key), events)
+            if len(data) < end:
+                return position
+            self._control(opcode, unmask(data[start:end], data[start - 4 : start]), events)
             return end
-        if first & FIN and opcode and end <= len(data):
+        self._check_data(opcode, length)  # before its key and payload are there
+        if len(data) < start:
+            return position
+        key = data[start - 4 : start]
+        if opcode and first & FIN and end <= len(data):
             payload = unmask(data[start:end], key)
             events.append(payload.decode() if opcode == TEXT else payload)
             return end

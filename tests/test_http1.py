@@ -571,14 +571,12 @@ def test_truncated_request_is_never_complete_and_never_a_fault(chance: random.Ra
     assert judge([data]) == [outcome]
 
 
-@pytest.mark.parametrize("make", [random.Random.randbytes, None])
-def test_garbage_gives_faults_only(
-    chance: random.Random, make: Callable[[random.Random, int], bytes] | None
-) -> None:
-    """Random bytes, and good requests with some bytes changed: one verdict, no other error."""
+@pytest.mark.parametrize("kind", ["random bytes", "changed requests"])
+def test_garbage_gives_faults_only(chance: random.Random, kind: str) -> None:
+    """One verdict whatever the segments, and no other error."""
     for _ in range(150):
-        if make is not None:
-            data = make(chance, chance.randrange(1, 200))
+        if kind == "random bytes":
+            data = chance.randbytes(chance.randrange(1, 200))
         else:
             changed = bytearray(any_request(chance)[0])
             for _ in range(chance.randrange(1, 4)):
@@ -587,6 +585,12 @@ def test_garbage_gives_faults_only(
         expected = judge([data])
         assert judge(cut_at_random(chance, data)) == expected
         assert judge(data[at : at + 1] for at in range(len(data))) == expected
+
+
+def test_a_megabyte_of_garbage_is_refused_once(chance: random.Random) -> None:
+    """Whatever it starts with: with a letter it is a request line that does not end in time."""
+    for start in (b"", b"GET / HTTP/1.1\r\n", CHUNKED):
+        assert judge([start + chance.randbytes(1 << 20)])[-1] in (400, 414, 431)
 
 
 def answered_content(answer: bytes) -> bytes:
