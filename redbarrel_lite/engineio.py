@@ -125,10 +125,10 @@ class Session:
         "_ping_at",
         "_pong_by",
         "_noop_at",
-        "_options",
         "_outbox",
         "_upgrade_by",
         "closed_because",
+        "options",
         "poll_waits",
         "queued",
         "sid",
@@ -145,7 +145,7 @@ class Session:
         self.closed_because: str | None = None
         self.poll_waits = False
         self.queued = 0  # characters and bytes in the outbox
-        self._options = options
+        self.options = options
         self._outbox: list[Packet] = []
         self._ping_at = now + options.ping_interval
         self._pong_by = 0.0  # 0: no pong is owed
@@ -154,7 +154,7 @@ class Session:
         self._queue(self._open_packet())
 
     def _open_packet(self) -> str:
-        options = self._options
+        options = self.options
         may_upgrade = self.transport == POLLING and WEBSOCKET in options.transports
         handshake = {
             "sid": self.sid,
@@ -182,7 +182,7 @@ class Session:
         if kind == PONG and len(packet) == 1:
             if self._pong_by:
                 self._pong_by = 0.0
-                self._ping_at = now + self._options.ping_interval
+                self._ping_at = now + self.options.ping_interval
             return None
         if kind == CLOSE and len(packet) == 1:
             self.end("transport close")
@@ -293,7 +293,7 @@ class Session:
         for packet in self._outbox[:MAX_PACKETS_OUT]:
             text = encode_for_polling(packet)
             size += len(SEPARATOR) + len(text)
-            if taken and size > self._options.max_payload:
+            if taken and size > self.options.max_payload:
                 break
             taken.append(text)
         self.queued -= sum(map(len, self._outbox[: len(taken)]))
@@ -309,7 +309,7 @@ class Session:
         if busy or self.state is not State.OPEN:
             return False
         self.upgrade = Upgrade.STARTED
-        self._upgrade_by = now + self._options.upgrade_timeout
+        self._upgrade_by = now + self.options.upgrade_timeout
         return True
 
     def receive_probe(self, packet: Packet, now: float) -> Packet | None:
@@ -354,7 +354,7 @@ class Session:
             self.end("ping timeout")
         elif not self._pong_by and now >= self._ping_at:
             # Absolute times: a tick that comes late does not give the peer more.
-            self._pong_by = self._ping_at + self._options.ping_timeout
+            self._pong_by = self._ping_at + self.options.ping_timeout
             if self.state is State.OPEN:
                 self._queue(PING)
         if self._noop_at and now >= self._noop_at:
@@ -372,7 +372,7 @@ class Session:
         """
         if self._pong_by:
             self._pong_by = 0.0
-            self._ping_at += self._options.ping_interval
+            self._ping_at += self.options.ping_interval
         self._ping_at = max(self._ping_at, now)
 
     def close(self) -> None:

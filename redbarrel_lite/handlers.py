@@ -14,17 +14,18 @@ import asyncio
 import contextvars
 import importlib
 import logging
+import os
 import threading
 import traceback
+import types
 from asyncio.tasks import _enter_task, _leave_task
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import partial
-from inspect import iscoroutinefunction
+from inspect import iscoroutine, iscoroutinefunction
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from types import CoroutineType, TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from .errors import SocketClosed
 from .request import Request
@@ -38,9 +39,12 @@ log = logging.getLogger("redbarrel_lite")
 INBOX_HIGH: Final = 256
 INBOX_LOW: Final = 64
 
-# A thread's stack is address space, of which only what is used becomes memory.
-# Smaller ones save nothing, and deep recursion through C code would overflow them.
-THREAD_STACK_BYTES: Final = 1024 * 1024
+# A thread's stack is address space, of which only what is used becomes memory: a
+# thread that waits has 16 kB whatever stands here. It must hold the deepest
+# recursion that the interpreter allows, or a handler's mistake is not a
+# RecursionError but the end of the process: a recursive key of sorted() needs up
+# to 4 MB on Python 3.11 and 3.12 and up to 8 MB on 3.13, the worst that was found.
+THREAD_STACK_BYTES: Final = 16 * 1024 * 1024
 _starting = threading.Lock()  # threading.stack_size is one setting for the process
 
 # A loop that catches SocketClosed and calls recv again would spin for ever.
@@ -51,8 +55,8 @@ class _End(BaseException):
     """Ends a handler that does not end itself. No Exception, so that few catch it."""
 
 
-class _Inbox:
-    """What both kinds of runner share: counting, pausing, and the way it ends."""
+class _Runner:
+    """What both kinds share: pausing, the way it ends, and what is told of it."""
 
     def __init__(self, socket: Socket, connection: Connection, hub: Hub) -> None:
         self._socket = socket
@@ -63,15 +67,29 @@ class _Inbox:
         self._told = 0  # how often recv has said so
         self._calls: set[Callable[[BaseException], object]] = set()
 
-    def _filled(self, waiting: int) -> None:
-        if waiting >= INBOX_HIGH and not self._paused:
+    def _waiting(self) -> int:
+        """How many messages the inbox holds."""
+        raise NotImplementedError
+
+    def _filled(self) -> None:
+        if not self._paused and self._waiting() >= INBOX_HIGH:
             self._paused = True
             self._connection.pause()
+            # The handler's thread may have emptied the inbox in between, and seen
+            # no reason to read on.
+            self._read_on()
 
-    def _emptied(self, waiting: int) -> None:
-        if self._paused and waiting <= INBOX_LOW:
+    def _read_on(self) -> None:
+        """Resume, if it is time; in the loop's thread."""
+        if self._paused and (self._finished or self._waiting() <= INBOX_LOW):
             self._paused = False
-            self._hub.run(self._connection.resume)
+            self._connection.resume()
+
+    def _finish(self) -> None:
+        self._finished = True
+        self._read_on()  # for the other sockets of the connection
+        for fail in tuple(self._calls):
+            fail(SocketClosed("the client has gone"))
 
     def _after_end(self) -> Message:
         """What recv gives once the client has gone: [], SocketClosed, and the end."""
@@ -80,26 +98,27 @@ class _Inbox:
             return Message()
         if self._told <= MAX_CALLS_AFTER_CLOSE:
             raise SocketClosed("the client has gone")
-        if self._told == MAX_CALLS_AFTER_CLOSE + 1:
-            log.error(
-                "the handler of socket %s calls recv() again and again"
-                " although the client has gone: ended",
-                self._socket.session.session_id,
-            )
+        log.error(
+            "the handler of socket %s calls recv() again and again"
+            " although the client has gone: ended",
+            self._socket.session.session_id,
+        )
         raise _End
 
     def _returned(self, error: BaseException | None) -> None:
         """The handler is over; so is its socket."""
+        if isinstance(error, BaseExceptionGroup):  # of a task group
+            error = error.split((SocketClosed, _End))[1]
         if error is not None and not isinstance(error, (SocketClosed, _End)):
-            log.error(
-                "the handler of socket %s failed:\n%s",
-                self._socket.session.session_id,
-                user_traceback(error),
-            )
-        self._socket.close("server namespace disconnect")
+            self.report("the handler", error)
+        self._socket.close()
+
+    def report(self, what: str, error: BaseException) -> None:
+        trace = user_traceback(error)
+        log.error("%s of socket %s failed:\n%s", what, self._socket.session.session_id, trace)
 
 
-class ThreadRunner(_Inbox):
+class ThreadRunner(_Runner):
     """A ``def`` handler in a daemon thread of its own."""
 
     def __init__(
@@ -117,57 +136,72 @@ class ThreadRunner(_Inbox):
             try:
                 thread.start()
             except RuntimeError as error:
-                self._returned(error)
+                sid = self._socket.session.session_id
+                log.error("no thread for the handler of socket %s: %s", sid, error)
+                self._socket.close()
             finally:
                 threading.stack_size(before)
 
     def _run(self) -> None:
-        error: BaseException | None = None
         try:
-            self._body()
-        except BaseException as raised:  # SystemExit too must not leave a socket behind
-            error = raised
-        self._returned(error)
+            result = self._body()
+            if iscoroutine(result):  # of an async function behind a plain decorator
+                result.close()
+                raise TypeError("a def handler returned a coroutine: make it an async def")
+        except BaseException as error:  # SystemExit too must not leave a socket behind
+            self._returned(error)
+        else:
+            self._returned(None)
+
+    def _waiting(self) -> int:
+        return self._inbox.qsize()
 
     def deliver(self, message: Message) -> None:
         if not self._finished:
             self._inbox.put(message)
-            self._filled(self._inbox.qsize())
+            self._filled()
 
     def finish(self) -> None:
-        self._finished = True
+        self._finish()
         self._inbox.put(None)
-        for fail in tuple(self._calls):
-            fail(SocketClosed("the client has gone"))
 
     def recv(self, timeout: float | None) -> Message:
+        self._check_thread()
+        if self._told > MAX_CALLS_AFTER_CLOSE:
+            # It has caught even `_End`, in a bare `except:`. No exception can end
+            # it; a thread that sleeps costs less than one that spins.
+            threading.Event().wait()
         if self._told:
             return self._after_end()
         try:
-            message = self._inbox.get(timeout=timeout)
+            message = self._inbox.get(timeout=None if timeout is None else max(timeout, 0))
         except Empty:
             raise TimeoutError(f"no message within {timeout} s") from None
         if message is None:
+            self._inbox.put(None)  # for a second thread of the handler that waits too
             return self._after_end()
-        self._emptied(self._inbox.qsize())
+        if self._paused and self._inbox.qsize() <= INBOX_LOW:
+            self._hub.run(self._read_on)
         return message
 
-    def drained(self, connection: Connection) -> Awaitable[None]:
-        event = threading.Event()
-        self._hub.run(connection.when_drained, event.set)
-        event.wait()
-        return DONE
+    def _check_thread(self) -> None:
+        if self._hub.is_here():
+            raise RuntimeError("a callback, in the loop's thread, must not wait")
+
+    def drained(self, _connection: Connection) -> Awaitable[None]:
+        return DONE  # only a callback of this handler is ever in the loop's thread
 
     def call(
         self, start: Callable[[Callable[..., object]], None], timeout: float | None
     ) -> list[Any]:
+        self._check_thread()
         answers: SimpleQueue[list[Any] | BaseException] = SimpleQueue()
         self._calls.add(answers.put)
         try:
             if self._finished:
                 raise SocketClosed("the client has gone")
             start(lambda *args: answers.put(list(args)))
-            answer = answers.get(timeout=timeout)
+            answer = answers.get(timeout=None if timeout is None else max(timeout, 0))
         except Empty:
             raise TimeoutError(f"no acknowledgement within {timeout} s") from None
         finally:
@@ -180,10 +214,9 @@ class ThreadRunner(_Inbox):
 def run_handler(handler: Handler, socket: Socket, request: Request) -> Runner:
     """What runs a socket's handler, in a thread or on the loop, as it is written."""
     connection, hub = socket.connection, socket.server
-    if is_async(handler):
-        coroutine = handler(request.globs, request)
-        return CoroutineRunner(socket, connection, hub, coroutine)
-    return ThreadRunner(socket, connection, hub, partial(handler, request.globs, request))
+    body = partial(handler, request.globs, request)
+    kind = CoroutineRunner if is_async(handler) else ThreadRunner
+    return kind(socket, connection, hub, body)
 
 
 def is_async(function: Callable[..., object]) -> bool:
@@ -193,26 +226,39 @@ def is_async(function: Callable[..., object]) -> bool:
     )
 
 
-class _Park:
-    """What a coroutine yields to its driver when it waits for a message, and nothing else."""
+class _Mark:
+    """What a coroutine yields to say something to `CoroutineRunner`, and to nobody else."""
 
     __slots__ = ()
 
-    def __await__(self) -> Generator[_Park, Message, Message]:
+    def __await__(self) -> Generator[_Mark, Message | None, Message | None]:
         return (yield self)
 
 
-_PARK: Final = _Park()
+_PARK: Final = _Mark()  # it waits for a message, and for nothing else
+_NEVER: Final = _Mark()  # it is not to be resumed
+
+_Coroutine: TypeAlias = Coroutine[Any, Any, object]
+
+# Coroutines that catch everything, and call recv() again: to let go of one is to
+# close it, which it would catch too.
+_asleep: list[_Coroutine] = []
 
 
-class CoroutineRunner(_Inbox):
+class CoroutineRunner(_Runner):
     """An ``async def`` handler, resumed from where its message arrives.
 
     A coroutine that waits for a future is woken by the loop, one turn later and
     through a queue; that costs more than parsing the message did. So a handler
     that waits in `recv` and nowhere else is not woken: `deliver` runs it on the
     spot, until it waits again. For all other waiting there is a real task, so
-    that timeouts, cancellation and task groups work as anywhere in asyncio.
+    that timeouts, cancellation and task groups work as anywhere in asyncio::
+
+        task runs the coroutine  --(it parks in recv)-->  task waits for `_handover`
+                 ^                                                  |
+                 |                                        deliver runs the coroutine:
+                 |                                        it parks again, and again ...
+                 +--(it waits for something else, or ends: that is handed over)--+
 
     `asyncio.tasks._enter_task` and `_leave_task` are documented for those who
     write task implementations ("Extending"), which is what this is: while we run
@@ -224,105 +270,178 @@ class CoroutineRunner(_Inbox):
         socket: Socket,
         connection: Connection,
         hub: Hub,
-        coroutine: CoroutineType[Any, Any, object],
+        body: Callable[[], _Coroutine],
     ) -> None:
         super().__init__(socket, connection, hub)
         self._loop = asyncio.get_running_loop()
         self._inbox: deque[Message] = deque()
-        self._coroutine = coroutine
+        self._body = body
+        self._coroutine: _Coroutine | None = None
         self._context = contextvars.copy_context()
         self._parked = False  # the coroutine waits in recv, and nowhere else
-        self._handover: asyncio.Future[Callable[[], Any]] | None = (
-            None  # what the task waits for meanwhile
-        )
-        self._waiter: asyncio.Future[None] | None = None  # recv, called from another task
+        # What the task waits for meanwhile: what the coroutine waits for next, or
+        # the exception with which it has ended.
+        self._handover: asyncio.Future[tuple[Any, BaseException | None]] | None = None
+        self._waiter: asyncio.Future[None] | None = None  # a recv() that waits the ordinary way
         self._task: asyncio.Task[None] | None = None
+        self._asleep = False
 
     def start(self) -> None:
         """Start the handler, in the next turn of the loop."""
         self._task = self._loop.create_task(self._run(), context=self._context)
 
     async def _run(self) -> None:
-        error: BaseException | None = None
         try:
-            await _Drive(self)
+            await self._drive()
         except asyncio.CancelledError:
             self._socket.close()
             raise
-        except Exception as raised:
-            error = raised
-        except _End:
-            pass
-        self._returned(error)
+        except GeneratorExit:  # the loop was closed under us
+            raise
+        except BaseException as error:  # a handler's SystemExit must not end the server
+            self._returned(error)
+        else:
+            self._returned(None)
 
-    def deliver(self, message: Message) -> None:
-        if self._parked:
-            self._resume(message)
-        elif not self._finished:
-            self._inbox.append(message)
-            self._filled(len(self._inbox))
-            self._wake()
+    # -- the coroutine in its task ---------------------------------------------------
 
-    def _resume(self, message: Message) -> None:
+    @types.coroutine
+    def _drive(self) -> Generator[Any, Any, None]:
+        """Run the coroutine inside the task.
+
+        Whatever it yields (a future it waits for, or None for one turn of the
+        loop) is passed on to the task, but for our marks.
+        """
+        coroutine = self._coroutine = self._body()
+        go_on: Callable[[], Any] = partial(coroutine.send, None)
+        step = go_on
+        while True:
+            try:
+                waits_for = step()
+            except StopIteration:
+                return
+            if waits_for is _NEVER:
+                _asleep.append(coroutine)
+                return
+            try:
+                if waits_for is _PARK:
+                    step = partial(_again, *(yield from self._park()))
+                else:
+                    yield waits_for
+                    step = go_on
+            except BaseException as thrown:
+                step = partial(coroutine.throw, thrown)
+
+    def _park(self) -> Generator[Any, Any, tuple[Any, BaseException | None]]:
+        """Wait until the coroutine is handed back, and return how."""
+        handover = self._handover = self._loop.create_future()
+        self._parked = True
+        try:
+            waits_for, error = yield from handover
+        except asyncio.CancelledError:
+            if handover.done() and not handover.cancelled():
+                # The task was cancelled after the handover. An outcome stands; a
+                # future is cancelled in its turn, as a task does with what it waits for.
+                waits_for, error = handover.result()
+                if error is not None or _cancel(waits_for):
+                    return waits_for, error
+            raise
+        finally:
+            self._parked = False
+        return waits_for, error
+
+    def _resume(self, message: Message | None) -> None:
         """Run the coroutine until it waits again; if not for a message, its task takes over."""
-        task, handover = self._task, self._handover
+        task, handover, coroutine = self._task, self._handover, self._coroutine
         assert task is not None
         assert handover is not None
-        if handover.done():  # cancelled, in this very turn of the loop
-            self._inbox.append(message)
-            return
+        assert coroutine is not None
         self._parked = False
-        _enter_task(self._loop, task)
         try:
-            waits_for = self._context.run(self._coroutine.send, message)
-        except BaseException as raised:
-            handover.set_result(partial(_raise, raised))
+            waits_for = self._context.run(coroutine.send, message)
+        except BaseException as error:
+            handover.set_result((None, error))
         else:
             if waits_for is _PARK:
                 self._parked = True
             else:
-                handover.set_result(lambda: waits_for)
+                handover.set_result((waits_for, None))
         finally:
             _leave_task(self._loop, task)
 
-    def finish(self) -> None:
-        self._finished = True
-        for fail in tuple(self._calls):
-            fail(SocketClosed("the client has gone"))
-        # Not on the spot: whoever ends a socket may be another handler's coroutine.
-        self._loop.call_soon(self._finish)
+    def _may_resume(self) -> bool:
+        """Enter the coroutine's task, if it is parked and can be run on the spot."""
+        if not self._parked or self._handover is None or self._handover.done():
+            return False  # done but parked: cancelled, in this very turn of the loop
+        try:
+            _enter_task(self._loop, self._task)  # type: ignore[arg-type]
+        except RuntimeError:  # we are called by another task
+            self._loop.call_soon(self._look)
+            return False
+        return True
 
-    def _finish(self) -> None:
-        if self._parked:
-            self._resume(self._after_end())
-        self._wake()
-
-    def _wake(self) -> None:
+    def _look(self) -> None:
+        """Wake whoever waits, to look at the inbox."""
+        if self._may_resume():
+            self._resume(None)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
+    # -- what `sockets` calls --------------------------------------------------------
+
+    def _waiting(self) -> int:
+        return len(self._inbox)
+
+    def deliver(self, message: Message) -> None:
+        if not self._inbox and self._may_resume():
+            self._resume(message)
+        elif not self._finished:
+            self._inbox.append(message)
+            self._filled()
+            if self._waiter is not None:
+                self._look()
+
+    def finish(self) -> None:
+        self._finish()
+        # Not on the spot: whoever ends a socket may be another handler's coroutine.
+        self._loop.call_soon(self._look)
+
     async def recv(self, timeout: float | None) -> Message:
+        while not self._inbox and not self._finished:
+            if self._waiter is not None or self._parked:
+                raise RuntimeError("two tasks call recv() of one socket at the same time")
+            if timeout is None and self._task is asyncio.current_task():
+                message = await _PARK
+                if message is not None:
+                    return message
+            else:
+                await self._arrival(timeout)
         if self._inbox:
             message = self._inbox.popleft()
-            self._emptied(len(self._inbox))
+            self._read_on()
             return message
-        if self._finished:
-            return self._after_end()
-        if timeout is None and self._task is asyncio.current_task():
-            return await _PARK
-        await self._arrival(timeout)
-        return await self.recv(timeout)
+        if self._told > MAX_CALLS_AFTER_CLOSE:
+            await self._for_ever()
+        return self._after_end()
 
     async def _arrival(self, timeout: float | None) -> None:
         """Wait the ordinary way: with a time limit, or in a task of the handler's own."""
-        if self._waiter is not None:
-            raise RuntimeError("two tasks call recv() of one socket at the same time")
         self._waiter = self._loop.create_future()
         try:
             async with asyncio.timeout(timeout):
                 await self._waiter
         finally:
             self._waiter = None
+
+    async def _for_ever(self) -> None:
+        """Stop a coroutine that has caught even `_End`, in a bare ``except:``."""
+        if not self._asleep:
+            self._asleep = self._task is asyncio.current_task()
+        # Asked but once: when the interpreter ends it closes the coroutine, which
+        # comes here again, and an exception now would make it spin.
+        while self._asleep:
+            await _NEVER
+        await self._loop.create_future()  # a task of its own: it can be cancelled
 
     def drained(self, connection: Connection) -> Awaitable[None]:
         drained = self._loop.create_future()
@@ -349,50 +468,16 @@ class CoroutineRunner(_Inbox):
             self._calls.discard(fail)
 
 
-class _Drive:
-    """Awaited by the task of a `CoroutineRunner`: runs its coroutine inside the task.
+def _again(waits_for: Any, error: BaseException | None) -> Any:
+    """What the coroutine's last step gave, given once more."""
+    if error is not None:
+        raise error
+    return waits_for
 
-    Whatever the coroutine yields (a future it waits for, or None for one turn of
-    the loop) is passed on to the task, but for `_PARK`: then the task waits for a
-    future of ours, until `CoroutineRunner._resume` hands the coroutine back.
-    """
 
-    def __init__(self, runner: CoroutineRunner) -> None:
-        self._runner = runner
-        self._coroutine = runner._coroutine
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        step = self._go_on
-        while True:
-            try:
-                waits_for = step()
-            except StopIteration:
-                return
-            if waits_for is _PARK:
-                step = yield from self._park()
-                continue
-            try:
-                yield waits_for
-            except BaseException as thrown:
-                step = partial(self._coroutine.throw, thrown)
-            else:
-                step = self._go_on
-
-    def _go_on(self) -> Any:
-        return self._coroutine.send(None)
-
-    def _park(self) -> Generator[Any, Any, Callable[[], Any]]:
-        """Wait until the coroutine is handed back; return what gives its last step again."""
-        runner = self._runner
-        runner._handover = runner._loop.create_future()
-        runner._parked = True
-        try:
-            return (yield from runner._handover)
-        except BaseException as thrown:  # the task was cancelled
-            runner._parked = False
-            if self._coroutine.cr_frame is None:
-                raise
-            return partial(self._coroutine.throw, thrown)
+def _cancel(waits_for: Any) -> bool:
+    """Cancel what a coroutine waits for; False if that can't be."""
+    return waits_for is _NEVER or (isinstance(waits_for, asyncio.Future) and waits_for.cancel())
 
 
 def _settle(future: asyncio.Future[Any], result: object) -> None:
@@ -401,22 +486,22 @@ def _settle(future: asyncio.Future[Any], result: object) -> None:
         future.set_result(result)
 
 
-def _raise(error: BaseException) -> Any:
-    raise error
-
-
 # Files whose frames are not the user's: ours, and those of the import machinery.
 _NOT_THE_USERS: Final = (
-    str(Path(__file__).parent),
-    str(Path(importlib.__file__).parent),
+    str(Path(__file__).parent) + os.sep,
+    str(Path(importlib.__file__).parent) + os.sep,
     "<frozen ",
 )
 
 
 def user_traceback(error: BaseException) -> str:
-    """The traceback from the user's first frame on; those above tell its reader nothing."""
-    frame: TracebackType | None = error.__traceback__
-    while frame is not None and frame.tb_frame.f_code.co_filename.startswith(_NOT_THE_USERS):
-        frame = frame.tb_next
-    lines = traceback.format_exception(type(error), error, frame or error.__traceback__)
-    return "".join(lines).rstrip("\n")
+    """The traceback, and those of its causes, without frames that tell its reader nothing."""
+    told = traceback.TracebackException.from_exception(error)
+    waiting: list[traceback.TracebackException | None] = [told]
+    while waiting:
+        one = waiting.pop()
+        if one is not None:
+            frames = [frame for frame in one.stack if not frame.filename.startswith(_NOT_THE_USERS)]
+            one.stack = traceback.StackSummary.from_list(frames)
+            waiting += (one.__cause__, one.__context__, *(one.exceptions or ()))
+    return "".join(told.format()).rstrip("\n")

@@ -26,6 +26,7 @@ from __future__ import annotations
 import itertools
 import logging
 import secrets
+import threading
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
 from threading import get_ident
@@ -38,10 +39,15 @@ from .request import Request
 log = logging.getLogger("redbarrel_lite")
 
 # A client that joins namespace after namespace makes us keep a socket, and a
-# thread, for each.
+# thread, for each; one that asks for many that do not exist is looking for doors.
 MAX_NAMESPACES_PER_CLIENT: Final = 16
 # Acknowledgements that a client owes and never gives; the oldest is forgotten.
 MAX_PENDING_ACKS: Final = 1000
+# What a thread may hand over before it waits for the loop to take it. Without this
+# it would fill memory, and queues beyond their limit, before the loop has a turn.
+HAND_OVER_BYTES: Final = 64 * 1024
+# What handing over a packet costs besides its bytes, more or less.
+_PACKET_BYTES: Final = 256
 
 
 class Outgoing:
@@ -76,10 +82,14 @@ class Connection(Protocol):
         """Call back when the queue is below its mark, or the client has gone."""
 
     def pause(self) -> None:
-        """Stop reading from the client."""
+        """Stop reading from the client, until as many resumes as pauses have come.
+
+        The sockets of several namespaces share a connection: when one of their
+        handlers has caught up, another may not.
+        """
 
     def resume(self) -> None:
-        """Read again."""
+        """Read again, if this answers the last pause."""
 
 
 class Runner(Protocol):
@@ -98,7 +108,10 @@ class Runner(Protocol):
         """The next message, or an awaitable of it; see `Socket.recv`."""
 
     def drained(self, connection: Connection) -> Awaitable[None]:
-        """Wait, or return what can be awaited, until the queue is below its mark."""
+        """What a call in the loop's thread can await until the queue is below its mark."""
+
+    def report(self, what: str, error: BaseException) -> None:
+        """Tell the log that user code has failed."""
 
     def call(self, start: Callable[[Callable[..., object]], None], timeout: float | None) -> Any:
         """Wait for what ``start`` will be called back with, as a list."""
@@ -150,11 +163,13 @@ class Message(list[Any]):
         """Whether the client waits for an acknowledgement of this event."""
         return self._ack_id is not None
 
-    def reply(self, *args: Any) -> None:
+    def reply(self, *args: Any) -> Awaitable[None]:
         """Acknowledge the event, once; does nothing if that was not asked for."""
-        if self._ack_id is not None and self._socket is not None:
-            ack_id, self._ack_id = self._ack_id, None
-            self._socket._send(socketio.encode_ack(ack_id, args, self._socket.namespace))
+        if self._ack_id is None or self._socket is None:
+            return DONE
+        messages = socketio.encode_ack(self._ack_id, args, self._socket.namespace)
+        self._ack_id = None
+        return self._socket._send(messages)
 
 
 class Session(dict[str, Any]):
@@ -172,6 +187,7 @@ class Socket:
 
     __slots__ = (
         "_acks",
+        "_closed",
         "_fresh",
         "_gone",
         "_home",
@@ -184,14 +200,15 @@ class Socket:
     )
 
     def __init__(self, home: Namespace, connection: Connection, auth: Any) -> None:
-        # 120 bits: nobody finds another's by trying.
-        self.session = Session(secrets.token_urlsafe(15))
+        # 128 bits: nobody finds another's by trying.
+        self.session = Session(secrets.token_urlsafe(16))
         self.auth = auth
         self._home = home
         self.connection = connection
         self._runner: Runner | None = None
         self._fresh = True
-        self._gone = False
+        self._closed = False  # by us, maybe a moment ago and in another thread
+        self._gone = False  # in the loop's thread: it has left the namespace
         self._rooms: set[str] = set()
         self._acks: dict[int, Callable[..., object]] = {}
         self._ids = itertools.count()
@@ -225,7 +242,7 @@ class Socket:
 
     def connected(self) -> bool:
         """False once the client has gone or was closed."""
-        return not self._gone
+        return not self._closed
 
     # -- receiving -----------------------------------------------------------
 
@@ -269,11 +286,13 @@ class Socket:
     def emit(
         self, event: str, *args: Any, ack: Callable[..., object] | None = None
     ) -> Awaitable[None]:
-        """Send any event; ``ack`` is called once, with what the client acknowledges it with."""
+        """Send any event; ``ack`` is called once, with what the client acknowledges it with.
+
+        It is a plain function, called in the loop's thread: it must not block.
+        """
         if ack is None:
             return self._send(socketio.encode_event(event, args, self._home.name))
-        self._home.hub.run(self._emit_for_ack, event, args, ack)
-        return self._drained()
+        return self._drained(self._emit_for_ack(event, args, ack))
 
     def call(self, event: str, *args: Any, timeout: float | None = None) -> Any:
         """Send an event and wait for its acknowledgement's arguments, as a list.
@@ -283,27 +302,43 @@ class Socket:
         """
 
         def start(done: Callable[..., object]) -> None:
-            self.emit(event, *args, ack=done)
+            self._emit_for_ack(event, args, done)
 
         return self._runner_now().call(start, timeout)
 
-    def _emit_for_ack(self, event: str, args: tuple[Any, ...], ack: Callable[..., object]) -> None:
+    def _emit_for_ack(
+        self, event: str, args: tuple[Any, ...], ack: Callable[..., object]
+    ) -> tuple[socketio.Message, ...]:
         ack_id = next(self._ids)
-        self._acks[ack_id] = ack
-        if len(self._acks) > MAX_PENDING_ACKS:
-            del self._acks[next(iter(self._acks))]
-        self._send(socketio.encode_event(event, args, self._home.name, ack_id))
+        messages = socketio.encode_event(event, args, self._home.name, ack_id)
+        self._home.hub.run(self._queue_for_ack, ack_id, ack, Outgoing(messages))
+        return messages
+
+    def _queue_for_ack(self, ack_id: int, ack: Callable[..., object], outgoing: Outgoing) -> None:
+        if not self._gone:
+            self._acks[ack_id] = ack
+            if len(self._acks) > MAX_PENDING_ACKS:
+                del self._acks[next(iter(self._acks))]
+            self.connection.send(outgoing)
 
     def _send(self, messages: tuple[socketio.Message, ...]) -> Awaitable[None]:
-        if self._gone:
+        if self._closed:
             return DONE
-        self._home.hub.run(self.connection.send, Outgoing(messages))
-        return self._drained()
+        self._home.hub.run(self._queue, Outgoing(messages))
+        return self._drained(messages)
 
-    def _drained(self) -> Awaitable[None]:
-        if self._runner is None or not self.connection.congested:
-            return DONE
-        return self._runner.drained(self.connection)
+    def _queue(self, outgoing: Outgoing) -> None:
+        # Looked at again: another thread may have closed it meanwhile, and the
+        # client closes the connection over an event behind its disconnect.
+        if not self._gone:
+            self.connection.send(outgoing)
+
+    def _drained(self, messages: tuple[socketio.Message, ...]) -> Awaitable[None]:
+        if not self._home.hub.is_here():
+            self._home.hub.pace(messages, self.connection)
+        elif self._runner is not None and self.connection.congested:
+            return self._runner.drained(self.connection)
+        return DONE
 
     def broadcast(
         self,
@@ -314,25 +349,28 @@ class Socket:
     ) -> Awaitable[None]:
         """Send to every other client of the namespace, or of a room of it.
 
-        ``exceptions`` are session ids that are left out too.
+        ``exceptions`` are session ids that are left out too. Nobody waits for a
+        client that is slow.
         """
-        outgoing = Outgoing(socketio.encode_event(event, (x,), self._home.name))
         skip = {self.session.session_id, *(exceptions or ())}
-        self._home.hub.run(self._home.send_to_all, outgoing, room, skip)
+        self._home.broadcast(event, x, room, skip)
         return DONE
 
     # -- rooms and the end -------------------------------------------------------
 
     def join(self, room: str) -> None:
         """Enter a room, so that broadcasts to it reach this client."""
+        self._rooms.add(room)
         self._home.hub.run(self._home.join, self, room)
 
     def leave(self, room: str) -> None:
         """Leave a room; to leave one that was not joined is nothing."""
+        self._rooms.discard(room)
         self._home.hub.run(self._home.leave, self, room)
 
     def close(self, reason: str = "server namespace disconnect") -> None:
         """Turn the client out of this namespace."""
+        self._closed = True
         self._home.hub.run(self._close, reason)
 
     def _close(self, reason: str) -> None:
@@ -354,7 +392,8 @@ class Socket:
         """An EVENT has come."""
         name, *args = packet.data
         assert self._runner is not None
-        self._runner.deliver(Message(args, name, self, packet.ack_id))
+        # A name may be a number, which in JavaScript is the same as its digits.
+        self._runner.deliver(Message(args, str(name), self, packet.ack_id))
 
     def acknowledge(self, packet: socketio.Packet) -> None:
         """An ACK has come; one that nobody waits for is ignored, as the reference does."""
@@ -362,14 +401,15 @@ class Socket:
         if ack is not None:
             try:
                 ack(*packet.data)
-            except Exception:
-                log.exception("an acknowledgement's callback failed")
+            except Exception as error:
+                assert self._runner is not None
+                self._runner.report("a callback", error)
 
     def end(self, reason: str) -> None:
         """The client has gone, or was closed: leave everything, tell the handler."""
         if self._gone:
             return
-        self._gone = True
+        self._closed = self._gone = True
         self._acks.clear()
         self._home.remove(self)
         if self._runner is not None:
@@ -386,22 +426,28 @@ class Namespace:
         self.sockets: dict[str, Socket] = {}
         self.rooms: dict[str, dict[str, Socket]] = {}
 
+    def broadcast(self, event: str, x: Any, room: str | None, skip: Iterable[str]) -> None:
+        """Send to all members but those of the session ids in ``skip``; from any thread."""
+        messages = socketio.encode_event(event, (x,), self.name)
+        self.hub.run(self.send_to_all, Outgoing(messages), room, skip)
+        if not self.hub.is_here():
+            self.hub.pace(messages)
+
     def send_to_all(self, outgoing: Outgoing, room: str | None, skip: Iterable[str]) -> None:
         """Queue a packet for all members but those of the session ids in ``skip``."""
         members = self.sockets if room is None else self.rooms.get(room, {})
-        for sid, socket in members.items():
+        # A copy: who can't take it may be dropped on the spot.
+        for sid, socket in tuple(members.items()):
             if sid not in skip:
                 socket.connection.send(outgoing)
 
     def join(self, socket: Socket, room: str) -> None:
         """Add a socket to a room, which begins to exist with its first member."""
-        if socket.connected():
-            socket._rooms.add(room)
+        if not socket._gone:
             self.rooms.setdefault(room, {})[socket.session.session_id] = socket
 
     def leave(self, socket: Socket, room: str) -> None:
         """Take a socket out of a room, which ends with its last member."""
-        socket._rooms.discard(room)
         members = self.rooms.get(room, {})
         members.pop(socket.session.session_id, None)
         if not members:
@@ -414,6 +460,12 @@ class Namespace:
             self.leave(socket, room)
 
 
+class _Handed(threading.local):
+    """How many bytes this thread has handed over since it last waited for the loop."""
+
+    count = 0
+
+
 class Hub:
     """All namespaces of one .rbr file, and the door for other threads."""
 
@@ -424,6 +476,7 @@ class Hub:
         self._wake: Callable[[Callable[[], None]], object] | None = None
         self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._woken = False
+        self._handed = _Handed()
 
     def add(self, name: str, handler: Handler) -> None:
         """Open a namespace, whose sockets are handled by ``handler``."""
@@ -436,12 +489,19 @@ class Hub:
     ) -> None:
         """Begin to work; called in the loop's thread by the floor above.
 
-        ``wake(f)`` makes the loop call f soon, from any thread; ``run_handler``
-        makes what runs a handler.
+        ``wake(f)`` makes the loop call f soon, from any thread, and raises
+        RuntimeError when the loop has ended; ``run_handler`` makes what runs a
+        handler.
         """
         self._thread = get_ident()
         self._wake = wake
         self.run_handler = run_handler
+        if self._calls:  # made before there was a loop
+            self._wake_up()
+
+    def is_here(self) -> bool:
+        """Whether this is the loop's thread."""
+        return get_ident() == self._thread
 
     def run(self, function: Callable[..., object], *args: Any) -> None:
         """Call a function in the loop's thread: at once if this is it, else soon, in order.
@@ -455,39 +515,88 @@ class Hub:
         if not self._woken:
             # Another thread may pass here too and wake the loop once more, for
             # nothing. The other way round can't happen: `_run_calls` clears the
-            # flag before it looks, so a call that it does not see wakes again.
-            self._woken = True
-            if self._wake is not None:
-                self._wake(self._run_calls)
+            # flag before it counts, so a call that it does not count wakes again.
+            self._wake_up()
+
+    def _wake_up(self) -> bool:
+        """False: there is no loop, not yet or not any more."""
+        if self._wake is None:
+            return False
+        self._woken = True
+        try:
+            self._wake(self._run_calls)
+        except RuntimeError:
+            # The server has gone, and with it every client that could care.
+            self._calls.clear()
+            self._woken = False
+            return False
+        return True
 
     def _run_calls(self) -> None:
         self._woken = False
-        calls = self._calls
-        while calls:
-            function, args = calls.popleft()
-            function(*args)
+        # Those that are there now and no more: threads that go on calling must
+        # not keep the loop from everybody else.
+        for _ in range(len(self._calls)):
+            function, args = self._calls.popleft()
+            try:
+                function(*args)
+            except Exception:  # one client's fault is not that of those behind it
+                log.exception("a call from another thread failed")
+
+    def pace(
+        self, messages: tuple[socketio.Message, ...], connection: Connection | None = None
+    ) -> None:
+        """Hold a thread that has handed over much until the loop has taken it.
+
+        With a ``connection``, also until the client's queue is below its mark.
+        """
+        self._handed.count += sum(map(len, messages)) + _PACKET_BYTES
+        congested = connection is not None and connection.congested
+        if self._handed.count < HAND_OVER_BYTES and not congested:
+            return
+        self._handed.count = 0
+        taken = threading.Event()
+        if connection is None:
+            self.run(taken.set)
+        else:
+            self.run(connection.when_drained, taken.set)
+        if self._wake_up():
+            taken.wait()
 
     def broadcast(
         self, x: Any, room: str | None = None, namespace: str = "/", event: str = "message"
     ) -> None:
         """Send to all clients of a namespace, or of a room; from any thread."""
-        outgoing = Outgoing(socketio.encode_event(event, (x,), namespace))
-        self.run(self.namespaces[namespace].send_to_all, outgoing, room, ())
+        self.namespaces[namespace].broadcast(event, x, room, ())
 
 
 class Client:
     """The Socket.IO side of one connection: which namespaces it is in."""
 
-    __slots__ = ("_connection", "_decoder", "_hub", "_request", "_sockets", "connect_by")
+    __slots__ = (
+        "_connection",
+        "_decoder",
+        "_hub",
+        "_refused",
+        "_request",
+        "_sockets",
+        "connect_by",
+    )
 
     def __init__(
-        self, hub: Hub, connection: Connection, request: Request, connect_by: float
+        self,
+        hub: Hub,
+        connection: Connection,
+        request: Request,
+        connect_by: float,
+        max_attached: int = socketio.MAX_ATTACHED_BYTES,
     ) -> None:
         self._hub = hub
         self._connection = connection
         self._request = request
-        self._decoder = socketio.Decoder()
+        self._decoder = socketio.Decoder(max_attached)
         self._sockets: dict[str, Socket] = {}
+        self._refused = 0  # namespaces asked for in vain
         self.connect_by: float | None = connect_by  # None once it has connected
 
     def receive(self, message: socketio.Message) -> None:
@@ -518,10 +627,13 @@ class Client:
     def _connect(self, packet: socketio.Packet) -> None:
         name = packet.namespace
         old = self._sockets.get(name)
-        if old is not None and old.connected():
+        if old is not None and not old._gone:
             raise RemoteProtocolError(f"second CONNECT for {ascii(name)[:40]}")
+        if old is None and len(self._sockets) + self._refused >= MAX_NAMESPACES_PER_CLIENT:
+            raise RemoteProtocolError(f"over {MAX_NAMESPACES_PER_CLIENT} namespaces")
         home = self._hub.namespaces.get(name)
-        if home is None or len(self._sockets) >= MAX_NAMESPACES_PER_CLIENT:
+        if home is None:
+            self._refused += 1
             self._connection.send(
                 Outgoing(socketio.encode_connect_error("Invalid namespace", namespace=name))
             )

@@ -116,6 +116,7 @@ class WebSocket(asyncio.Protocol):
         "_dirty",
         "_engine",
         "_out",
+        "_queued",
         "_transport",
         "_ws",
         "congested",
@@ -127,6 +128,7 @@ class WebSocket(asyncio.Protocol):
         self._ws = wsproto.Connection(max_message)
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
+        self._queued = 0  # bytes in it
         self._dirty = False  # flush will be called
         self._close_timer: asyncio.TimerHandle | None = None
         self.congested = False
@@ -188,7 +190,11 @@ class WebSocket(asyncio.Protocol):
     def send(self, frames: bytes) -> None:
         """Queue frames for the end of this turn of the loop."""
         self._out.append(frames)
-        if not self._dirty:
+        self._queued += len(frames)
+        if self._queued > QUEUE_HIGH_BYTES:
+            # A sender that awaits between its packets must learn of congestion now.
+            self.flush()
+        elif not self._dirty:
             self._dirty = True
             self._engine.flusher.add(self)
 
@@ -199,6 +205,7 @@ class WebSocket(asyncio.Protocol):
         if not out:
             return
         self._out = []
+        self._queued = 0
         transport = self._transport
         if transport is None or transport.is_closing():
             return
@@ -269,14 +276,15 @@ class EngineConnection:
     ) -> None:
         self.session = session
         self.flusher = owner.flusher
-        self.client = Client(owner.hub, self, request, now + owner.connect_timeout)
+        connect_by = now + owner.connect_timeout
+        self.client = Client(owner.hub, self, request, connect_by, session.options.max_payload)
         self.who = request.remote_addr
         self._owner = owner
         self._websocket: WebSocket | None = None  # the transport, once it is one
         self._probe: WebSocket | None = None
         self._poll: Exchange | None = None
         self._held_post: Exchange | None = None
-        self._paused = False
+        self._paused = 0  # by how many sockets
         self._flushing = False
         self._drained: list[Callable[[], object]] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -311,13 +319,15 @@ class EngineConnection:
             callback()
 
     def pause(self) -> None:
-        self._paused = True
+        self._paused += 1
         if self._websocket is not None:
             self._websocket.pause()
         self._schedule(asyncio.get_running_loop().time())
 
     def resume(self) -> None:
-        self._paused = False
+        self._paused -= 1
+        if self._paused:
+            return
         self.session.forgive(asyncio.get_running_loop().time())
         if self._websocket is not None:
             self._websocket.resume()
@@ -528,8 +538,7 @@ class EngineConnection:
         now = asyncio.get_running_loop().time()
         if self._paused:
             self._look()
-        else:
-            self.session.tick(now)
+        self.session.tick(now)
         if self.client.connect_by is not None and now >= self.client.connect_by:
             log.info("%s: no CONNECT packet in time", self.who)
             self.session.end("connect timeout")
