@@ -229,7 +229,7 @@ class Parser(SectionParser):
             )
             self.move(self.pos + 1)
         if self.at_opener():
-            section = self.parse_section(f"section '{clip(key.text)}'", key.text)
+            section = self.parse_section(f"section '{clip(key.text)}'", "rules")
             return Field(key, section, start=start, end=self.end)
         value = self.expect_value_of(key, table)
         return Field(key, value, start=start, end=self.end)

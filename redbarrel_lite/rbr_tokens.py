@@ -39,7 +39,6 @@ _FOREIGN_COMMENT = re.compile(r"//[^\n]*+|/\*|--[^\n]*+")
 
 _TEXT_LOOKAHEAD = 4000  # characters in which a text that runs over its line is closed again
 
-_QUOTED_WORD = re.compile(r"([\"'`])([^\s\"'`]++)\1")
 
 _ESCAPES = {'"': '"', "\\": "\\", "n": "\n", "t": "\t"}
 # Opening and closing: the plain single one, the backtick, and what word processors make of
@@ -381,11 +380,6 @@ class Scanner:
                 "write the character itself",
             )
             return _ESCAPE.sub("?", body)
-
-    def peek_quoted_word(self) -> str:
-        """What stands between quotes at ``pos``, if it has no blanks; without a report."""
-        match = _QUOTED_WORD.match(self.text, self.pos)
-        return match[2] if match else ""
 
     def accept_target(self, what: str) -> tuple[str, Span] | None:
         """Take a url or path: up to a blank, ``,`` or ``;``, brackets only in pairs."""

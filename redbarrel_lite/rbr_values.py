@@ -19,6 +19,7 @@ _IDENTIFIERS = re.compile(r"[^\W\d]\w*+(?:\.[^\W\d]\w*+)*+")
 _DOTTED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*+\.")
 _PREFIX = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*+:")
 _NAME_ALONE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_QUOTED_WORD = re.compile(r"([\"'`])([^\s\"'`]++)\1")
 _PHRASE = re.compile(r"[^\n#]*+")
 ENDS = (",", ")", ";", "")
 
@@ -129,7 +130,7 @@ class ValueParser(Scanner):
             )
         self.move(match.end())
         if self.end < word.end and self.text[self.end] not in "),;":
-            self._report_dotted(text, match.group(), Span(start, word.end))
+            self._report_dotted(text, Span(start, word.end))
             self.move(word.end)
         elif self.text.startswith("()", self.end):
             self.report(
@@ -141,7 +142,7 @@ class ValueParser(Scanner):
             self.move(self.end + 2)
         return match.group(), Span(start, match.end())
 
-    def _report_dotted(self, text: str, good: str, span: Span) -> None:
+    def _report_dotted(self, text: str, span: Span) -> None:
         cure = "a dotted name is made of Python names: letters, digits and '_', joined by '.'"
         if text.count(":") == 1 and _IDENTIFIERS.fullmatch(text.replace(":", ".")):
             cure = f"join all parts by dots: {text.replace(':', '.')}"
@@ -183,13 +184,13 @@ class ValueParser(Scanner):
         return match is not None and match.group()[:-1] in LOCATION_KINDS
 
     def expect_name(self, keyword: str) -> Name:
-        quoted = self.peek_quoted_word()
-        if _NAME_ALONE.fullmatch(quoted):
-            span = Span(self.pos, self.pos + len(quoted) + 2)
-            hint = f"write: {keyword} {quoted}"
-            self.report("RBR004", span, f"the name of a {keyword} is not quoted", hint)
-            self.move(span.end)
-            return Name(quoted, start=span.start, end=span.end)
+        quoted = _QUOTED_WORD.match(self.text, self.pos)
+        if quoted is not None and _NAME_ALONE.fullmatch(quoted[2]):
+            start, end = quoted.span()
+            message = f"the name of a {keyword} is not quoted"
+            self.report("RBR004", Span(start, end), message, f"write: {keyword} {quoted[2]}")
+            self.move(end)
+            return Name(quoted[2], start=start, end=end)
         name = self.accept_name()
         if name is None:
             raise self.failure(
@@ -255,91 +256,89 @@ class ValueParser(Scanner):
     def expect_url(self, keyword: str) -> Url:
         if self.char() == "/":
             return self.parse_url("url")
-        start = self.pos
-        quoted = self.peek_quoted_word()
-        if quoted:
-            url = _with_slash(quoted)
-            span = Span(start, start + len(quoted) + 2)
-            self.report("RBR018", span, "a url is not quoted", f"write: {keyword} {clip(url)}")
-            self.move(span.end)
-            return Url(url, start=start, end=span.end)
-        text = self.accept_text()
-        if text is not None:
-            raise self.failure_at(
-                text.span, "RBR018", "a url holds no blanks", "write %20 for a blank"
-            )
-        target = self.accept_target("url") if self.char() not in ENDS else None
-        if target is None:
+        if self.char() in ENDS:
             raise self.failure(
                 "RBR017",
                 f"expected a url after '{keyword}', not {self.seen()}",
                 f"write: {keyword} /something",
             )
-        text_of, span = target
-        self.report(
-            "RBR018",
-            Span(start, self.end),
-            f"a url starts with '/', '{clip(text_of)}' does not",
-            f"write: {keyword} {_with_slash(text_of)}",
-        )
-        return Url(_with_slash(text_of), start=span.start, end=span.end)
+        quoted = self._accept_quoted()
+        if quoted is not None:
+            return self._unquoted_url(keyword, *quoted)
+        written = self.accept_target("url")
+        if written is None:
+            raise self.failure(
+                "RBR018",
+                f"expected a url after '{keyword}', not {self.seen()}",
+                f"write: {keyword} /something",
+            )
+        text, span = written
+        url = _with_slash(text)
+        message = f"a url starts with '/', '{clip(text)}' does not"
+        self.report("RBR018", span, message, f"write: {keyword} {clip(url)}")
+        return Url(url, start=span.start, end=span.end)
+
+    def _accept_quoted(self) -> tuple[str, Span] | None:
+        """Take what stands between quotes of any kind where no text was asked for."""
+        match = _QUOTED_WORD.match(self.text, self.pos)
+        if match is not None:
+            self.move(match.end())
+            return match[2], Span(*match.span())
+        text = self.accept_text()
+        return None if text is None else (text.text, text.span)
+
+    def _unquoted_url(self, keyword: str, text: str, span: Span) -> Url:
+        url = _with_slash(text)
+        if any(map(str.isspace, url)):
+            message, hint = "a url holds no blanks", "write %20 for a blank"
+            raise self.failure_at(span, "RBR018", message, hint)
+        self.report("RBR018", span, "a url is not quoted", f"write: {keyword} {clip(url)}")
+        return Url(url, start=span.start, end=span.end)
 
     def expect_location(self, keyword: str) -> Location:
         if self.at_location() or self.at_stray_prefix():
             return self.parse_location()
-        if self.char() in ENDS:
-            raise self.failure(
-                "RBR017",
-                f"expected a location after '{clip(keyword)}', not {self.seen()}",
-                f"write for instance: {clip(keyword)} python:module.function",
-            )
-        start, keyword = self.pos, clip(keyword)
-        word = self.peek_word()
-        if word:
-            self.move(start + len(word))
-            span = Span(start, self.end)
-            self.report(
-                "RBR018",
-                span,
-                f"'{clip(word)}' does not say where it is",
-                f"write: {keyword} python:module.{clip(word)} for a callable of module.py, or "
-                f"{keyword} file:{clip(word)} for a file",
-            )
-            return Location("python", word, word, target_span=span, start=span.start, end=span.end)
-        if self.char() in "/.":
-            target = self.accept_target("path")
-            assert target is not None  # a '/' or '.' was seen
-            path, span = target
-            self.report(
-                "RBR018",
-                span,
-                f"'{clip(path)}' does not say what it is",
-                f"write: {keyword} file:{clip(path)} or {keyword} directory:{clip(path)}",
-            )
-            return Location("file", path, path, target_span=span, start=span.start, end=span.end)
-        quoted = self.peek_quoted_word()
-        if quoted:
-            span = Span(start, start + len(quoted) + 2)
-            written = quoted if ":" in quoted else f'file:"{quoted}"'
-            raise self.failure_at(
-                span,
-                "RBR018",
-                "a location is not quoted as a whole",
-                f"write: {keyword} {clip(written)}",
-            )
-        text = self.accept_text()
-        if text is not None:
-            raise self.failure_at(
-                text.span,
-                "RBR018",
-                "a location is not quoted as a whole",
-                f'write: {keyword} file:"{clip(text.text)}"',
-            )
+        keyword = clip(keyword)
+        if self.peek_word():
+            return self._guess_callable(keyword)
+        if self.char() in ("/", "."):
+            return self._guess_file(keyword)
+        quoted = self._accept_quoted()
+        if quoted is not None:
+            text, span = quoted
+            message = "a location is not quoted as a whole"
+            written = text if ":" in text else f'file:"{text}"'
+            raise self.failure_at(span, "RBR018", message, f"write: {keyword} {clip(written)}")
         raise self.failure(
-            "RBR018",
+            "RBR017" if self.char() in ENDS else "RBR018",
             f"expected a location after '{keyword}', not {self.seen()}",
             f"write for instance: {keyword} python:module.function",
         )
+
+    def _guess_callable(self, keyword: str) -> Location:
+        name = self.accept_name()
+        assert name is not None  # the caller has seen it
+        word = clip(name.text)
+        self.report(
+            "RBR018",
+            name.span,
+            f"'{word}' does not say where it is",
+            f"write: {keyword} python:module.{word} for a callable of module.py, or "
+            f"{keyword} file:{word} for a file",
+        )
+        return Location("python", word, word, target_span=name.span, start=name.start, end=name.end)
+
+    def _guess_file(self, keyword: str) -> Location:
+        target = self.accept_target("path")
+        assert target is not None  # the caller has seen a '/' or '.'
+        path, span = target
+        self.report(
+            "RBR018",
+            span,
+            f"'{clip(path)}' does not say what it is",
+            f"write: {keyword} file:{clip(path)} or {keyword} directory:{clip(path)}",
+        )
+        return Location("file", path, path, target_span=span, start=span.start, end=span.end)
 
     def expect_text(self, keyword: str) -> Text:
         text = self.accept_text()
