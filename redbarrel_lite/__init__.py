@@ -7,7 +7,7 @@ In one line::
 
 from .errors import Refused, SocketClosed
 from .rbr import parse
-from .request import Response
+from .response import Response
 
 __version__ = "0.1.0.dev0"
 

@@ -22,7 +22,8 @@ from .locations import Folder, serve_file
 from .rbr_check import examine
 from .rbr_keys import SOCKET_VERBS
 from .rbr_nodes import Describe, Field, Node, Path, Rbr, Section, Text, Words
-from .request import Request, Response
+from .request import Request
+from .response import Response
 from .routes import Route, Router, compile_template
 from .sockets import Hub
 

@@ -19,7 +19,8 @@ from typing import Final
 
 from . import engineio, wsproto
 from .errors import RemoteProtocolError
-from .request import Request, Response, error_response
+from .request import Request
+from .response import Response, error_response
 from .sockets import Hub
 from .transports import EngineConnection, Exchange, Flusher, WebSocket
 

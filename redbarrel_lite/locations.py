@@ -21,7 +21,8 @@ from typing import Any
 
 from .errors import AppError
 from .rbr_nodes import Location
-from .request import Request, Response, error_response
+from .request import Request
+from .response import Response, error_response
 
 
 class Folder:

@@ -1,11 +1,11 @@
-"""Request and Response: what a handler gets, and what it may give.
+"""Request: what a handler gets.
 
 Named after WebOb's, which RedBarrel used. What they implement: the parts of RFC
 9110 that an application looks at. What they leave out: forms and cookies.
 
 In one line::
 
-    def hello(globs, request): return Response(f"You asked for {request.path}")
+    def hello(globs, request): return f"You asked for {request.path}"
 """
 
 from __future__ import annotations
@@ -164,39 +164,3 @@ def _decoded(path: str) -> str:
         # No file and no route has such a name, and C would end the name there.
         raise RemoteProtocolError("NUL in the path", 400)
     return text
-
-
-class Response:
-    """An answer: status, header fields, content.
-
-    A str is sent as ``text/html; charset=utf-8`` and bytes as
-    ``application/octet-stream``, unless ``content_type`` says otherwise.
-    """
-
-    __slots__ = ("body", "headers", "status")
-
-    def __init__(
-        self,
-        body: str | bytes = b"",
-        status: int = 200,
-        headers: list[tuple[str, str]] | None = None,
-        content_type: str | None = None,
-    ) -> None:
-        self.status = status
-        self.headers = list(headers or ())
-        if isinstance(body, str):
-            content_type = content_type or "text/html; charset=utf-8"
-            body = body.encode()
-        elif body:
-            content_type = content_type or "application/octet-stream"
-        self.body = body
-        if content_type:
-            self.headers.append(("content-type", content_type))
-
-
-def error_response(
-    status: int, reason: str, headers: list[tuple[str, str]] | None = None
-) -> Response:
-    """An error in one line of plain text, which no browser takes for a page."""
-    safe = reason.encode("ascii", "backslashreplace").decode()
-    return Response(f"{status} {safe}\n", status, headers, "text/plain; charset=utf-8")

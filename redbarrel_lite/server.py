@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Final
@@ -23,8 +23,9 @@ from . import http1
 from .app import App, Service, SocketPath
 from .endpoint import Endpoint
 from .errors import RemoteProtocolError
-from .handlers import run_handler
-from .request import Request, Response, error_response
+from .handlers import run_handler, user_traceback
+from .request import Request
+from .response import FileContent, Response, Stream, error_response
 from .routes import NotRouted
 from .transports import WebSocket
 
@@ -65,6 +66,7 @@ class HttpConnection(asyncio.Protocol):
         "_abort",
         "_answered",
         "_body",
+        "_congested",
         "_deadline",
         "_discarded",
         "_eof",
@@ -90,6 +92,7 @@ class HttpConnection(asyncio.Protocol):
         self._abort: Callable[[], None] | None = None
         self._answered = False
         self._pumping = False
+        self._congested: asyncio.Future[None] | None = None  # until the client has read
         self._eof = False
         self._discarded = -1  # bytes thrown away since a refusal; -1: none was made
         self._deadline: float | None = None
@@ -128,6 +131,7 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
+        self.resume_writing()
         self._limit(None)
         if self._timer is not None:
             self._timer.cancel()
@@ -257,16 +261,19 @@ class HttpConnection(asyncio.Protocol):
         if transport is None or transport.is_closing():
             return
         self._abort = None
-        if self._server.closing:
+        if self._server.closing or self._http.state is not http1.State.DONE:
             self._http.forbid_keep_alive()
-        unread = self._http.state is not http1.State.DONE
-        if unread:
-            self._http.forbid_keep_alive()
-        transport.write(self._answer_bytes(response))
+        if response.stream is not None:
+            self._server.track(self._respond_in_parts(transport, response, response.stream))
+        else:
+            transport.write(self._answer_bytes(response))
+            self._answer_is_out(transport)
+
+    def _answer_is_out(self, transport: asyncio.Transport) -> None:
         keep_alive = self._http.keep_alive
         self._head = None
         self._answered = True
-        if unread:
+        if self._http.state is not http1.State.DONE:
             self._linger()
         elif not keep_alive:
             transport.close()
@@ -285,6 +292,63 @@ class HttpConnection(asyncio.Protocol):
             log.error("%s %s: %s", self.request.method, ascii(self.request.path), error)
             response = error_response(500, "the handler of this url failed; the log says why")
             return self._http.respond(response.status, [*response.headers, date], response.body)
+
+    async def _respond_in_parts(
+        self, transport: asyncio.Transport, response: Response, stream: Stream
+    ) -> None:
+        """Send content as it comes, no faster than the client reads it.
+
+        If it breaks off, so does the connection: an orderly end would tell the
+        client that it has all of it.
+        """
+        headers = [*response.headers, ("date", self._server.date())]
+        try:
+            transport.write(self._http.start_response(response.status, headers, response.length))
+            if isinstance(stream, FileContent):
+                await self._send_file(transport, stream)
+            else:
+                async for part in stream:
+                    transport.write(self._http.chunk(part))
+                    await self._drained()
+            transport.write(self._http.end_response())
+        except ConnectionError:
+            transport.abort()
+        except Exception as error:
+            trace = user_traceback(error)
+            log.error("%s %s broke off:\n%s", self.request.method, ascii(self.request.path), trace)
+            transport.abort()
+        else:
+            self._answer_is_out(transport)
+        finally:
+            await _close(stream)
+
+    async def _send_file(self, transport: asyncio.Transport, content: FileContent) -> None:
+        if self.request.method == "HEAD" or not content.count:
+            return
+        self._limit(None)  # as long as it takes; `_drained` has the limit for a stuck client
+        loop = asyncio.get_running_loop()
+        await loop.sendfile(transport, content.file, content.offset, content.count)
+
+    async def _drained(self) -> None:
+        """Wait until the client has read enough; raise ConnectionError if it does not."""
+        if self._transport is None or self._transport.is_closing():
+            raise ConnectionResetError
+        if self._congested is not None:
+            try:
+                async with asyncio.timeout(self._server.limits.write):
+                    await self._congested
+            except TimeoutError:
+                raise ConnectionAbortedError from None
+
+    def pause_writing(self) -> None:
+        """asyncio's call: what we wrote piles up."""
+        self._congested = asyncio.get_running_loop().create_future()
+
+    def resume_writing(self) -> None:
+        """asyncio's call: the client has read, or gone."""
+        if self._congested is not None and not self._congested.done():
+            self._congested.set_result(None)
+        self._congested = None
 
     def _go_on(self) -> None:
         """After an answer that took its time: what has come meanwhile?"""
@@ -387,6 +451,14 @@ class HttpConnection(asyncio.Protocol):
         """Close between two requests; during one, its answer is the last."""
         if not self.busy and self._transport is not None:
             self._transport.close()
+
+
+async def _close(stream: Stream) -> None:
+    """Let a stream's maker end it: its `finally` blocks run, its file is closed."""
+    if isinstance(stream, FileContent):
+        stream.file.close()
+    elif isinstance(stream, AsyncGenerator):
+        await stream.aclose()
 
 
 class Server:

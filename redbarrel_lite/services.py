@@ -21,7 +21,8 @@ from queue import SimpleQueue
 from typing import Any, Final
 
 from .handlers import is_async, user_traceback
-from .request import Request, Response, error_response
+from .request import Request
+from .response import Response, error_response
 from .sockets import Handler
 
 log = logging.getLogger("redbarrel_lite")

@@ -50,7 +50,7 @@ KINDS = {
     # Awaits and starts threads for user code, but never touches a connection.
     "application": Kind(
         2,
-        "request routes handlers services locations conditions docpage sockets app",
+        "request response routes handlers services locations conditions docpage sockets app",
         "selectors socket socketserver ssl select",
     ),
     "io": Kind(3, "server endpoint transports upstream backplane"),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from redbarrel_lite.errors import RemoteProtocolError
-from redbarrel_lite.request import Headers, Request, Response, error_response
+from redbarrel_lite.request import Headers, Request
+from redbarrel_lite.response import Response, error_response
 
 
 def request(target: str = "/", **more: object) -> Request:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from wire import run, until
 
-from redbarrel_lite.request import Request, Response
+from redbarrel_lite.request import Request
+from redbarrel_lite.response import Response
 from redbarrel_lite.services import Full, Pool, to_response
 from redbarrel_lite.services import run as run_service
 
