@@ -113,6 +113,7 @@ class Parser(SectionParser):
     def parse_global(self, start: int) -> Global:
         """global = "global" NAME value ";" ;"""
         name = self.expect_name("global")
+        self.skip_assignment(f"global '{clip(name.text)}'")
         value = self.expect_value(f"global {name.text}")
         return Global(name, value, start=start, end=self.end)
 
@@ -220,14 +221,7 @@ class Parser(SectionParser):
         start = self.pos
         key = self.accept_name()
         assert key is not None  # the caller has seen it
-        if self.char() in (":", "="):
-            self.report(
-                "RBR016",
-                self.here_is(1),
-                f"a '{self.char()}' follows the key '{clip(key.text)}'",
-                "remove it: a blank stands between a key and its value",
-            )
-            self.move(self.pos + 1)
+        self.skip_assignment(f"the key '{clip(key.text)}'")
         if self.at_opener():
             section = self.parse_section(f"section '{clip(key.text)}'", "rules")
             return Field(key, section, start=start, end=self.end)
@@ -308,12 +302,14 @@ class Parser(SectionParser):
                 'write for instance: set Content-Type "text/css"',
             )
         header_span = Span(before, self.end)
+        self.skip_assignment(f"'{clip(header)}'")
         value = self.expect_value(f"set {header}")
         return Set(header, value, header_span=header_span, start=start, end=self.end)
 
     def parse_describe(self, start: int) -> Describe:
         """describe = "describe" CODE TEXT ;"""
         code = self.expect_code("describe")
+        self.skip_assignment(f"'{clip(code.text)}'")
         text = self.expect_text(f"describe {code.text}")
         return Describe(code, text, start=start, end=self.end)
 

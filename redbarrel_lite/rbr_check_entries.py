@@ -7,10 +7,12 @@ where. Used by `rbr_check`, whose class builds on the one here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Literal, TypeAlias
 
 from .errors import Diagnostic, Span
 from .rbr_diagnostics import MAX_ERRORS, clip, did_you_mean, listed
+from .rbr_format import operation_text
 from .rbr_keys import (
     BUILT_IN_TYPES,
     EXAMPLES,
@@ -121,7 +123,7 @@ class EntryChecker:
             elif isinstance(entry, Operation):
                 self._check_operation(entry, table, title)
             else:
-                self._check_bare_value(entry, title)
+                self._check_bare_value(entry, section, title)
             self._check_repetition(entry, table, seen)
 
     def _check_field(self, field: Field, table: str, title: str, start: Span) -> None:
@@ -159,18 +161,24 @@ class EntryChecker:
             note = f"the first one is at {self.place(first)}"
             self.error("RBR031", span, f"'{clip(what)}' is given twice", "keep one of them", [note])
 
-    def _check_bare_value(self, value: Value, title: str) -> None:
+    def _check_bare_value(self, value: Value, section: Section, title: str) -> None:
         written = self.rbr.source.text[value.span.start : value.span.end].split("\n")[0]
+        shown = written
         key = {Url: "url", Location: "use", Text: "description"}.get(type(value), "")
+        if isinstance(value, Number) and "-status'" in title:
+            key = "describe"
         if isinstance(value, Words) and value.names[0].text.upper() in VERBS:
             key = "method"
+            method = section.get("method")
+            if isinstance(method, Words):
+                written = "|".join((*method.texts, *value.texts))
         if isinstance(value, Words) and is_custom(written):
             self.error(
                 "RBR017", value.span, f"'{clip(written)}' has no value", "write one behind it"
             )
             return
         hint = f"write: {key} {clip(written)}" if key else "write a key before it"
-        message = f"'{clip(written)}' stands alone in {title}, without a key"
+        message = f"'{clip(shown)}' stands alone in {title}, without a key"
         self.error("RBR042", value.span, message, hint)
 
     # --- values
@@ -255,6 +263,8 @@ class EntryChecker:
         hint = f"put it into: {listed(f'{place} ( ... )' for place in places)}"
         if "path" in places:
             hint = "put it into the path itself"
+        elif isinstance(entry, UnlessType) and entry.header in ("body", "request", "response"):
+            hint = f"write: {operation_text(replace(entry, header=None))}"
         self.error("RBR045", entry.span, f"{what} means nothing in {title}", hint)
 
     def peek_at(self, offset: int) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from .errors import Span
 from .rbr_diagnostics import clip, closest, listed
 from .rbr_keys import DEFINITIONS, OPERATIONS, all_keys, is_custom
-from .rbr_nodes import Entry, Field, Words
+from .rbr_nodes import Entry, Field, Set, Url, Words
 from .rbr_tokens import StopReading
 from .rbr_values import Skip, ValueParser
 
@@ -41,6 +41,8 @@ _MARK = re.compile(
 )
 
 _INDENT = re.compile(r"[ \t]*+")
+# How other languages start what RBR says with `unless`.
+_OTHER_LANGUAGES = {"if": "unless", "when": "unless", "assert": "unless"}
 _CLOSERS = {"(": ")", "{": "}", "[": "]"}
 
 
@@ -227,14 +229,12 @@ class SectionParser(ValueParser):
                 "write ',' behind it: it separates the entries of a section",
             )
             return True
-        near = self._near_operation(entry)
-        if near:
-            key = self.text[near.start : near.end]
-            operation = closest(key, OPERATIONS)
+        operation = self._meant_operation(entry)
+        if operation and isinstance(entry, Field):
             self.report(
                 "RBR027",
-                near,
-                f"unknown operation '{key}'",
+                entry.key.span,
+                f"unknown operation '{entry.key.text}'",
                 f"did you mean '{operation}'? for instance: {OPERATIONS[operation]}",
             )
         else:
@@ -247,20 +247,35 @@ class SectionParser(ValueParser):
         self.skip_entry()
         return self.expect_comma(None)
 
-    def _near_operation(self, entry: Entry | None) -> Span | None:
+    def _meant_operation(self, entry: Entry | None) -> str:
+        """The operation that a field with too many words was probably meant for."""
         if not isinstance(entry, Field) or entry.key.text in all_keys():
-            return None
-        return entry.key.span if closest(entry.key.text, OPERATIONS) else None
+            return ""
+        return _OTHER_LANGUAGES.get(entry.key.text) or closest(entry.key.text, OPERATIONS)
 
     def _cure_of_junk(self, entry: Entry | None) -> str:
-        word = self.peek_word()
-        if not isinstance(entry, Field) or not isinstance(entry.value, Words) or not word:
+        value = entry.value if isinstance(entry, Field | Set) else None
+        if isinstance(value, Url):
+            return "a url ends at the first blank, which is written %20"
+        if not isinstance(entry, Field | Set) or not isinstance(value, Words):
             return "separate entries by ','"
-        key = entry.key.text
-        cure = f"join words by '|': {key} {'|'.join((*entry.value.texts, word))}"
-        if key not in ("method", "transports"):
-            cure += f'; put a text between double quotes: {key} "{entry.value.texts[0]} {word}"'
-        return cure
+        phrase = clip(self.text[value.start : self.here().end])
+        key = entry.key.text if isinstance(entry, Field) else f"set {entry.header}"
+        word = self.peek_word()
+        if key in ("method", "transports") and word:
+            return f"join words by '|': {key} {'|'.join((*value.texts, word))}"
+        return f'put a text between double quotes: {key} "{phrase}"'
+
+    def skip_assignment(self, after: str) -> None:
+        """Report and skip the ``:`` or ``=`` that other languages put before a value."""
+        if self.char() in (":", "="):
+            self.report(
+                "RBR016",
+                self.here_is(1),
+                f"a '{self.char()}' follows {after}",
+                "remove it: a blank is enough before a value",
+            )
+            self.move(self.pos + 1)
 
     # --- definitions
 
