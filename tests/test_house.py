@@ -53,7 +53,7 @@ KINDS = {
         "request response routes handlers services locations conditions docpage sockets app",
         "selectors socket socketserver ssl select",
     ),
-    "io": Kind(3, "server endpoint transports upstream backplane"),
+    "io": Kind(3, "server connection endpoint transports accesslog upstream backplane"),
     "tools": Kind(4, "testing bundle scaffold tidy trace explain cli __main__"),
 }
 

@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT, Serve
 from wire import PATIENCE_S, Live, Wire, ask, live, run, until
 
-from redbarrel_lite.server import TimeLimits
+from redbarrel_lite.connection import TimeLimits
 
 RBR = """
     path page ( url /, use file:page.html );

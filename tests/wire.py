@@ -21,7 +21,8 @@ from urllib.parse import urlsplit
 
 from redbarrel_lite import wsproto
 from redbarrel_lite.app import App
-from redbarrel_lite.server import HttpConnection, Server, TimeLimits
+from redbarrel_lite.connection import HttpConnection, TimeLimits
+from redbarrel_lite.server import Server
 
 PATIENCE_S = 10.0  # only a fault waits this long
 
@@ -95,7 +96,7 @@ async def live(
     (folder / f"{module}.py").write_text(textwrap.dedent(source))
     file = folder / "app.rbr"
     file.write_text(textwrap.dedent(rbr).replace("MODULE", module))
-    server = Server(App.load(file), limits or TimeLimits())
+    server = Server(App.load(file), limits)
     url = await server.start()
     try:
         yield Live(server, url)

@@ -1,0 +1,85 @@
+"""The access log: one line for each answer.
+
+What it implements: the Common Log Format that every log reader knows, and the
+same as JSON. What it leaves out: files and rotation, which the system does better
+(systemd's journal, a pipe): lines go to standard error with the rest of our output.
+
+In one line::
+
+    write = FORMATS["common"]; sys.stderr.write(write(entry))
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+# A target may have 8 KiB, and who writes nonsense into it writes to our disk.
+MAX_LOGGED_CHARACTERS: Final = 400
+
+
+class Entry(NamedTuple):
+    """What is known of an answer. ``at`` is in seconds since 1970, ``took`` in seconds."""
+
+    at: float
+    client: str
+    method: str
+    target: str
+    version: str
+    status: int
+    size: int
+    took: float
+    agent: str
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_LOGGED_CHARACTERS else text[: MAX_LOGGED_CHARACTERS - 3] + "..."
+
+
+_stamp: tuple[int, str] = (0, "")
+
+
+def _time(at: float) -> str:
+    """``22/Nov/2026:10:00:00 +0000``, made once a second."""
+    global _stamp  # noqa: PLW0603  # a memo of one entry
+    second = int(at)
+    if _stamp[0] != second:
+        _stamp = (second, time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime(second)))
+    return _stamp[1]
+
+
+def common(entry: Entry) -> str:
+    """``127.0.0.1 - - [time] "GET / HTTP/1.1" 200 123``.
+
+    Method and target were checked by `http1`: no blank, no control character and
+    no line break is in them; a quote is escaped, since it would end the field.
+    """
+    target = _cut(entry.target).replace("\\", "\\\\").replace('"', '\\"')
+    return (
+        f"{entry.client or '-'} - - [{_time(entry.at)}]"
+        f' "{_cut(entry.method)} {target} HTTP/{entry.version}" {entry.status} {entry.size}\n'
+    )
+
+
+def as_json(entry: Entry) -> str:
+    """One object a line, with the time it took in milliseconds and the user agent."""
+    fields = {
+        "time": round(entry.at, 3),
+        "client": entry.client,
+        "method": _cut(entry.method),
+        "target": _cut(entry.target),
+        "status": entry.status,
+        "size": entry.size,
+        "ms": round(entry.took * 1000, 1),
+        "agent": _cut(entry.agent),
+    }
+    return json.dumps(fields, separators=(",", ":")) + "\n"
+
+
+FORMATS: Final[dict[str, Callable[[Entry], str] | None]] = {
+    "common": common,
+    "json": as_json,
+    "off": None,
+}

@@ -1,0 +1,517 @@
+"""One TCP connection that speaks HTTP: reads, hands on, answers, keeps time.
+
+What it implements: the I/O of HTTP/1.1, as an asyncio protocol, with its time
+limits; it is what `transports` calls an Exchange. What it leaves out: all rules
+of the protocol, which `http1` knows, and what a request means, which `app` knows.
+
+In one line::
+
+    loop.create_server(lambda: HttpConnection(server), host, port)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from . import http1
+from .accesslog import Entry
+from .app import App, Service, SocketPath
+from .endpoint import Endpoint
+from .errors import RemoteProtocolError
+from .handlers import user_traceback
+from .request import Request
+from .response import FileContent, Response, Stream, error_response
+from .routes import NotRouted
+from .transports import WebSocket
+
+log = logging.getLogger("redbarrel_lite")
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLimits:
+    """How long a client may take, in seconds.
+
+    A head has one limit for the whole of it: a byte now and then does not prolong
+    it, or a few hundred slow clients would hold all connections.
+    """
+
+    head: float = 10.0
+    body: float = 20.0  # between two parts of it, and see MIN_BODY_RATE
+    idle: float = 30.0  # between two requests
+    write: float = 30.0  # to read the last answer
+    linger: float = 2.0  # to read a refusal
+
+
+# What a refused client may still send before we close. Closing at once, with
+# bytes unread, makes its system throw away the answer that we just sent.
+LINGER_BYTES: Final = 64 * 1024
+# Bytes a second, on average, once the first seconds are over: a body that drips in
+# a byte at a time would be held for days.
+MIN_BODY_RATE: Final = 500
+# What a client may send ahead while its request is at work.
+MAX_PIPELINED_BYTES: Final = 64 * 1024
+
+
+class Host(Protocol):
+    """What a connection needs of the server that it belongs to."""
+
+    app: App
+    limits: TimeLimits
+    connections: set[HttpConnection | WebSocket]
+    closing: bool
+    access: Callable[[Entry], None] | None  # writes the access log; None: there is none
+
+    def gone(self, connection: HttpConnection | WebSocket) -> None:
+        """A connection has ended, or become another one."""
+
+    def endpoint(self, path: SocketPath) -> Endpoint:
+        """The sessions of a socket path's url."""
+
+    def track(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something until it is done, and wait for it at the end."""
+
+    def date(self) -> str:
+        """The value of the Date header now."""
+
+
+class HttpConnection(asyncio.Protocol):
+    """One TCP connection that speaks HTTP, and the `transports.Exchange` of its request."""
+
+    __slots__ = (
+        "_abort",
+        "_answered",
+        "_began",
+        "_body",
+        "_congested",
+        "_deadline",
+        "_discarded",
+        "_eof",
+        "_head",
+        "_http",
+        "_pumping",
+        "_server",
+        "_target",
+        "_timer",
+        "_transport",
+        "request",
+    )
+
+    request: Request
+
+    def __init__(self, server: Host) -> None:
+        self._server = server
+        self._http = http1.Connection()
+        self._transport: asyncio.Transport | None = None
+        self._head: http1.Request | None = None  # None between two requests
+        self._target: SocketPath | Service | None = None
+        self._body = bytearray()
+        self._abort: Callable[[], None] | None = None
+        self._answered = False
+        self._began = 0.0  # when the head was there; the clock of the loop
+        self._pumping = False
+        self._congested: asyncio.Future[None] | None = None  # until the client has read
+        self._eof = False
+        self._discarded = -1  # bytes thrown away since a refusal; -1: none was made
+        self._deadline: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    # -- asyncio's calls -------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._server.connections.add(self)
+        self._limit(self._server.limits.head)
+
+    def data_received(self, data: bytes) -> None:
+        if self._discarded >= 0:
+            self._discard(len(data))
+            return
+        fresh = self._head is None and not self._http.buffered
+        self._pump(self._http.receive(data))
+        if self._head is None:
+            if fresh and self._http.buffered:
+                self._limit(self._server.limits.head)
+        elif self._http.buffered > MAX_PIPELINED_BYTES and self._transport is not None:
+            self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        """The client will send no more; True keeps the connection for an answer."""
+        self._eof = True
+        if self._head is None or self._discarded >= 0 or self._http.state is not http1.State.DONE:
+            return False
+        if self._abort is not None:
+            # A poll that waits is not work to finish: nobody is there to poll on.
+            return False
+        self._http.forbid_keep_alive()
+        return True
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        self.resume_writing()
+        self._limit(None)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._server.gone(self)
+        abort, self._abort = self._abort, None
+        if abort is not None:
+            abort()
+
+    # -- requests ----------------------------------------------------------------
+
+    def _pump(self, events: list[http1.Event]) -> None:
+        """Handle events, then those of the next request, as long as answers are given at once."""
+        self._pumping = True
+        try:
+            while True:
+                for event in events:
+                    self._take(event)
+                if not self._answered or self._transport is None:
+                    return
+                self._answered = False
+                if self._http.state is not http1.State.DONE:
+                    return
+                events = self._http.next_request()
+        finally:
+            self._pumping = False
+
+    def _take(self, event: http1.Event) -> None:
+        if self._discarded >= 0:
+            return  # refused: what else came with it is thrown away like all the rest
+        if isinstance(event, http1.Request):
+            self._begin(event)
+        elif isinstance(event, bytes):
+            self._body += event
+            self._limit_body()
+            if len(self._body) > self._max_body():
+                self._refuse_body()
+        elif isinstance(event, RemoteProtocolError):
+            self._refuse(event.code, str(event))
+        elif not self._answered:
+            self._dispatch()
+
+    def _begin(self, head: http1.Request) -> None:
+        """A head has come: find out whether its body is wanted before it is read."""
+        self._head = head
+        self._began = asyncio.get_running_loop().time()
+        self._body.clear()
+        self._target = None
+        if head.method == "CONNECT":
+            self._refuse(405, "this is no proxy: CONNECT opens no tunnel (RFC 9110 9.3.6)")
+            return
+        try:
+            self.request = Request(
+                head.method,
+                head.target,
+                head.headers,
+                host=head.host,
+                remote_addr=self._peer(),
+            )
+            target, self.request.match = self._server.app.find(self.request)
+        except RemoteProtocolError as error:
+            self._refuse(error.code, str(error))
+            return
+        except NotRouted as error:
+            self._not_routed(error)
+            return
+        self._target = target
+        if (head.content_length or 0) > self._max_body():
+            self._refuse_body()
+            return
+        if self._http.state is http1.State.DONE:
+            self._limit(None)
+            return
+        self._limit_body()
+        if (head.header("expect") or "").lower() == "100-continue" and self._transport is not None:
+            self._transport.write(self._http.respond(100, []))
+
+    def _not_routed(self, error: NotRouted) -> None:
+        request = self.request
+        if error.status == 405 and request.method == "OPTIONS":
+            self.respond(Response(b"", 204, [("allow", ", ".join(error.allow))]))
+        elif error.status == 405:
+            text = f"{request.method} is not among {', '.join(error.allow)}"
+            self.respond(error_response(405, text, [("allow", ", ".join(error.allow))]))
+        else:
+            self.respond(error_response(404, "no path of this server has this url"))
+
+    def _max_body(self) -> int:
+        return self._server.app.max_body(self._target)
+
+    def _refuse_body(self) -> None:
+        """413: for a poll with an empty body, as clients know it."""
+        limit = self._max_body()
+        if isinstance(self._target, SocketPath):
+            self._close_after(Response(b"", 413))
+        else:
+            self._refuse(413, f"the body is over {limit} bytes")
+
+    def _dispatch(self) -> None:
+        """The request is all there: hand it to what its path names."""
+        head, target = self._head, self._target
+        assert head is not None
+        self._limit(None)
+        self.request.body = bytes(self._body)
+        self._body = bytearray()
+        if isinstance(target, SocketPath):
+            endpoint = self._server.endpoint(target)
+            if "websocket" in (head.header("upgrade") or "").lower():
+                self._http.forbid_keep_alive()  # until it is switched: then it is no matter
+                endpoint.handle_upgrade(self, head.version)
+            else:
+                endpoint.handle(self)
+            return
+        assert target is not None
+        response = target(self.request)
+        if isinstance(response, Response):
+            self.respond(response)
+        else:
+            self._server.track(self._respond_later(response))
+
+    async def _respond_later(self, response: Awaitable[Response]) -> None:
+        self.respond(await response)
+
+    # -- answers -----------------------------------------------------------------
+
+    def respond(self, response: Response) -> None:
+        """Answer the request in hand; to a client that has gone it does nothing."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        self._abort = None
+        if self._server.closing or self._http.state is not http1.State.DONE:
+            self._http.forbid_keep_alive()
+        if response.stream is not None:
+            self._server.track(self._respond_in_parts(transport, response, response.stream))
+        else:
+            transport.write(self._answer_bytes(response))
+            self._answer_is_out(transport, response.status, len(response.body))
+
+    def _answer_is_out(self, transport: asyncio.Transport, status: int, size: int) -> None:
+        if self._server.access is not None:
+            self._log_access(self._server.access, status, size)
+        keep_alive = self._http.keep_alive
+        self._head = None
+        self._answered = True
+        if self._http.state is not http1.State.DONE:
+            self._linger()
+        elif not keep_alive:
+            transport.close()
+            self._limit(self._server.limits.write)
+        else:
+            self._limit(self._server.limits.idle)
+            if not self._pumping:
+                asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _answer_bytes(self, response: Response) -> bytes:
+        date = ("date", self._server.date())
+        try:
+            return self._http.respond(response.status, [*response.headers, date], response.body)
+        except ValueError as error:
+            # A handler passed on what somebody had put a line break into.
+            log.error("%s %s: %s", self.request.method, ascii(self.request.path), error)
+            response = error_response(500, "the handler of this url failed; the log says why")
+            return self._http.respond(response.status, [*response.headers, date], response.body)
+
+    async def _respond_in_parts(
+        self, transport: asyncio.Transport, response: Response, stream: Stream
+    ) -> None:
+        """Send content as it comes, no faster than the client reads it.
+
+        If it breaks off, so does the connection: an orderly end would tell the
+        client that it has all of it.
+        """
+        headers = [*response.headers, ("date", self._server.date())]
+        size = 0
+        try:
+            transport.write(self._http.start_response(response.status, headers, response.length))
+            if isinstance(stream, FileContent):
+                size = await self._send_file(transport, stream)
+            else:
+                async for part in stream:
+                    size += len(part)
+                    transport.write(self._http.chunk(part))
+                    await self._drained()
+            transport.write(self._http.end_response())
+        except ConnectionError:
+            transport.abort()
+        except Exception as error:
+            trace = user_traceback(error)
+            log.error("%s %s broke off:\n%s", self.request.method, ascii(self.request.path), trace)
+            transport.abort()
+        else:
+            self._answer_is_out(transport, response.status, size)
+        finally:
+            await _close(stream)
+
+    async def _send_file(self, transport: asyncio.Transport, content: FileContent) -> int:
+        if self.request.method == "HEAD" or not content.count:
+            return 0
+        self._limit(None)  # as long as it takes; `_drained` has the limit for a stuck client
+        loop = asyncio.get_running_loop()
+        return await loop.sendfile(transport, content.file, content.offset, content.count)
+
+    async def _drained(self) -> None:
+        """Wait until the client has read enough; raise ConnectionError if it does not."""
+        if self._transport is None or self._transport.is_closing():
+            raise ConnectionResetError
+        if self._congested is not None:
+            try:
+                async with asyncio.timeout(self._server.limits.write):
+                    await self._congested
+            except TimeoutError:
+                raise ConnectionAbortedError from None
+
+    def pause_writing(self) -> None:
+        """asyncio's call: what we wrote piles up."""
+        self._congested = asyncio.get_running_loop().create_future()
+
+    def resume_writing(self) -> None:
+        """asyncio's call: the client has read, or gone."""
+        if self._congested is not None and not self._congested.done():
+            self._congested.set_result(None)
+        self._congested = None
+
+    def _go_on(self) -> None:
+        """After an answer that took its time: what has come meanwhile?"""
+        if self._transport is not None and self._answered:
+            if not self._transport.is_reading():
+                self._transport.resume_reading()
+            self._pump([])
+
+    def on_abort(self, callback: Callable[[], None]) -> None:
+        """Call back if the client goes before the answer."""
+        self._abort = callback
+        if self._eof and self._transport is not None:
+            self._transport.close()
+
+    def switch(self, headers: list[tuple[str, str]], protocol: WebSocket) -> None:
+        """Answer 101, and let another protocol have the connection, and what came with it."""
+        transport = self._transport
+        if transport is None:
+            return
+        transport.write(self._http.switch_protocols([*headers, ("date", self._server.date())]))
+        rest = self._http.upgrade()
+        if self._server.access is not None:
+            self._log_access(self._server.access, 101, 0)
+        self._limit(None)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._transport = None
+        self._server.gone(self)
+        self._server.connections.add(protocol)
+        protocol.when_lost = self._server.gone
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        if rest:
+            protocol.data_received(rest)
+        if self._eof:
+            transport.close()
+
+    def _refuse(self, status: int, reason: str) -> None:
+        """The peer broke the protocol: tell it, once, and close."""
+        log.info("%s: %s", self._peer(), reason)
+        self._close_after(error_response(status, reason))
+
+    def _close_after(self, response: Response) -> None:
+        self._http.forbid_keep_alive()
+        self.respond(response)
+
+    def _linger(self) -> None:
+        """Throw away what still comes, for a while, so that the answer is read."""
+        self._discarded = 0
+        self._limit(self._server.limits.linger)
+        if self._transport is not None and self._transport.can_write_eof():
+            self._transport.write_eof()
+            if self._eof:
+                self._transport.close()
+
+    def _discard(self, count: int) -> None:
+        self._discarded += count
+        if self._discarded > LINGER_BYTES and self._transport is not None:
+            self._transport.close()
+
+    def _log_access(self, access: Callable[[Entry], None], status: int, size: int) -> None:
+        head = self._head
+        if head is not None:
+            took = asyncio.get_running_loop().time() - self._began
+            agent = head.header("user-agent") or ""
+            peer = self._peer()
+            access(
+                Entry(
+                    time.time(),
+                    peer,
+                    head.method,
+                    head.target,
+                    head.version,
+                    status,
+                    size,
+                    took,
+                    agent,
+                )
+            )
+
+    # -- time ----------------------------------------------------------------------
+
+    def _limit(self, seconds: float | None) -> None:
+        """Set how long the present state may last. A timer is only moved when it rings."""
+        if seconds is None:
+            self._deadline = None
+            return
+        loop = asyncio.get_running_loop()
+        self._deadline = loop.time() + seconds
+        if self._timer is not None and self._timer.when() > self._deadline:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._timer = loop.call_at(self._deadline, self._ring)
+
+    def _limit_body(self) -> None:
+        """The next part must come soon, and the parts so far must not have dripped."""
+        loop = asyncio.get_running_loop()
+        most = self._server.limits.body
+        since = loop.time() - self._began
+        self._limit(min(most, max(0.0, most + len(self._body) / MIN_BODY_RATE - since)))
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._deadline is None or self._transport is None:
+            return
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._deadline:
+            self._timer = loop.call_at(self._deadline, self._ring)
+        elif self._transport.is_closing():
+            self._transport.abort()
+        elif self._discarded >= 0 or (self._head is None and not self._http.buffered):
+            self._transport.close()
+        else:
+            self._refuse(408, "the request did not come in time")
+
+    def _peer(self) -> str:
+        peer = self._transport.get_extra_info("peername") if self._transport is not None else None
+        return str(peer[0]) if isinstance(peer, tuple) else ""
+
+    # -- the end -------------------------------------------------------------------
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is at work."""
+        return self._head is not None
+
+    def close_if_idle(self) -> None:
+        """Close between two requests; during one, its answer is the last."""
+        if not self.busy and self._transport is not None:
+            self._transport.close()
+
+
+async def _close(stream: Stream) -> None:
+    """Let a stream's maker end it: its `finally` blocks run, its file is closed."""
+    if isinstance(stream, FileContent):
+        stream.file.close()
+    elif isinstance(stream, AsyncGenerator):
+        await stream.aclose()
