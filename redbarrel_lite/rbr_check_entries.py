@@ -16,6 +16,7 @@ from .rbr_format import operation_text
 from .rbr_keys import (
     BUILT_IN_TYPES,
     EXAMPLES,
+    FILE_ENDINGS,
     HTTP_VERBS,
     OPERATIONS,
     SOCKET_VERBS,
@@ -68,7 +69,6 @@ _PLACES: dict[type[Operation], tuple[str, ...]] = {
     Alter: _BODIES,
 }
 
-_FILE_ENDINGS = (".html", ".htm", ".css", ".js", ".txt", ".json", ".png", ".svg", ".ico", ".py")
 _NUMBERS = ("number", "bytes", "count", "seconds")
 
 
@@ -332,7 +332,7 @@ class EntryChecker:
         if self.resolve is None or use.kind == "proxy":
             return
         problem = self.resolve(use)
-        if problem is not None and use.target.endswith(_FILE_ENDINGS) and use.kind == "python":
+        if problem is not None and use.target.endswith(FILE_ENDINGS) and use.kind == "python":
             hint = f"it looks like a file; write: file:{clip(use.target)}"
             if use.target.endswith(".py"):
                 hint = f"name what is in it: python:{clip(use.target.removesuffix('.py'))}.function"

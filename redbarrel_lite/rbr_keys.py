@@ -30,6 +30,9 @@ LOCATION_KINDS = {
     "wsgi": "a dotted name",
 }
 
+# A dotted name that ends so was meant for a file.
+FILE_ENDINGS = (".html", ".htm", ".css", ".js", ".txt", ".json", ".png", ".svg", ".ico", ".py")
+
 Kind = Literal[
     "text", "number", "bytes", "count", "seconds", "version", "url", "verbs",
     "transports", "switch", "location", "section", "origin",

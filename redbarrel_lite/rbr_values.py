@@ -11,7 +11,7 @@ import re
 
 from .errors import Span
 from .rbr_diagnostics import clip, closest, listed
-from .rbr_keys import DEFINITIONS, EXAMPLES, LOCATION_KINDS, Key, keys_of
+from .rbr_keys import DEFINITIONS, EXAMPLES, FILE_ENDINGS, LOCATION_KINDS, Key, keys_of
 from .rbr_nodes import Location, Name, Number, Text, Url, Value, Words
 from .rbr_tokens import Scanner
 
@@ -307,7 +307,7 @@ class ValueParser(Scanner):
         if quoted is not None:
             text, span = quoted
             message = "a location is not quoted as a whole"
-            written = text if ":" in text else f'file:"{text}"'
+            written = text if ":" in text or _is_callable(text) else f'file:"{text}"'
             raise self.failure_at(span, "RBR018", message, f"write: {keyword} {clip(written)}")
         raise self.failure(
             "RBR017" if self.char() in ENDS else "RBR018",
@@ -401,6 +401,11 @@ class ValueParser(Scanner):
         """header = NAME | TEXT ;"""
         name = self.accept_name() or self.accept_text()
         return name.text if name else None
+
+
+def _is_callable(text: str) -> bool:
+    is_dotted = "." in text and _IDENTIFIERS.fullmatch(text) is not None
+    return is_dotted and not text.endswith(FILE_ENDINGS)
 
 
 def _with_slash(url: str) -> str:

@@ -130,6 +130,8 @@ def test_keywords_are_names_where_the_grammar_asks_for_names() -> None:
 def test_headers_may_be_called_like_keywords(header: str) -> None:
     (checked,) = entries_of(f"unless {header} type is int return 400")
     assert checked == UnlessType(header, False, Name("int"), Number("400"))
+    (short,) = entries_of("unless is is int return 400")
+    assert short == UnlessType("is", False, Name("int"), Number("400"))
     (validated,) = entries_of(f"unless {header} validates with n return 400")
     assert validated == UnlessValidates(header, Name("n"), Number("400"))
 

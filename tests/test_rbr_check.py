@@ -106,6 +106,12 @@ def test_statuses_at_their_bounds_are_fine() -> None:
     ] * 4
 
 
+def test_file_that_serves_nothing_is_marked_at_its_start() -> None:
+    (found,) = examine("# nothing\n")[1]
+    assert (found.code, found.span, found.filename) == ("RBR053", (0, 0), "<text>")
+    assert [one.code for one in examine("global a")[1]] == ["RBR017"]
+
+
 def test_one_url_may_have_several_verbs_and_namespaces() -> None:
     text = """
         path a (url /, use app.hello); path b (method POST, url /, use app.hello);

@@ -53,7 +53,9 @@ define path a ( # behind the bracket
   # above use
 
 
-  use a.b,
+  use a.b
+  # own line before the comma
+  ,
   x-a ("a" , 1,b|c), x-b ( # not on one line
    "a"),
   x-c (d 1),
@@ -70,7 +72,7 @@ socket s   a.b ;
 include  "i.rbr"   at   /i
 ; worker w a.b;arbiter w a.b;
 path b(url /b)
-
+# own line before the semicolon
 ;
 # end
 """
@@ -91,6 +93,7 @@ path a (
 
     # above use
 
+    # own line before the comma
     use a.b,
     x-a ("a", 1, b|c),
     x-b (
@@ -114,6 +117,7 @@ include "i.rbr" at /i;
 worker w a.b;
 arbiter w a.b;
 
+# own line before the semicolon
 path b (
     url /b
 );
