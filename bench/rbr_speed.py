@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from redbarrel_lite.errors import RbrError
 from redbarrel_lite.rbr import parse
 
-PATH = '''
+PATH = """
 # Number {n} of many.
 path service_{n} (
     description "Shortens an address, and says so in a sentence of the usual length.",
@@ -37,7 +37,7 @@ path service_{n} (
     ),
     use python:shortme.shorten.shorten_{n}
 );
-'''
+"""
 
 # Each would be quadratic for a parser that looks back, or ahead, without bound.
 HOSTILE = {
