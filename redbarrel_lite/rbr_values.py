@@ -266,12 +266,7 @@ class ValueParser(Scanner):
         if quoted is not None:
             return self._unquoted_url(keyword, *quoted)
         written = self.accept_target("url")
-        if written is None:
-            raise self.failure(
-                "RBR018",
-                f"expected a url after '{keyword}', not {self.seen()}",
-                f"write: {keyword} /something",
-            )
+        assert written is not None  # only what ends a value is no target
         text, span = written
         url = _with_slash(text)
         message = f"a url starts with '/', '{clip(text)}' does not"
