@@ -69,6 +69,37 @@ def test_good_file_parses(path: Path) -> None:
     assert parse(path.read_bytes(), path.name).definitions
 
 
+# As the manual, the announcement and the demonstrations of 2011 wrote them; the first five
+# are refused by the grammar of their own time.
+FORMS_OF_2011 = [
+    "path somepath (\n    method   GET,\n    url /,\n    use python:somecode,\n);",
+    "socket python:redbarrel.demos.broadcast.broadcast.broadcast;",
+    "path a (request-headers (unless X-Back-Off is int return 400));",
+    "path a (use proxy:http://example.org:5000/base/path);",
+    "path Foo (variable1 (field1 value1, operation, field2 value2));",
+    'global name "value";\ntype binary python:Binary;',
+    'meta (\n    title "this",\n    version 1.0,\n    description "That"\n);',
+    'meta (description """An URL Shortener""", version 1.0);',
+    'define path capitalize (\n    description "A web service",\n    method POST\n);',
+    "path a (request-headers (\n  unless Authorization validates with demos.auth return 401\n));",
+    'path a (response-headers (set content-type "application/json",));',
+    "path a (use location:/var/www/index.html);",
+    'path a (x-author "me", x-request-max-size 1024);',
+    "path here (\n    use proxy:http://localhost:5000,\n    url /proxy\n);",
+    "path socketio (method GET|POST, url /socket.io/{transport:.*?}, use python:a.main);",
+    "path put_channel (use keyexchange.put_channel, url /{channel_id}, method PUT);",
+    "worker http python:a.B; arbiter socketio python:redbarrel.server.workers.Worker;",
+    "path a (request-body (unless type is not json return 400), on error return 503);",
+    "path index (use file:shortme/index.html\n\n);",
+    "global config file:config.ini;\nglobal app python:demos.app;\nroot /demos;",
+]
+
+
+@pytest.mark.parametrize("text", FORMS_OF_2011)
+def test_forms_of_2011_parse(text: str) -> None:
+    assert parse(text).definitions
+
+
 def test_every_definition_has_its_node() -> None:
     text = """
         meta (title "t"); path p (url /); define path q (url /); global g 1;
