@@ -34,7 +34,7 @@ from typing import Final, NamedTuple, TypeAlias
 from .errors import LocalProtocolError, RemoteProtocolError
 
 # Limits. Without them a peer that never ends its line, its head or its trailers
-# makes us keep everything it sends.
+# makes us keep everything it sends. The CR LF at the end is not counted.
 MAX_LINE_BYTES: Final = 8192  # the request line (414), one header line (431)
 MAX_HEAD_BYTES: Final = 32768  # the request line and all header lines together (431)
 MAX_FIELDS: Final = 100  # header lines (431)
@@ -150,6 +150,7 @@ class Connection:
         "_buffer",
         "_left",
         "_line_start",
+        "_owed",
         "_parts",
         "_request",
         "_searched",
@@ -168,6 +169,7 @@ class Connection:
         self._trailer_bytes = 0
         self._request = _NOT_UNDERSTOOD
         self._parts = Parts.PLAIN
+        self._owed: int | None = None  # bytes that the answer in hand has still to send
 
     # -- bytes in, events out ------------------------------------------------
 
@@ -414,10 +416,11 @@ class Connection:
     ) -> bytes:
         """The head of an answer whose content follows in parts: `chunk`, `end_response`.
 
-        With a ``length`` the parts go out as they are, and it is the caller's to
-        keep to it; with None they are chunked, or, for HTTP/1.0, ended by closing.
+        With a ``length`` the parts go out as they are, and must add up to it; with
+        None they are chunked, or, for HTTP/1.0, ended by closing.
         """
         self._parts = Parts.PLAIN
+        self._owed = length
         framing = ""
         if status not in _WITHOUT_CONTENT:
             if length is not None:
@@ -435,12 +438,20 @@ class Connection:
         """A part of the answer that `start_response` began."""
         if self._parts is Parts.DROPPED:
             return b""
-        if self._parts is Parts.PLAIN or not part:  # an empty chunk would be the last
-            return part
-        return b"%x\r\n%b\r\n" % (len(part), part)
+        if self._parts is Parts.CHUNKED:  # where an empty chunk would be the last
+            return b"%x\r\n%b\r\n" % (len(part), part) if part else b""
+        if self._owed is not None:
+            self._owed -= len(part)
+            if self._owed < 0:
+                # The client would take the rest for its next answer.
+                raise LocalProtocolError("more content than its Content-Length (RFC 9110 8.6)")
+        return part
 
     def end_response(self) -> bytes:
         """What ends the answer that `start_response` began."""
+        if self._parts is Parts.PLAIN and self._owed:
+            # The caller can only hang up: the client waits for what is missing.
+            raise LocalProtocolError(f"{self._owed} bytes of content are missing (RFC 9110 8.6)")
         return b"0\r\n\r\n" if self._parts is Parts.CHUNKED else b""
 
     def switch_protocols(self, headers: list[tuple[str, str]]) -> bytes:

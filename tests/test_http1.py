@@ -163,9 +163,9 @@ def test_one_header_line_too_many_is_431(end: bytes) -> None:
 
 
 def head_of(size: int) -> bytes:
-    """A head with ``size`` bytes before the empty line that ends it."""
+    """A head whose lines have ``size`` bytes, without the CR LF of the last one."""
     head = b"GET / HTTP/1.1\r\n" + HOST + (b"X: " + b"a" * 8000 + b"\r\n") * 4
-    return head + b"Y: " + b"b" * (size - len(head) - 5) + b"\r\n"
+    return head + b"Y: " + b"b" * (size - len(head) - 3) + b"\r\n"
 
 
 def test_head_of_exactly_the_limit_passes() -> None:
@@ -173,8 +173,8 @@ def test_head_of_exactly_the_limit_passes() -> None:
 
 
 def test_head_over_the_limit_is_431() -> None:
-    assert verdict(head_of(MAX_HEAD_BYTES + 5) + b"\r\n") == [431]
-    assert "head over 32768 bytes" in str(fault_of(head_of(MAX_HEAD_BYTES + 5)))
+    assert verdict(head_of(MAX_HEAD_BYTES + 1) + b"\r\n") == [431]
+    assert "head over 32768 bytes" in str(fault_of(head_of(MAX_HEAD_BYTES + 1)))
 
 
 def test_first_fault_wins_over_a_later_one() -> None:
@@ -186,7 +186,7 @@ def test_first_fault_wins_over_a_later_one() -> None:
     assert verdict(line + long + b"\n\r\n\r\n") == [431]
     assert verdict(line + b"X: \r" + long + b"\r\n\r\n") == [400]
     assert verdict(b"\0" + long + b"\r\n\r\n") == [400]
-    assert verdict(head_of(MAX_HEAD_BYTES + 5)[:-2] + b"\n\r\n") == [431]
+    assert verdict(head_of(MAX_HEAD_BYTES + 1)[:-2] + b"\n\r\n") == [431]
 
 
 def test_unfinished_head_is_refused_before_it_ends() -> None:
@@ -209,10 +209,11 @@ def test_chunk_line_over_the_limit_is_400(line: bytes) -> None:
     assert judge([CHUNKED + line + b"\r\nhello\r\n0\r\n\r\n"]) == [400]
 
 
-def test_trailers_of_exactly_the_limit_pass() -> None:
-    trailers = b"X: " + b"a" * (MAX_TRAILER_BYTES - 13) + b"\r\nY: yyy\r\n"
+def test_trailers_may_be_as_long_as_the_limit_and_no_longer() -> None:
+    trailers = b"W: w\r\nX: " + b"a" * (MAX_TRAILER_BYTES - 17) + b"\r\nY: yyy"
     assert len(trailers) == MAX_TRAILER_BYTES
-    assert len(verdict(CHUNKED + b"0\r\n" + trailers + b"\r\n")) == 1
+    assert len(verdict(CHUNKED + b"0\r\n" + trailers + b"\r\n\r\n")) == 1
+    assert verdict(CHUNKED + b"0\r\n" + trailers + b"y\r\n\r\n") == [431]
 
 
 @pytest.mark.parametrize("trailer", [b"A: b\r\n" * 2000, b"X: " + b"a" * MAX_TRAILER_BYTES])
@@ -413,6 +414,11 @@ def test_keep_alive_is_said_to_http_1_0_only() -> None:
     assert b"connection" not in answer
 
 
+def test_answer_to_no_request_is_the_last() -> None:
+    """Such as the 408 to a head that does not come."""
+    assert b"connection: close\r\n" in Connection().respond(408, [])
+
+
 def test_other_connection_options_are_passed_on() -> None:
     """RFC 9110 7.8: an Upgrade field has an option of its name."""
     connection = answering(GET)
@@ -503,6 +509,17 @@ def test_streamed_answer_to_http_1_0_ends_with_the_connection() -> None:
     answer, connection = streamed(GET_10 + b"Connection: keep-alive\r\n\r\n", 200, None)
     assert answer == b"HTTP/1.1 200 OK\r\nx: y\r\nconnection: close\r\n\r\n0123456789ab"
     assert not connection.keep_alive
+
+
+def test_streamed_answer_keeps_to_its_length() -> None:
+    """RFC 9110 8.6: else the client reads the next answer in the wrong place."""
+    connection = answering(GET)
+    connection.start_response(200, [], 5)
+    connection.chunk(b"hell")
+    with pytest.raises(LocalProtocolError, match="1 bytes"):
+        connection.end_response()
+    with pytest.raises(LocalProtocolError, match="more content"):
+        connection.chunk(b"oo")
 
 
 @pytest.mark.parametrize(
