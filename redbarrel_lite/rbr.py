@@ -54,10 +54,6 @@ from .rbr_values import ENDS, Skip
 class Parser(SectionParser):
     """One run over one text. `read` and `parse` below are the way in."""
 
-    def __init__(self, source: Source) -> None:
-        super().__init__(source)
-        self.reset()
-
     # --- the file and its definitions
 
     def parse_file(self) -> Rbr:

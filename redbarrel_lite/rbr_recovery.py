@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass
 
 from .errors import Span
-from .rbr_diagnostics import clip, closest, listed
+from .rbr_diagnostics import Source, clip, closest, listed
 from .rbr_keys import DEFINITIONS, OPERATIONS, all_keys, is_custom
 from .rbr_nodes import Entry, Field, Set, Url, Words
 from .rbr_tokens import StopReading
@@ -62,7 +62,8 @@ class Opening:
 class SectionParser(ValueParser):
     """Reads the punctuation of sections and definitions; `rbr.Parser` reads what is between."""
 
-    def reset(self) -> None:
+    def __init__(self, source: Source) -> None:
+        super().__init__(source)
         self.openings: list[Opening] = []
         self.unclosed_at = -1  # where a section that was never closed was given up
 
