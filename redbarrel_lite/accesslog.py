@@ -6,7 +6,7 @@ same as JSON. What it leaves out: files and rotation, which the system does bett
 
 In one line::
 
-    write = FORMATS["common"]; sys.stderr.write(write(entry))
+    print(common(entry), file=sys.stderr)
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def common(entry: Entry) -> str:
     target = _cut(entry.target).replace("\\", "\\\\").replace('"', '\\"')
     return (
         f"{entry.client or '-'} - - [{_time(entry.at)}]"
-        f' "{_cut(entry.method)} {target} HTTP/{entry.version}" {entry.status} {entry.size}\n'
+        f' "{_cut(entry.method)} {target} HTTP/{entry.version}" {entry.status} {entry.size}'
     )
 
 
@@ -75,7 +75,7 @@ def as_json(entry: Entry) -> str:
         "ms": round(entry.took * 1000, 1),
         "agent": _cut(entry.agent),
     }
-    return json.dumps(fields, separators=(",", ":")) + "\n"
+    return json.dumps(fields, separators=(",", ":"))
 
 
 FORMATS: Final[dict[str, Callable[[Entry], str] | None]] = {

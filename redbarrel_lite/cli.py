@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import configparser
 import contextlib
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from . import __version__, scaffold, tidy
+from .accesslog import FORMATS, Entry
 from .app import App
+from .connection import TimeLimits
 from .errors import RbrError
 from .handlers import user_traceback
-from .server import Server
+from .server import GRACE_S, Server
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -27,7 +31,10 @@ def main(argv: list[str] | None = None) -> int:
     0 is well, 1 is a fault in the user's files or a port in use, 2 wrong arguments.
     """
     arguments = sys.argv[1:] if argv is None else argv
-    options = _parser(arguments).parse_args(arguments)
+    parser = _parser(arguments)
+    if parser.get_default("run") is _serve:
+        arguments = _from_config(parser, arguments)
+    options = parser.parse_args(arguments)
     status: int = options.run(options)
     return status
 
@@ -65,9 +72,76 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("app", type=Path, metavar="APP.rbr", help="the file to serve")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=_port, default=8000, help="0 picks a free one (%(default)s)")
+    parser.add_argument(
+        "--log", choices=FORMATS, default="common", help="the access log's form (%(default)s)"
+    )
     parser.add_argument("--debug", action="store_true", help="say what is slow or forgotten, too")
+    parser.add_argument("--config", metavar="FILE.ini", help="options from its section [rbr]")
     parser.add_argument("--version", action="version", version=f"RedBarrel Lite {__version__}")
+    limits = parser.add_argument_group("time limits, in seconds")
+    for name, (default, what) in _LIMITS.items():
+        limits.add_argument(
+            f"--{name}", type=_seconds, default=default, metavar="S", help=f"{what} (%(default)s)"
+        )
     parser.set_defaults(run=_serve)
+
+
+_USUAL = TimeLimits()
+_LIMITS = {
+    "head-timeout": (_USUAL.head, "for the head of a request"),
+    "body-timeout": (_USUAL.body, "between two parts of a body"),
+    "idle-timeout": (_USUAL.idle, "between two requests"),
+    "write-timeout": (_USUAL.write, "for a client to read on"),
+    "grace": (GRACE_S, "for what runs to end after a signal"),
+}
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return seconds
+
+
+def _from_config(parser: argparse.ArgumentParser, arguments: list[str]) -> list[str]:
+    """The arguments, behind those of the file that ``--config`` names: the last one wins."""
+    first = argparse.ArgumentParser(add_help=False)
+    first.add_argument("--config", type=Path)
+    known, others = first.parse_known_args(arguments)
+    if known.config is None:
+        return arguments
+    ini = configparser.ConfigParser(interpolation=None)
+    try:
+        ini.read_string(known.config.read_text(encoding="utf-8"), str(known.config))
+        options = dict(ini["rbr"])
+    except OSError as error:
+        parser.error(f"{known.config}: {error.strerror}")
+    except (configparser.Error, UnicodeDecodeError) as error:
+        parser.error(f"{known.config}: {error}")
+    except KeyError:
+        parser.error(f"{known.config}: it has no section [rbr]")
+    files = options.pop("rbr-file", "").split()
+    found = [argument for key, value in options.items() for argument in _flag(key, value)]
+    # Whether the command line names a file is for the parser to say.
+    named = any(not other.startswith("-") and Path(other).suffix == ".rbr" for other in others)
+    folder = known.config.parent
+    return [*found, *others, *([] if named else (str(folder / name) for name in files))]
+
+
+def _flag(key: str, value: str) -> list[str]:
+    """A line of the file as arguments: ``debug = yes`` is a flag, ``port = 80`` has a value."""
+    if value.lower() in ("yes", "true", "on"):
+        return [f"--{key}"]
+    return [] if value.lower() in ("no", "false") else [f"--{key}={value}"]
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -80,7 +154,10 @@ def _serve(options: argparse.Namespace) -> int:
         return _fail(f"error: {options.app}: {error.strerror}")
     for line in (*app.warnings, *app.hooked):
         _tell(str(line))
-    serving = Server(app).serve(options.host, options.port, lambda url: _tell(f"Serving on {url}"))
+    server = Server(app, _time_limits(options), _access_log(options.log))
+    serving = server.serve(
+        options.host, options.port, lambda url: _tell(f"Serving on {url}"), options.grace
+    )
     try:
         asyncio.run(serving, debug=options.debug or None)
     except OSError as error:
@@ -90,10 +167,20 @@ def _serve(options: argparse.Namespace) -> int:
     return 0
 
 
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
-    return int(text)
+def _time_limits(options: argparse.Namespace) -> TimeLimits:
+    return TimeLimits(
+        head=options.head_timeout,
+        body=options.body_timeout,
+        idle=options.idle_timeout,
+        write=options.write_timeout,
+    )
+
+
+def _access_log(name: str) -> Callable[[Entry], None] | None:
+    form = FORMATS[name]
+    if form is None:
+        return None
+    return lambda entry: _tell(form(entry))
 
 
 def _log_to_stderr(*, debug: bool) -> None:

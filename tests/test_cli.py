@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -72,6 +74,62 @@ def test_failing_module_shows_the_user_s_frames_alone(tmp_path: Path) -> None:
     assert f'File "{tmp_path}/broken.py", line 2, in f' in done.stderr
     assert "redbarrel_lite/" not in done.stderr
     assert "importlib" not in done.stderr
+
+
+def test_config_file_gives_options_and_the_command_line_wins(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text("x")
+    (tmp_path / "app.rbr").write_text("path a ( url /, use file:page.html );")
+    config = tmp_path / "rbr.ini"
+    config.write_text("[rbr]\nport = 1\nlog = json\ndebug = yes\nrbr-file = app.rbr\n")
+    server = serve(f"--config={config}")  # `serve` adds --port 0
+    assert urllib.request.urlopen(server.url, timeout=10).read() == b"x"
+    line = json.loads(server.wait_for_line(r"^\{.*\}$").group())
+    assert (line["method"], line["target"], line["status"], line["size"]) == ("GET", "/", 200, 1)
+    other = tmp_path / "other.rbr"
+    other.write_text("path a ( url /other, use file:page.html );")
+    server = serve(other, "--config", str(config), "--log", "off")
+    assert urllib.request.urlopen(server.url + "/other", timeout=10).read() == b"x"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "No such file or directory"),
+        ("port = 1", "File contains no section headers"),
+        ("[other]", "it has no section [rbr]"),
+        ("[rbr]\nport = x", "'x' is not a port"),
+        ("[rbr]\nnonsense = x", "unrecognized arguments: --nonsense=x"),
+    ],
+)
+def test_faulty_config_file_is_status_2(tmp_path: Path, text: str | None, message: str) -> None:
+    config = tmp_path / "rbr.ini"
+    if text is not None:
+        config.write_text(text)
+    done = command("examples/chat/chat.rbr", "--config", config)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("value", ["-1", "x", "inf", "nan"])
+def test_time_limit_is_a_number_of_seconds(value: str) -> None:
+    done = command("examples/chat/chat.rbr", f"--idle-timeout={value}")
+    assert done.returncode == 2
+    assert f"'{value}' is not a number of seconds" in done.stderr
+
+
+def test_access_log_has_a_line_for_each_answer(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text("hello")
+    (tmp_path / "app.rbr").write_text("path a ( url /, use file:page.html );")
+    server = serve(tmp_path / "app.rbr")
+    urllib.request.urlopen(server.url + "/?a=%22%1b[31m%0d%0a", timeout=10).close()
+    server.wait_for_line(
+        r"^127\.0\.0\.1 - - \[\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d \+0000\]"
+        r' "GET /\?a=%22%1b\[31m%0d%0a HTTP/1\.1" 200 5$'
+    )
+    with pytest.raises(urllib.error.HTTPError):
+        urllib.request.urlopen(server.url + "/nowhere", timeout=10)
+    server.wait_for_line(r'"GET /nowhere HTTP/1\.1" 404 \d+$')
 
 
 def test_port_in_use_is_one_line() -> None:
