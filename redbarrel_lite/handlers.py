@@ -18,6 +18,7 @@ import os
 import threading
 import traceback
 import types
+from abc import ABC, abstractmethod
 from asyncio.tasks import _enter_task, _leave_task
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -55,7 +56,7 @@ class _End(BaseException):
     """Ends a handler that does not end itself. No Exception, so that few catch it."""
 
 
-class _Runner:
+class _Runner(ABC):
     """What both kinds share: pausing, the way it ends, and what is told of it."""
 
     def __init__(self, socket: Socket, connection: Connection, hub: Hub) -> None:
@@ -67,9 +68,9 @@ class _Runner:
         self._told = 0  # how often recv has said so
         self._calls: set[Callable[[BaseException], object]] = set()
 
+    @abstractmethod
     def _waiting(self) -> int:
         """How many messages the inbox holds."""
-        raise NotImplementedError
 
     def _filled(self) -> None:
         if not self._paused and self._waiting() >= INBOX_HIGH:

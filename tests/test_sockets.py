@@ -600,7 +600,12 @@ def test_client_dropped_in_the_middle_of_a_broadcast_disturbs_nobody() -> None:
     world = World()
     a, b, c = world.connect(), world.connect(), world.connect()
     c.hears()
-    b.connection.send = lambda _outgoing: b.client.end("transport error")  # type: ignore[method-assign]
+
+    def drop(outgoing: Outgoing) -> None:
+        assert outgoing.messages
+        b.client.end("transport error")
+
+    b.connection.send = drop  # type: ignore[method-assign]
     a.socket.broadcast("x")
     assert c.hears() == ['2["message","x"]']
     assert len(world.hub.namespaces["/"].sockets) == 2
