@@ -133,7 +133,7 @@ def test_request_line_of_exactly_the_limit_passes() -> None:
     "line",
     [
         b"GET /" + b"a" * MAX_LINE_BYTES + b" HTTP/1.1\r\n",
-        b"A" * 9000 + b" / HTTP/1.1\r\n",
+        b"A" * MAX_LINE_BYTES + b" / HTTP/1.1\r\n",
         b"A" * (MAX_LINE_BYTES + 1),  # its end need not come
     ],
 )
@@ -645,10 +645,10 @@ def cpu_seconds(work: Callable[[], object]) -> float:
 
 @pytest.mark.parametrize("chunk", [b"1\r\nx\r\n", b"1;a\r\nx\r\n"])
 def test_tiny_chunks_cost_little(chunk: bytes) -> None:
-    """In chunks of one byte a megabyte is a million of them: a tenth of that, here."""
-    segments = [CHUNKED, *[chunk * 10_000] * 10, b"0\r\n\r\n"]
-    assert cpu_seconds(lambda: judge(segments)) < 0.5
-    assert judge(segments) == [("POST", "/", "localhost", b"x" * 100_000)]
+    """In chunks of one byte a megabyte is a million of them: here are fewer."""
+    segments = [CHUNKED, *[chunk * 10_000] * 3, b"0\r\n\r\n"]
+    assert cpu_seconds(lambda: judge(segments)) < 0.2
+    assert judge(segments) == [("POST", "/", "localhost", b"x" * 30_000)]
 
 
 def test_empty_lines_cost_little() -> None:

@@ -206,7 +206,7 @@ def test_one_fragment_too_many_is_1009() -> None:
 
 def test_trickled_message_is_kept_once() -> None:
     """One bytearray, not a list with an object for each byte."""
-    size = 20_000
+    size = 10_000
     data = frame(BINARY, bytes(size))
     connection = Connection()
     pieces = [data[at : at + 1] for at in range(len(data) - 1)]
