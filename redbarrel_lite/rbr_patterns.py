@@ -16,7 +16,7 @@ from .errors import Span
 from .rbr_nodes import Placeholder, template_parts
 
 _BRACES = re.compile(r"\{[^{}]*\}?|\}")
-_PIECE = re.compile(r"\\.|\[\^?\]?(?:\\.|[^]\\])*\]|\(\?[:=!>]|\(\?P?<?[^>:)]*[>:]|[()]", re.DOTALL)
+_PIECE = re.compile(r"\\.|\[\^?\]?(?:\\.|[^]\\])*\]|\(\?[:=!>]|\(\?P?<?[^>:)]*[>:]", re.DOTALL)
 _UNBOUNDED = re.compile(r"[*+]|\{\d*,\}")
 
 

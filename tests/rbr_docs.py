@@ -22,6 +22,7 @@ from redbarrel_lite.rbr_check import examine  # noqa: E402
 from redbarrel_lite.rbr_diagnostics import CODES  # noqa: E402
 from redbarrel_lite.rbr_keys import META_KEYS, PATH_KEYS, Key  # noqa: E402
 
+_NUMBERS = ("number", "bytes", "count", "seconds")
 _PRODUCTION = re.compile(r"^\s*(\w+ = .*?;)$", re.MULTILINE | re.DOTALL)
 
 
@@ -49,9 +50,10 @@ def keys(table: dict[str, Key]) -> str:
     rows = ["| key | takes | default | what it is |", "|---|---|---|---|"]
     for key in table.values():
         default = f"`{key.default}`".replace("|", "\\|") if key.default else ""
+        bounds = f", {key.low:.12g} to {key.high:.12g}" if key.kind in _NUMBERS else ""
         remark = "; may be repeated" if key.is_repeated else ""
         help_ = key.help.replace("|", "\\|")
-        rows.append(f"| `{key.name}` | {key.kind} | {default} | {help_}{remark} |")
+        rows.append(f"| `{key.name}` | {key.kind}{bounds} | {default} | {help_}{remark} |")
     return "\n".join(rows) + "\n"
 
 

@@ -321,6 +321,14 @@ def test_defaults_come_from_the_table_of_keys() -> None:
     assert parse("").meta == Section(())
 
 
+def test_urls_of_the_transports_are_those_of_their_protocols() -> None:
+    assert DEFAULT_URLS == {
+        "SOCKETIO": "/socket.io/",
+        "ENGINEIO": "/engine.io/",
+        "WEBSOCKET": "/ws",
+    }
+
+
 @pytest.mark.parametrize("verb", list(DEFAULT_URLS))
 def test_socket_without_a_url_has_that_of_its_transport(verb: str) -> None:
     (path,) = parse(f"path p (method {verb}, use m.f);").paths
@@ -366,6 +374,8 @@ def nodes_of(node: object) -> list[Node]:
 def test_trees_are_equal_if_they_say_the_same() -> None:
     assert parse("root /a;") == parse("# c\nroot   /a # d\n ;")
     assert parse("root /a;") != parse("root /b;")
+    assert Section((), is_whole=False) == Section((), ("# c",), start=1, end=2)
+    assert value_of("_a") == Words((Name("_a"),))
     with pytest.raises(AttributeError):
         parse("root /a;").definitions[0].start = 1  # type: ignore[misc]
 

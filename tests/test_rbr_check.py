@@ -112,6 +112,17 @@ def test_file_that_serves_nothing_is_marked_at_its_start() -> None:
     assert [one.code for one in examine("global a")[1]] == ["RBR017"]
 
 
+def test_without_resolve_there_are_no_more_than_twenty_warnings_either() -> None:
+    found = check(parse("".join(f"path p{n} (url /{n}, use a.b, y 1);" for n in range(50))))
+    assert [one.code for one in found] == ["RBR012"] * 20
+
+
+@pytest.mark.parametrize("address", ["http://a", "https://a", "http://a:1/b"])
+def test_proxies_have_addresses(address: str) -> None:
+    assert codes_of(f"path a (url /, use proxy:{address});") == []
+    assert codes_of(f"path a (url /, use proxy:x{address});") == ["RBR042"]
+
+
 def test_one_url_may_have_several_verbs_and_namespaces() -> None:
     text = """
         path a (url /, use app.hello); path b (method POST, url /, use app.hello);
