@@ -129,7 +129,7 @@ class ValueParser(Scanner):
                 f"write for instance {prefix}:module.function",
             )
         self.move(match.end())
-        if self.end < word.end and self.text[self.end] not in "),;":
+        if self.end < word.end and self.text[self.end] not in "),;}]":
             self._report_dotted(text, Span(start, word.end))
             self.move(word.end)
         elif self.text.startswith("()", self.end):
