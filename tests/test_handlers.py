@@ -934,8 +934,8 @@ def test_messages_delivered_by_another_task_keep_their_order() -> None:
 
         stage = Stage(coroutine)
         await asyncio.sleep(0)
-        stage.say_numbers(1, 2)  # in this task
         stage.post(3, 4)
+        stage.say_numbers(1, 2)  # in this task, so the coroutine can't run yet
         await asyncio.sleep(0)
         stage.say_numbers(5)
         stage.post(6)

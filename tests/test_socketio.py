@@ -273,12 +273,13 @@ def test_event_that_would_close_the_client_is_not_sent(event: str) -> None:
 
 
 def test_data_that_nests_too_deep_is_refused() -> None:
+    one_over = json.loads(nested(MAX_DEPTH + 1))
     deep: list[Any] = []
     circle: list[Any] = []
     circle.append(circle)
     for _ in range(100_000):
         deep = [deep]
-    for value in (deep, circle):
+    for value in (one_over, {"a": one_over[0]}, deep, circle):
         with pytest.raises(ValueError, match="nested over 64 levels"):
             encode_event("x", [value])
 
