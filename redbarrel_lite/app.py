@@ -11,7 +11,7 @@ In one line::
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import TypeAlias
@@ -23,11 +23,8 @@ from .rbr_check import examine
 from .rbr_keys import SOCKET_VERBS
 from .rbr_nodes import Describe, Field, Node, Path, Rbr, Section, Text, Words
 from .request import Request
-from .response import Response
-from .routes import Route, Router, compile_template
+from .routes import Route, Router, Service, compile_template
 from .sockets import Hub
-
-Service: TypeAlias = Callable[[Request], Response | Awaitable[Response]]
 
 CLIENT_SCRIPT = FilePath(__file__).parent / "static" / "socket.io.js"
 

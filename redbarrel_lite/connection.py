@@ -20,13 +20,13 @@ from typing import Any, Final, Protocol
 
 from . import http1
 from .accesslog import Entry
-from .app import App, Service, SocketPath
+from .app import App, SocketPath
 from .endpoint import Endpoint
 from .errors import RemoteProtocolError
 from .handlers import user_traceback
 from .request import Request
 from .response import FileContent, Response, Stream, error_response
-from .routes import NotRouted
+from .routes import NotRouted, Service
 from .transports import WebSocket
 
 log = logging.getLogger("redbarrel_lite")

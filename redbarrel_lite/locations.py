@@ -10,16 +10,14 @@ In one line::
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import inspect
 import mimetypes
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from .errors import AppError
+from .modules import Modules, instead
 from .rbr_nodes import Location
 from .request import Request
 from .response import Response, error_response
@@ -28,22 +26,32 @@ from .response import Response, error_response
 class Folder:
     """The folder of an .rbr file, from which its locations are found."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, apart: bool = False) -> None:
         self.path = path
+        self.modules = Modules(path, apart=apart)
         self.failures: list[BaseException] = []  # what modules raised when they were imported
 
     def trouble(self, location: Location) -> tuple[str, str] | None:
-        """What is wrong with a location, and what to do about it; None if it is found.
+        """What is wrong with a location that is to answer requests; None if nothing is.
 
         Imports what ``python:`` and ``wsgi:`` name, which runs the user's module.
         """
+        return self._trouble(location, self.callable if location.kind == "python" else None)
+
+    def missing(self, location: Location) -> tuple[str, str] | None:
+        """The same of any location: only that there is something."""
+        return self._trouble(location, None)
+
+    def _trouble(
+        self, location: Location, find: Callable[[str], Any] | None
+    ) -> tuple[str, str] | None:
         try:
             if location.kind == "file":
                 self.file(location.target)
             elif location.kind == "directory":
                 self.directory(location.target)
             elif location.kind in ("python", "wsgi"):
-                self.callable(location.target)
+                (find or self.modules.find)(location.target)
         except AppError as error:
             if error.__cause__ is not None:
                 self.failures.append(error.__cause__)
@@ -56,74 +64,23 @@ class Folder:
         if path.is_dir():
             raise AppError(f"'{name}' is a folder", f"write directory:{name}")
         if not path.is_file():
-            raise AppError(f"no file '{name}' in {self.path}", _instead(name, path.parent))
+            raise AppError(f"no file '{name}' in {self.path}", instead(name, path.parent))
         return path
 
     def directory(self, name: str) -> Path:
         """The path of a folder. Raises `AppError` if there is none."""
         path = self.path / name
         if not path.is_dir():
-            raise AppError(f"no folder '{name}' in {self.path}", _instead(name, path.parent))
+            raise AppError(f"no folder '{name}' in {self.path}", instead(name, path.parent))
         return path
 
     def callable(self, dotted: str) -> Callable[[dict[str, Any], Request], Any]:
         """What a dotted name stands for, as a handler. Raises `AppError`."""
-        return adapt(resolve_python(dotted, self.path), dotted)
-
-
-def _instead(name: str, folder: Path) -> str:
-    """A hint from what is there, for a name that is not."""
-    there = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
-    close = difflib.get_close_matches(Path(name).name, there, 1)
-    return f"did you mean '{close[0]}'?" if close else "create it, or correct the name"
+        return adapt(self.modules.find(dotted), dotted)
 
 
 # The names by which a first parameter says that there is no other before it.
 _REQUEST_NAMES = ("request", "req")
-
-
-def resolve_python(dotted: str, folder: Path) -> Any:
-    """What a dotted name stands for: an attribute of a module, found from ``folder`` first.
-
-    Raises `AppError` if there is no such thing; if the module itself fails, with
-    its exception as the cause.
-    """
-    where = str(folder)
-    if where not in sys.path:
-        # First, as Python does for a script, and for good: the module's own
-        # imports, some of them made when a function runs, are found there too.
-        sys.path.insert(0, where)
-    names = dotted.split(".")
-    if len(names) < 2:
-        raise AppError(f"'{dotted}' is a module", f"write python:{dotted}.NAME")
-    found: Any = _import(names[0], folder)
-    for depth, name in enumerate(names[1:], 2):
-        try:
-            found = getattr(found, name)
-        except AttributeError:
-            if depth == len(names) or not hasattr(found, "__path__"):
-                raise _no_attribute(found, name) from None
-            found = _import(".".join(names[:depth]), folder)
-    return found
-
-
-def _import(module: str, folder: Path) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name == module:
-            hint = _instead(f"{module}.py", folder).replace(".py'", "'")
-            raise AppError(f"no module '{module}' in {folder}", hint) from None
-        raise AppError(f"module '{module}' needs another one: {error}", "install it") from error
-    except Exception as error:
-        what = f"module '{module}' fails when it is imported: {type(error).__name__}: {error}"
-        raise AppError(what, "mend it where the traceback points") from error
-
-
-def _no_attribute(found: Any, name: str) -> AppError:
-    close = difflib.get_close_matches(name, dir(found), 1)
-    hint = f"did you mean '{close[0]}'?" if close else f"define it: def {name}(globs, request)"
-    return AppError(f"'{getattr(found, '__name__', found)}' has no '{name}'", hint)
 
 
 def adapt(function: Any, dotted: str) -> Callable[[dict[str, Any], Request], Any]:

@@ -12,11 +12,17 @@ In one line::
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
+
+from .request import Request
+from .response import Response
 
 T = TypeVar("T")
+
+# What answers the requests of a path.
+Service: TypeAlias = Callable[[Request], Response | Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ _IO = "asyncio selectors socket socketserver ssl select subprocess threading con
 _CHANCE = "time datetime random secrets uuid"
 
 KINDS = {
-    "ground": Kind(0, "errors", _IO + " " + _CHANCE),
+    "ground": Kind(0, "errors strictjson", _IO + " " + _CHANCE),
     # One protocol each: whoever wants to learn one reads one file. Time and
     # randomness arrive as arguments, so a test needs neither patience nor luck.
     "wire": Kind(1, "http1 wsproto engineio socketio resp", _IO + " " + _CHANCE, neighbours=False),
@@ -50,7 +50,8 @@ KINDS = {
     # Awaits and starts threads for user code, but never touches a connection.
     "application": Kind(
         2,
-        "request response routes handlers services locations conditions docpage sockets app",
+        "request response cookies forms exc routes handlers services modules locations loading globs conditions"
+        " cors builtin docpage sockets app",
         "selectors socket socketserver ssl select",
     ),
     "io": Kind(3, "server connection endpoint transports accesslog upstream backplane"),
@@ -186,7 +187,7 @@ def test_room_imports_on_a_bare_interpreter(room: str) -> None:
 # --- what the outside sees ------------------------------------------------------------------
 
 
-PUBLIC = ["Refused", "Response", "SocketClosed", "parse"]
+PUBLIC = ["Refused", "Response", "SocketClosed", "exc", "parse"]
 
 
 def test_public_surface_is_pinned() -> None:

@@ -1,0 +1,187 @@
+"""The user's modules: found in the folder of an .rbr file, kept apart from other files'.
+
+What it implements: imports by dotted name, as Python does them for a script. Two
+.rbr files of one server may each have an ``app.py``: the modules of the second are
+imported below a name of its own, and so are those that they import from its folder.
+
+In one line::
+
+    found = Modules(folder).find("chat.Room.enter")
+
+The trick is Python's own: an ``import`` statement calls the ``__import__`` that it
+finds in its module's ``__builtins__``, and a module may have these to itself. So
+``import helpers`` means the folder's helpers wherever the statement stands, and
+whenever it runs.
+"""
+
+from __future__ import annotations
+
+import builtins
+import difflib
+import importlib
+import itertools
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from .errors import AppError
+
+_numbers = itertools.count(1)
+
+
+class Modules:
+    """The modules of one folder."""
+
+    def __init__(self, folder: Path, *, apart: bool = False) -> None:
+        """``apart``: under names of their own.
+
+        That is needed, too, where a name is taken: by the folder of another
+        application in the same process, or by a module of Python itself.
+        """
+        self._folder = folder
+        self._own: dict[str, bool] = {}  # of which top-level names this folder has a module
+        self._prefix = ""
+        if apart or any(map(self._is_taken, _top_level(folder))):
+            self._prefix = f"_rbr_{next(_numbers)}"
+            self._make_apart()
+
+    def find(self, dotted: str) -> Any:
+        """What a dotted name stands for: an attribute of a module.
+
+        Raises `AppError` if there is no such thing; if the module itself fails,
+        with its exception as the cause.
+        """
+        where = str(self._folder)
+        if not self._prefix and where not in sys.path:
+            # First, as Python does for a script, and for good: the module's own
+            # imports, some of them made when a function runs, are found there too.
+            sys.path.insert(0, where)
+        names = dotted.split(".")
+        if len(names) < 2:
+            raise AppError(f"'{dotted}' is a module", f"write python:{dotted}.NAME")
+        found: Any = self._module(names[0])
+        for depth, name in enumerate(names[1:], 2):
+            try:
+                found = getattr(found, name)
+            except AttributeError:
+                if depth == len(names) or not hasattr(found, "__path__"):
+                    raise _no_attribute(found, name) from None
+                found = self._module(".".join(names[:depth]))
+        return found
+
+    def _module(self, name: str) -> ModuleType:
+        top = name.partition(".")[0]
+        full = f"{self._prefix}.{name}" if self._prefix and self._has(top) else name
+        try:
+            return importlib.import_module(full)
+        except ModuleNotFoundError as error:
+            if error.name == full:
+                hint = instead(f"{name}.py", self._folder).replace(".py'", "'")
+                raise AppError(f"no module '{name}' in {self._folder}", hint) from None
+            raise AppError(f"module '{name}' needs another one: {error}", "install it") from error
+        except Exception as error:
+            what = f"module '{name}' fails when it is imported: {type(error).__name__}: {error}"
+            raise AppError(what, "mend it where the traceback points") from error
+
+    # -- names of their own --------------------------------------------------------
+
+    def _is_taken(self, name: str) -> bool:
+        loaded = sys.modules.get(name)
+        if loaded is None:
+            return name in sys.builtin_module_names
+        file = getattr(loaded, "__file__", None) or ""
+        return not Path(file).is_relative_to(self._folder)
+
+    def _make_apart(self) -> None:
+        """A package that is the folder, without an ``__init__.py`` being asked for."""
+        package = ModuleType(self._prefix)
+        package.__path__ = [str(self._folder)]
+        sys.modules[self._prefix] = package
+        sys.meta_path.insert(0, _Finder(self._prefix, self._import))
+
+    def _has(self, top: str) -> bool:
+        """Whether the folder has a module of this name.
+
+        A folder of files is no module, but for where nothing else has its name:
+        Python too takes it last.
+        """
+        if top not in self._own:
+            spec = PathFinder.find_spec(top, [str(self._folder)])
+            is_module = spec is not None and (
+                spec.origin is not None or PathFinder.find_spec(top) is None
+            )
+            self._own[top] = is_module
+        return self._own[top]
+
+    def _import(
+        self,
+        name: str,
+        globals: Mapping[str, object] | None = None,  # noqa: A002  # Python's names
+        locals: Mapping[str, object] | None = None,  # noqa: A002
+        fromlist: Sequence[str] = (),
+        level: int = 0,
+    ) -> ModuleType:
+        """``__import__`` for the folder's modules."""
+        top = name.partition(".")[0]
+        if level or not self._has(top):
+            return builtins.__import__(name, globals, locals, fromlist, level)
+        found = builtins.__import__(f"{self._prefix}.{name}", globals, locals, fromlist or ("",), 0)
+        return found if fromlist else sys.modules[f"{self._prefix}.{top}"]
+
+
+class _Finder:
+    """Finds the modules below a prefix, and gives them an ``__import__`` of their own."""
+
+    def __init__(self, prefix: str, own_import: Any) -> None:
+        self._prefix = prefix + "."
+        self._builtins = {**vars(builtins), "__import__": own_import}
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if not name.startswith(self._prefix):
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None and isinstance(spec.loader, SourceFileLoader):
+            spec.loader = _Loader(spec.loader, self._builtins)
+        return spec
+
+
+class _Loader(SourceFileLoader):
+    def __init__(self, plain: SourceFileLoader, own_builtins: dict[str, Any]) -> None:
+        super().__init__(plain.name, plain.path)
+        self._builtins = own_builtins
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__dict__["__builtins__"] = self._builtins
+        super().exec_module(module)
+
+
+def _top_level(folder: Path) -> Iterable[str]:
+    """The names of the modules that lie in a folder."""
+    if not folder.is_dir():
+        return
+    for entry in folder.iterdir():
+        if entry.suffix == ".py" or (entry / "__init__.py").is_file():
+            yield entry.stem
+
+
+def instead(name: str, folder: Path) -> str:
+    """A hint from what is there, for a name that is not."""
+    there = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    close = difflib.get_close_matches(Path(name).name, there, 1)
+    return f"did you mean '{close[0]}'?" if close else "create it, or correct the name"
+
+
+def _no_attribute(found: Any, name: str) -> AppError:
+    close = difflib.get_close_matches(name, dir(found), 1)
+    hint = f"did you mean '{close[0]}'?" if close else f"define it: def {name}(globs, request)"
+    return AppError(f"'{_shown(found)}' has no '{name}'", hint)
+
+
+def _shown(found: Any) -> str:
+    name = str(getattr(found, "__name__", found))
+    return name.partition(".")[2] if name.startswith("_rbr_") else name
