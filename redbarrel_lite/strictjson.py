@@ -1,0 +1,91 @@
+"""JSON as RFC 8259 has it, and no more: what Python's own module adds is refused.
+
+What it implements: RFC 8259 with limits for depth and for the length of numbers.
+What it leaves out: the extensions of `json` (NaN, Infinity, infinity by way of
+1e400, texts in UTF-16), which every reader in a browser stumbles over.
+
+In one line::
+
+    data = loads(body)
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+# Whoever walks through the data, ours or the user's, mostly does so by recursion.
+MAX_DEPTH: Final = 64
+# int() takes time that grows with the square of the digits. No float has more
+# than 309 before its point, so no other reader of JSON understands a longer one.
+MAX_NUMBER_DIGITS: Final = 400
+
+
+def loads(body: bytes) -> Any:
+    """The data that a JSON text stands for. Raises ValueError, with the reason."""
+    if body.startswith(b"\xef\xbb\xbf"):
+        raise ValueError("it starts with a byte order mark (RFC 8259 section 8.1)")
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8 (RFC 8259 section 8.1)") from None
+    try:
+        data = _decode(text)
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+    # Counting is fast, and finds nothing to look at in most texts.
+    if text.count("[") + text.count("{") > MAX_DEPTH and _depth_over(data, MAX_DEPTH):
+        raise ValueError(_TOO_DEEP)
+    return data
+
+
+_TOO_DEEP: Final = f"it is nested over {MAX_DEPTH} levels deep"
+
+
+def _depth_over(data: Any, limit: int) -> bool:
+    """Whether containers nest deeper than ``limit``, level by level, without recursion."""
+    level = [data]
+    for _ in range(limit + 1):
+        inner: list[Any] = []
+        for value in level:
+            if isinstance(value, (dict, list)):
+                inner += value.values() if isinstance(value, dict) else value
+        level = inner
+    return any(isinstance(value, (dict, list)) for value in level)
+
+
+def _integer(text: str) -> int:
+    if len(text) > MAX_NUMBER_DIGITS:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number - number:  # only infinity and NaN differ from themselves
+        raise ValueError(f"{text[:20]} is too large")
+    return number
+
+
+def _constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON (RFC 8259 section 6)")
+
+
+_decode: Final = json.JSONDecoder(
+    parse_int=_integer, parse_float=_finite, parse_constant=_constant
+).decode
+
+_encode: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+_encode_ascii: Final = json.JSONEncoder(allow_nan=False).encode
+
+
+def dumps(data: Any) -> bytes:
+    r"""The JSON text of some data. Raises ValueError and TypeError for what JSON has not.
+
+    Half of a surrogate pair, which a client can send as ``"\ud800"``, has no place
+    in UTF-8: it goes out as the escape that it came in as.
+    """
+    try:
+        return _encode(data).encode()
+    except UnicodeEncodeError:
+        return _encode_ascii(data).encode()
