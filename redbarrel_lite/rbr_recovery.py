@@ -297,7 +297,7 @@ class SectionParser(ValueParser):
                 f"expected ';' after {title}, not {self.seen()}",
                 "end every definition by ';'",
             )
-            if not self.accept(","):
+            if not self.accept(",") or (self.char() and not self.at_definition()):
                 raise Skip
             return
         self.report(
