@@ -1,6 +1,6 @@
 """From the tree of an .rbr file to an application: routes, handlers, sockets.
 
-What it implements: services with ``python:`` and ``file:``, and SOCKETIO with
+What it implements: services with ``python:``, ``file:`` and ``directory:``, and SOCKETIO with
 ``python:``. What else the language can say is refused at the start, never
 ignored: a rule that guards a path must not be silently left out.
 
@@ -18,7 +18,8 @@ from typing import TypeAlias
 
 from . import engineio, services
 from .errors import Diagnostic, RbrError
-from .locations import Folder, serve_file
+from .files import directory_service, file_service
+from .locations import Folder
 from .rbr_check import examine
 from .rbr_keys import SOCKET_VERBS
 from .rbr_nodes import Describe, Field, Node, Path, Rbr, Section, Text, Words
@@ -111,7 +112,9 @@ class App:
     def _service(self, path: Path) -> Service:
         assert path.use is not None
         if path.use.kind == "file":
-            return serve_file(self._folder.file(path.use.target))
+            return file_service(self._folder.file(path.use.target))
+        if path.use.kind == "directory":
+            return directory_service(self._folder.directory(path.use.target), _last_name(path))
         handler = self._folder.callable(path.use.target)
         return lambda request: services.run(handler, self._pool, request)
 
@@ -135,10 +138,16 @@ class App:
         # A url without its last slash is the same place: kinder than a 404.
         slash = compile_template([url.rstrip("/")])
         return [
-            Route(name, url, ("GET",), script, serve_file(CLIENT_SCRIPT)),
+            Route(name, url, ("GET",), script, file_service(CLIENT_SCRIPT)),
             Route(name, url, methods, slash, socket),
             Route(name, url, methods, compile_template([url]), socket),
         ]
+
+
+def _last_name(path: Path) -> str:
+    """The placeholder of a `directory:` that is the way below it; "" if its url has none."""
+    parts = path.url.parts() if path.url is not None else ()
+    return next((part.name for part in reversed(parts) if not isinstance(part, str)), "")
 
 
 def _options(path: Path) -> engineio.Options:
@@ -167,7 +176,7 @@ def _not_served(tree: Rbr) -> Iterator[Diagnostic]:
                 for operation in field.value.operations():
                     if not isinstance(operation, Describe):
                         yield _refusal(tree, operation, "this rule")
-        kinds = ("python",) if path.is_socket else ("python", "file")
+        kinds = ("python",) if path.is_socket else ("python", "file", "directory")
         if path.use is None:
             yield _refusal(tree, path.name, "a path without 'use'")
         elif path.use.kind not in kinds:

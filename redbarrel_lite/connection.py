@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -27,6 +27,7 @@ from .handlers import user_traceback
 from .request import Request
 from .response import FileContent, Response, Stream, error_response
 from .routes import NotRouted, Service
+from .sendfile import send_file
 from .transports import WebSocket
 
 log = logging.getLogger("redbarrel_lite")
@@ -282,6 +283,8 @@ class HttpConnection(asyncio.Protocol):
         """Answer the request in hand; to a client that has gone it does nothing."""
         transport = self._transport
         if transport is None or transport.is_closing():
+            if response.stream is not None:
+                self._server.track(_close(response.stream))
             return
         self._abort = None
         if self._server.closing or self._http.state is not http1.State.DONE:
@@ -352,9 +355,9 @@ class HttpConnection(asyncio.Protocol):
     async def _send_file(self, transport: asyncio.Transport, content: FileContent) -> int:
         if self.request.method == "HEAD" or not content.count:
             return 0
-        self._limit(None)  # as long as it takes; `_drained` has the limit for a stuck client
-        loop = asyncio.get_running_loop()
-        return await loop.sendfile(transport, content.file, content.offset, content.count)
+        self._limit(None)  # as long as it takes; `send_file` has the limit for a stuck client
+        await send_file(transport, content, self._drained, self._server.limits.write)
+        return content.count
 
     async def _drained(self) -> None:
         """Wait until the client has read enough; raise ConnectionError if it does not."""
@@ -513,5 +516,5 @@ async def _close(stream: Stream) -> None:
     """Let a stream's maker end it: its `finally` blocks run, its file is closed."""
     if isinstance(stream, FileContent):
         stream.file.close()
-    elif isinstance(stream, AsyncGenerator):
-        await stream.aclose()
+    elif (aclose := getattr(stream, "aclose", None)) is not None:
+        await aclose()

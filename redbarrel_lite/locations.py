@@ -11,7 +11,6 @@ In one line::
 from __future__ import annotations
 
 import inspect
-import mimetypes
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from .errors import AppError
 from .modules import Modules, instead
 from .rbr_nodes import Location
 from .request import Request
-from .response import Response, error_response
 
 
 class Folder:
@@ -114,18 +112,3 @@ def _with_request_alone(function: Callable[..., Any]) -> Callable[[dict[str, Any
 
         return short_async
     return lambda _globs, request: function(request)
-
-
-def serve_file(path: Path) -> Callable[[Request], Response]:
-    """What answers with the contents of one file, read anew for each request."""
-    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    if kind.startswith("text/"):
-        kind += "; charset=utf-8"
-
-    def serve(_request: Request) -> Response:
-        try:
-            return Response(path.read_bytes(), content_type=kind)
-        except OSError:
-            return error_response(404, "the file has gone")
-
-    return serve

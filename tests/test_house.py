@@ -51,10 +51,10 @@ KINDS = {
     "application": Kind(
         2,
         "request response cookies forms exc routes handlers services modules locations loading globs conditions"
-        " cors builtin docpage sockets app",
+        " files selection cors builtin docpage sockets app",
         "selectors socket socketserver ssl select",
     ),
-    "io": Kind(3, "server connection endpoint transports accesslog upstream backplane"),
+    "io": Kind(3, "sendfile server connection endpoint transports accesslog upstream backplane"),
     "tools": Kind(4, "testing bundle scaffold tidy trace explain cli __main__"),
 }
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from redbarrel_lite.locations import Folder, serve_file
+from redbarrel_lite.locations import Folder
 from redbarrel_lite.rbr_nodes import Location
 from redbarrel_lite.request import Request
 
@@ -138,14 +138,3 @@ def test_files_and_folders_are_looked_for(tmp_path: Path) -> None:
         trouble = folder.trouble(Location(kind, name))
         assert trouble is not None
         assert trouble[1] == hint
-
-
-def test_file_is_read_anew_and_may_vanish(tmp_path: Path) -> None:
-    page = tmp_path / "page.html"
-    page.write_text("1")
-    serve = serve_file(page)
-    assert serve(REQUEST).body == b"1"
-    page.write_text("2")
-    assert serve(REQUEST).body == b"2"
-    page.unlink()
-    assert serve(REQUEST).status == 404
