@@ -135,7 +135,7 @@ class Endpoint:
         connection.receive_get(exchange)
 
     def _new(self, request: Request, transport: str, now: float) -> EngineConnection:
-        sid = secrets.token_urlsafe(15)  # 120 bits: whoever knows it is the client
+        sid = secrets.token_urlsafe(16)  # 128 bits: whoever knows it is the client
         session = engineio.Session(sid, transport, self.options, now)
         connection = EngineConnection(self, request, session, now)
         self._sessions[sid] = connection

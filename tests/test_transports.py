@@ -68,7 +68,7 @@ def test_handshake_says_what_the_reference_says(tmp_path: Path) -> None:
             assert (status, headers["content-type"]) == (200, "text/plain; charset=UTF-8")
             assert headers["cache-control"] == "no-store"
             handshake = json.loads(body.removeprefix(b"0"))
-            assert len(handshake.pop("sid")) == 20
+            assert len(handshake.pop("sid")) == 22
             assert handshake == {
                 "upgrades": ["websocket"],
                 "pingInterval": 3000,
