@@ -18,7 +18,7 @@ One client, seen from below::
                                         Hub -> Namespace -+-> rooms -> Socket ...
 
 Everything here belongs to the thread of the event loop. A call from another one
-is handed over by `Hub.run`, in the order in which it was made.
+is handed over by `Hub.run` (see `handover`), in the order in which it was made.
 """
 
 from __future__ import annotations
@@ -26,14 +26,12 @@ from __future__ import annotations
 import itertools
 import logging
 import secrets
-import threading
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
-from threading import get_ident
 from typing import Any, Final, Protocol, TypeAlias
 
 from . import socketio
 from .errors import RemoteProtocolError, SocketClosed
+from .handover import Handover
 from .request import Request
 
 log = logging.getLogger("redbarrel_lite")
@@ -43,10 +41,7 @@ log = logging.getLogger("redbarrel_lite")
 MAX_NAMESPACES_PER_CLIENT: Final = 16
 # Acknowledgements that a client owes and never gives; the oldest is forgotten.
 MAX_PENDING_ACKS: Final = 1000
-# What a thread may hand over before it waits for the loop to take it. Without this
-# it would fill memory, and queues beyond their limit, before the loop has a turn.
-HAND_OVER_BYTES: Final = 64 * 1024
-# What handing over a packet costs besides its bytes, more or less.
+# What handing a packet over to the loop costs besides its bytes, more or less.
 _PACKET_BYTES: Final = 256
 
 
@@ -335,7 +330,7 @@ class Socket:
 
     def _drained(self, messages: tuple[socketio.Message, ...]) -> Awaitable[None]:
         if not self._home.hub.is_here():
-            self._home.hub.pace(messages, self.connection)
+            self._home.hub.pace(_size(messages), self.connection)
         elif self._runner is not None and self.connection.congested:
             return self._runner.drained(self.connection)
         return DONE
@@ -416,6 +411,10 @@ class Socket:
             self._runner.finish()
 
 
+def _size(messages: tuple[socketio.Message, ...]) -> int:
+    return sum(map(len, messages)) + _PACKET_BYTES
+
+
 class Namespace:
     """The sockets of one namespace, and their rooms."""
 
@@ -431,7 +430,7 @@ class Namespace:
         messages = socketio.encode_event(event, (x,), self.name)
         self.hub.run(self.send_to_all, Outgoing(messages), room, skip)
         if not self.hub.is_here():
-            self.hub.pace(messages)
+            self.hub.pace(_size(messages))
 
     def send_to_all(self, outgoing: Outgoing, room: str | None, skip: Iterable[str]) -> None:
         """Queue a packet for all members but those of the session ids in ``skip``."""
@@ -460,23 +459,13 @@ class Namespace:
             self.leave(socket, room)
 
 
-class _Handed(threading.local):
-    """How many bytes this thread has handed over since it last waited for the loop."""
-
-    count = 0
-
-
-class Hub:
-    """All namespaces of one .rbr file, and the door for other threads."""
+class Hub(Handover):
+    """All namespaces of one .rbr file; calls from other threads are handed over to its loop."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.namespaces: dict[str, Namespace] = {}
         self.run_handler: Callable[[Handler, Socket, Request], Runner] | None = None
-        self._thread = 0
-        self._wake: Callable[[Callable[[], None]], object] | None = None
-        self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
-        self._woken = False
-        self._handed = _Handed()
 
     def add(self, name: str, handler: Handler) -> None:
         """Open a namespace, whose sockets are handled by ``handler``."""
@@ -487,81 +476,9 @@ class Hub:
         wake: Callable[[Callable[[], None]], object],
         run_handler: Callable[[Handler, Socket, Request], Runner],
     ) -> None:
-        """Begin to work; called in the loop's thread by the floor above.
-
-        ``wake(f)`` makes the loop call f soon, from any thread, and raises
-        RuntimeError when the loop has ended; ``run_handler`` makes what runs a
-        handler.
-        """
-        self._thread = get_ident()
-        self._wake = wake
+        """Begin to work; ``run_handler`` makes what runs a handler, ``wake`` is `Handover`'s."""
         self.run_handler = run_handler
-        if self._calls:  # made before there was a loop
-            self._wake_up()
-
-    def is_here(self) -> bool:
-        """Whether this is the loop's thread."""
-        return get_ident() == self._thread
-
-    def run(self, function: Callable[..., object], *args: Any) -> None:
-        """Call a function in the loop's thread: at once if this is it, else soon, in order.
-
-        However many calls come in a burst, the loop is woken once.
-        """
-        if get_ident() == self._thread:
-            function(*args)
-            return
-        self._calls.append((function, args))
-        if not self._woken:
-            # Another thread may pass here too and wake the loop once more, for
-            # nothing. The other way round can't happen: `_run_calls` clears the
-            # flag before it counts, so a call that it does not count wakes again.
-            self._wake_up()
-
-    def _wake_up(self) -> bool:
-        """False: there is no loop, not yet or not any more."""
-        if self._wake is None:
-            return False
-        self._woken = True
-        try:
-            self._wake(self._run_calls)
-        except RuntimeError:
-            # The server has gone, and with it every client that could care.
-            self._calls.clear()
-            self._woken = False
-            return False
-        return True
-
-    def _run_calls(self) -> None:
-        self._woken = False
-        # Those that are there now and no more: threads that go on calling must
-        # not keep the loop from everybody else.
-        for _ in range(len(self._calls)):
-            function, args = self._calls.popleft()
-            try:
-                function(*args)
-            except Exception:  # one client's fault is not that of those behind it
-                log.exception("a call from another thread failed")
-
-    def pace(
-        self, messages: tuple[socketio.Message, ...], connection: Connection | None = None
-    ) -> None:
-        """Hold a thread that has handed over much until the loop has taken it.
-
-        With a ``connection``, also until the client's queue is below its mark.
-        """
-        self._handed.count += sum(map(len, messages)) + _PACKET_BYTES
-        congested = connection is not None and connection.congested
-        if self._handed.count < HAND_OVER_BYTES and not congested:
-            return
-        self._handed.count = 0
-        taken = threading.Event()
-        if connection is None:
-            self.run(taken.set)
-        else:
-            self.run(connection.when_drained, taken.set)
-        if self._wake_up():
-            taken.wait()
+        self.attach_to_loop(wake)
 
     def broadcast(
         self, x: Any, room: str | None = None, namespace: str = "/", event: str = "message"

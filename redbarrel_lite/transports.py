@@ -26,7 +26,8 @@ from typing import Final, Protocol
 
 from . import engineio, wsproto
 from .errors import RemoteProtocolError
-from .request import Request, Response
+from .request import Request
+from .response import Response
 from .sockets import Client, Hub, Outgoing
 
 log = logging.getLogger("redbarrel_lite")

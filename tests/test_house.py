@@ -50,7 +50,7 @@ KINDS = {
     # Awaits and starts threads for user code, but never touches a connection.
     "application": Kind(
         2,
-        "request response cookies forms exc routes handlers services modules locations loading globs conditions"
+        "request response cookies forms exc routes handlers handover services modules locations loading globs conditions"
         " files selection cors builtin docpage sockets app",
         "selectors socket socketserver ssl select",
     ),

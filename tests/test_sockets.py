@@ -12,10 +12,10 @@ import pytest
 
 from redbarrel_lite import socketio
 from redbarrel_lite.errors import RemoteProtocolError, SocketClosed
+from redbarrel_lite.handover import HAND_OVER_BYTES
 from redbarrel_lite.request import Request
 from redbarrel_lite.sockets import (
     DONE,
-    HAND_OVER_BYTES,
     MAX_NAMESPACES_PER_CLIENT,
     MAX_PENDING_ACKS,
     Client,
