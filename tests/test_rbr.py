@@ -12,6 +12,7 @@ from rbr_corpus import BAD, GOOD, resolve
 from redbarrel_lite.errors import RbrError, Span
 from redbarrel_lite.rbr import parse, read
 from redbarrel_lite.rbr_check import examine
+from redbarrel_lite.rbr_format import format as format_rbr
 from redbarrel_lite.rbr_keys import DEFAULT_URLS, PATH_KEYS
 from redbarrel_lite.rbr_nodes import (
     Alter,
@@ -410,6 +411,7 @@ def test_columns_count_characters(text: str, line: int, column: int) -> None:
         ('"e\u0301" ', "    "),
         ('"你" ', "     "),
         ('"\u202e" ', "    "),
+        ('"a\u20dd" ', "    "),
         ('"\u200b" ', "   "),
     ],
 )
@@ -428,6 +430,22 @@ def test_long_line_is_shown_around_the_fault() -> None:
     assert shown[6] == "…"
     assert shown[-1] == "…"
     assert shown[carets.index("^")] == "b"
+
+
+def test_text_of_two_lines_is_read_as_one() -> None:
+    rbr, errors = read('global a "one\n two"; root /b;')
+    assert [one.code for one in errors] == ["RBR003"]
+    assert rbr.definitions == (Global(Name("a"), Text("one\n two")), Root(Url("/b")))
+    assert format_rbr(rbr) == 'global a """one\n two""";\nroot /b;\n'
+    (one,) = read("global a 'x\\y\"z';")[0].definitions
+    assert one == Global(Name("a"), Text('x\\y"z'))
+    assert format_rbr(read("global a 'x\\y\"z';")[0]) == 'global a "x\\\\y\\"z";\n'
+
+
+def test_nodes_show_what_they_say_and_no_more() -> None:
+    assert repr(parse("# c\nroot /a; # d").definitions[0]) == "Root(url=Url(text='/a'))"
+    assert Location("file", "x").target_span == Span(0, 0)
+    assert Name("x").span == Span(0, 0)
 
 
 def test_controls_are_never_printed() -> None:

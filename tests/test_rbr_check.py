@@ -9,8 +9,10 @@ from rbr_corpus import BAD, GOOD, resolve
 
 from redbarrel_lite.rbr import parse
 from redbarrel_lite.rbr_check import check, examine
+from redbarrel_lite.rbr_diagnostics import Source
 from redbarrel_lite.rbr_keys import META_KEYS, PATH_KEYS, RULE_KEYS, SOCKET_VERBS, all_keys
-from redbarrel_lite.rbr_nodes import Location
+from redbarrel_lite.rbr_nodes import Field, Location, Name, Rbr, Section, Text
+from redbarrel_lite.rbr_nodes import Path as PathNode
 from redbarrel_lite.rbr_patterns import as_regex, faults, has_nested_quantifier, shape
 
 SAMPLES = ("announcement", "demos", "keyexchange", "sockets", "sockets2011")
@@ -121,6 +123,12 @@ def test_without_resolve_there_are_no_more_than_twenty_warnings_either() -> None
 def test_proxies_have_addresses(address: str) -> None:
     assert codes_of(f"path a (url /, use proxy:{address});") == []
     assert codes_of(f"path a (url /, use proxy:x{address});") == ["RBR042"]
+
+
+def test_trees_made_by_programs_are_checked_too() -> None:
+    entry = Field(Name("request-body"), Text("x"))
+    rbr = Rbr((PathNode(Name("a"), Section((entry,))),), Source("x.rbr", ""))
+    assert [one.message for one in check(rbr)] == ["'request-body' takes a section"]
 
 
 def test_one_url_may_have_several_verbs_and_namespaces() -> None:
