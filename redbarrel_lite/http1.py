@@ -27,9 +27,9 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from .errors import LocalProtocolError, RemoteProtocolError
 
@@ -135,29 +135,28 @@ _FORBIDDEN_TRAILERS: Final = frozenset(
 )
 
 
-class Connection:
-    """One client's connection, seen by the server.
+EventT = TypeVar("EventT")
 
-    Feed it with `receive`; ask it for the bytes of an answer with `respond`, or
-    with `start_response`, `chunk` and `end_response` for one of unknown length;
-    then `next_request` starts on what the peer has sent in the meantime.
 
-    ``keep_alive`` says whether another request may follow the one in hand (RFC
-    9112 9.3); whoever answers may forbid it, until the answer is made.
+class Reader(Generic[EventT]):
+    """What reads messages, of either side: heads line by line, content by its framing.
+
+    A side adds the table of its steps, and what reads a head of its own kind.
+    ``keep_alive`` says whether another message may follow the one in hand (RFC 9112 9.3).
     """
 
     __slots__ = (
         "_buffer",
         "_left",
         "_line_start",
-        "_owed",
-        "_parts",
-        "_request",
         "_searched",
         "_trailer_bytes",
         "keep_alive",
         "state",
     )
+
+    # Consumes what it can from the buffer; says whether there is a point in looking again.
+    _steps: ClassVar[dict[State, Callable[[Any, list[Any]], bool]]]
 
     def __init__(self) -> None:
         self.state = State.HEAD
@@ -167,18 +166,13 @@ class Connection:
         self._searched = 0  # how far the buffer is known to hold no end of that line
         self._left = 0  # bytes of content, or of the chunk, still to come
         self._trailer_bytes = 0
-        self._request = _NOT_UNDERSTOOD
-        self._parts = Parts.PLAIN
-        self._owed: int | None = None  # bytes that the answer in hand has still to send
-
-    # -- bytes in, events out ------------------------------------------------
 
     @property
     def buffered(self) -> int:
         """How many received bytes wait to be parsed."""
         return len(self._buffer)
 
-    def receive(self, data: bytes) -> list[Event]:
+    def receive(self, data: bytes) -> list[EventT]:
         """Take bytes from the peer; return what they complete.
 
         A fault is the last event of its list, a `RemoteProtocolError` with the
@@ -187,14 +181,6 @@ class Connection:
         self._buffer += data
         return self._parse()
 
-    def next_request(self) -> list[Event]:
-        """Go on to the next request, once the last one is read and answered."""
-        if self.state is not State.DONE:
-            raise LocalProtocolError(f"the request is not over: the peer owes {self.state.value}")
-        self.state = State.HEAD
-        self._request = _NOT_UNDERSTOOD
-        return self._parse() if self._buffer else []
-
     def upgrade(self) -> bytes:
         """Hand the connection to another protocol; return the bytes that are its own."""
         self.state = State.UPGRADED
@@ -202,10 +188,11 @@ class Connection:
         self._buffer.clear()
         return rest
 
-    def _parse(self) -> list[Event]:
-        events: list[Event] = []
+    def _parse(self) -> list[EventT]:
+        events: list[Any] = []
+        steps = self._steps
         try:
-            while _STEPS[self.state](self, events):
+            while steps[self.state](self, events):
                 pass
         except RemoteProtocolError as error:
             self.state = State.ERROR
@@ -214,42 +201,15 @@ class Connection:
             events.append(error)
         return events
 
-    # Each step consumes what it can from the buffer and returns whether there is
-    # a point in looking again.
-
-    def _wait(self, events: list[Event]) -> bool:
+    def _wait(self, events: list[Any]) -> bool:
         return False
 
-    def _drop(self, events: list[Event]) -> bool:
+    def _drop(self, events: list[Any]) -> bool:
         self._buffer.clear()
         return False
 
-    def _upgraded(self, events: list[Event]) -> bool:
+    def _upgraded(self, events: list[Any]) -> bool:
         raise LocalProtocolError("the connection was upgraded: these bytes are not HTTP")
-
-    def _head(self, events: list[Event]) -> bool:
-        buffer = self._buffer
-        while buffer.startswith(b"\r\n"):
-            del buffer[:2]  # RFC 9112 2.2: old clients send empty lines after a POST
-        end = self._head_end()
-        if end < 0:
-            return False
-        text = buffer[:end].decode("latin-1")
-        del buffer[:end]
-        self._line_start = self._searched = 0
-        self._request = request = _parse_head(text)
-        self.keep_alive = request.keep_alive
-        events.append(request)
-        if request.content_length == 0:
-            self.state = State.DONE
-            events.append(END_OF_MESSAGE)
-            return False
-        if request.content_length is None:
-            self.state = State.CHUNK_SIZE
-        else:
-            self._left = request.content_length
-            self.state = State.CONTENT
-        return True
 
     def _head_end(self) -> int:
         """Where the content starts; -1 if the head goes on. Raises if a limit is passed."""
@@ -269,19 +229,33 @@ class Connection:
         segments: who cuts them must not choose what is found wrong with them.
         """
         buffer = self._buffer
-        if not _FIRST_BYTE.match(buffer):
-            raise _bad_first_byte(bytes(buffer[:1]))
+        self._check_start(buffer)
         while True:
             start = self._line_start
-            end = self._line_end(start, *_line_limit(start))
+            end = self._line_end(start, *self._line_limit(start))
             if end < 0:
                 return -1
             if end == start:
                 return end + 2
             if start and buffer.count(b"\n", 0, start) > MAX_FIELDS:
                 raise RemoteProtocolError(f"over {MAX_FIELDS} header lines", 431)
-            _check_line(buffer[start : end + 2].decode("latin-1"), first=not start)
+            self._check_line(buffer[start : end + 2].decode("latin-1"), first=not start)
             self._line_start = self._searched = end + 2
+
+    # What a head starts with is the side's own.
+
+    def _check_start(self, buffer: bytearray) -> None:
+        raise NotImplementedError
+
+    def _check_line(self, line: str, *, first: bool) -> None:
+        raise NotImplementedError
+
+    def _line_limit(self, start: int) -> tuple[int, int, str]:
+        """How long the head's line that starts there may be, and what to answer if it is longer."""
+        room = max(0, MAX_HEAD_BYTES - start)
+        if room < MAX_LINE_BYTES:
+            return room, 431, f"head over {MAX_HEAD_BYTES} bytes"
+        return MAX_LINE_BYTES, 431, f"header line over {MAX_LINE_BYTES} bytes"
 
     def _line_end(self, start: int, limit: int, status: int, too_long: str) -> int:
         """Where the line that starts there has its CR LF; -1 if that has not come."""
@@ -310,13 +284,13 @@ class Connection:
         self._searched = 0
         return line
 
-    def _content(self, events: list[Event]) -> bool:
+    def _content(self, events: list[Any]) -> bool:
         if self._take_content(events):
             self.state = State.DONE
             events.append(END_OF_MESSAGE)
         return False
 
-    def _take_content(self, events: list[Event]) -> bool:
+    def _take_content(self, events: list[Any]) -> bool:
         """Pass on what has come of the content; True when nothing is left to come."""
         part = bytes(self._buffer[: self._left])
         if part:
@@ -325,7 +299,7 @@ class Connection:
             events.append(part)
         return not self._left
 
-    def _chunk_size(self, events: list[Event]) -> bool:
+    def _chunk_size(self, events: list[Any]) -> bool:
         self._take_whole_chunks(events)
         line = self._take_line(MAX_CHUNK_LINE_BYTES, 400, "chunk size line is too long")
         if line is None:
@@ -338,7 +312,7 @@ class Connection:
         self._trailer_bytes = 0
         return True
 
-    def _take_whole_chunks(self, events: list[Event]) -> None:
+    def _take_whole_chunks(self, events: list[Any]) -> None:
         """Pass on the chunks that are all there, as one part.
 
         A peer may send a million chunks of one byte: they cost the least this way,
@@ -360,13 +334,13 @@ class Connection:
             self._searched = 0
             events.append(bytes(content))
 
-    def _chunk_data(self, events: list[Event]) -> bool:
+    def _chunk_data(self, events: list[Any]) -> bool:
         if not self._take_content(events):
             return False
         self.state = State.CHUNK_END
         return True
 
-    def _chunk_end(self, events: list[Event]) -> bool:
+    def _chunk_end(self, events: list[Any]) -> bool:
         end = bytes(self._buffer[:2])
         if not b"\r\n".startswith(end):
             raise RemoteProtocolError(
@@ -378,7 +352,7 @@ class Connection:
         self.state = State.CHUNK_SIZE
         return True
 
-    def _trailers(self, events: list[Event]) -> bool:
+    def _trailers(self, events: list[Any]) -> bool:
         room = max(0, MAX_TRAILER_BYTES - self._trailer_bytes)
         line = self._take_line(room, 431, f"trailers over {MAX_TRAILER_BYTES} bytes")
         if line is None:
@@ -392,6 +366,76 @@ class Connection:
         if field is None or field[1].lower() in _FORBIDDEN_TRAILERS:
             raise RemoteProtocolError(f"bad trailer {_show(line)} (RFC 9110 6.5.1)", 400)
         return True
+
+
+class Connection(Reader[Event]):
+    """One client's connection, seen by the server.
+
+    Feed it with `receive`; ask it for the bytes of an answer with `respond`, or
+    with `start_response`, `chunk` and `end_response` for one of unknown length;
+    then `next_request` starts on what the peer has sent in the meantime.
+
+    Whoever answers may forbid ``keep_alive``, until the answer is made.
+    """
+
+    __slots__ = ("_owed", "_parts", "_request")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._request = _NOT_UNDERSTOOD
+        self._parts = Parts.PLAIN
+        self._owed: int | None = None  # bytes that the answer in hand has still to send
+
+    # -- bytes in, events out ------------------------------------------------
+
+    def next_request(self) -> list[Event]:
+        """Go on to the next request, once the last one is read and answered."""
+        if self.state is not State.DONE:
+            raise LocalProtocolError(f"the request is not over: the peer owes {self.state.value}")
+        self.state = State.HEAD
+        self._request = _NOT_UNDERSTOOD
+        return self._parse() if self._buffer else []
+
+    def _head(self, events: list[Any]) -> bool:
+        buffer = self._buffer
+        while buffer.startswith(b"\r\n"):
+            del buffer[:2]  # RFC 9112 2.2: old clients send empty lines after a POST
+        end = self._head_end()
+        if end < 0:
+            return False
+        text = buffer[:end].decode("latin-1")
+        del buffer[:end]
+        self._line_start = self._searched = 0
+        self._request = request = _parse_head(text)
+        self.keep_alive = request.keep_alive
+        events.append(request)
+        if request.content_length == 0:
+            self.state = State.DONE
+            events.append(END_OF_MESSAGE)
+            return False
+        if request.content_length is None:
+            self.state = State.CHUNK_SIZE
+        else:
+            self._left = request.content_length
+            self.state = State.CONTENT
+        return True
+
+    def _check_start(self, buffer: bytearray) -> None:
+        if not _FIRST_BYTE.match(buffer):
+            raise _bad_first_byte(bytes(buffer[:1]))
+
+    def _check_line(self, line: str, *, first: bool) -> None:
+        """Check a whole line of a head for what the line alone can show."""
+        if first:
+            if not _REQUEST_LINE.fullmatch(line):
+                raise _bad_request_line(line)
+        elif fault := _field_fault(line[:-2]):
+            raise fault
+
+    def _line_limit(self, start: int) -> tuple[int, int, str]:
+        if start:
+            return super()._line_limit(start)
+        return MAX_LINE_BYTES, 414, f"request line over {MAX_LINE_BYTES} bytes"
 
     # -- answers in, bytes out ---------------------------------------------
 
@@ -487,17 +531,18 @@ class Connection:
         return f"connection: {', '.join(sorted(options))}\r\n" if options else ""
 
 
-_STEPS: Final = {
-    State.HEAD: Connection._head,
-    State.CONTENT: Connection._content,
-    State.CHUNK_SIZE: Connection._chunk_size,
-    State.CHUNK_DATA: Connection._chunk_data,
-    State.CHUNK_END: Connection._chunk_end,
-    State.TRAILERS: Connection._trailers,
-    State.DONE: Connection._wait,
-    State.ERROR: Connection._drop,
-    State.UPGRADED: Connection._upgraded,
+# Where both sides read the same; `State.HEAD` is a side's own.
+CONTENT_STEPS: Final = {
+    State.CONTENT: Reader._content,
+    State.CHUNK_SIZE: Reader._chunk_size,
+    State.CHUNK_DATA: Reader._chunk_data,
+    State.CHUNK_END: Reader._chunk_end,
+    State.TRAILERS: Reader._trailers,
+    State.DONE: Reader._wait,
+    State.ERROR: Reader._drop,
+    State.UPGRADED: Reader._upgraded,
 }
+Connection._steps = {State.HEAD: Connection._head, **CONTENT_STEPS}
 
 # -- the head of a request -----------------------------------------------------
 
@@ -610,25 +655,6 @@ def _other_forms(method: str, target: str, host: str) -> tuple[str, str]:
 
 
 # -- what was wrong ------------------------------------------------------------
-
-
-def _line_limit(start: int) -> tuple[int, int, str]:
-    """How long the head's line that starts there may be, and what to answer if it is longer."""
-    if not start:
-        return MAX_LINE_BYTES, 414, f"request line over {MAX_LINE_BYTES} bytes"
-    room = max(0, MAX_HEAD_BYTES - start)
-    if room < MAX_LINE_BYTES:
-        return room, 431, f"head over {MAX_HEAD_BYTES} bytes"
-    return MAX_LINE_BYTES, 431, f"header line over {MAX_LINE_BYTES} bytes"
-
-
-def _check_line(line: str, *, first: bool) -> None:
-    """Check a whole line of a head for what the line alone can show."""
-    if first:
-        if not _REQUEST_LINE.fullmatch(line):
-            raise _bad_request_line(line)
-    elif fault := _field_fault(line[:-2]):
-        raise fault
 
 
 def _bad_first_byte(byte: bytes) -> RemoteProtocolError:
