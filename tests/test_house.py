@@ -50,8 +50,9 @@ KINDS = {
     # Awaits and starts threads for user code, but never touches a connection.
     "application": Kind(
         2,
-        "request response cookies forms exc routes handlers handover services modules locations loading globs conditions"
-        " files selection cors builtin docpage sockets app",
+        "request response cookies forms exc routes handlers handover services modules"
+        " locations loading globs conditions files selection cors builtin docpage sockets"
+        " app",
         "selectors socket socketserver ssl select",
     ),
     "io": Kind(3, "sendfile server connection endpoint transports accesslog upstream backplane"),
