@@ -101,14 +101,15 @@ def write(project: Project, parent: Path) -> Path:
 
 
 def _new_folder(parent: Path, name: str) -> Path:
-    for number in range(1000):
+    number = 0
+    while True:
         folder = parent / (f"{name}-{number}" if number else name)
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
-            continue
-        return folder
-    raise ValueError(f"there are a thousand folders called {name}-N already")
+            number += 1
+        else:
+            return folder
 
 
 def files_of(project: Project) -> dict[str, str]:
