@@ -239,7 +239,11 @@ class Reader(Generic[EventT]):
                 return end + 2
             if start and buffer.count(b"\n", 0, start) > MAX_FIELDS:
                 raise RemoteProtocolError(f"over {MAX_FIELDS} header lines", 431)
-            self._check_line(buffer[start : end + 2].decode("latin-1"), first=not start)
+            line = buffer[start : end + 2].decode("latin-1")
+            if not start:
+                self._check_first_line(line)
+            elif fault := _field_fault(line[:-2]):
+                raise fault
             self._line_start = self._searched = end + 2
 
     # What a head starts with is the side's own.
@@ -247,7 +251,7 @@ class Reader(Generic[EventT]):
     def _check_start(self, buffer: bytearray) -> None:
         raise NotImplementedError
 
-    def _check_line(self, line: str, *, first: bool) -> None:
+    def _check_first_line(self, line: str) -> None:
         raise NotImplementedError
 
     def _line_limit(self, start: int) -> tuple[int, int, str]:
@@ -306,7 +310,7 @@ class Reader(Generic[EventT]):
             return False
         match = _CHUNK_LINE.fullmatch(line + b"\r\n")
         if match is None:
-            raise RemoteProtocolError(f"bad chunk size {_show(line)} (RFC 9112 7.1)", 400)
+            raise RemoteProtocolError(f"bad chunk size {show(line)} (RFC 9112 7.1)", 400)
         self._left = int(match[1], 16)
         self.state = State.CHUNK_DATA if self._left else State.TRAILERS
         self._trailer_bytes = 0
@@ -343,9 +347,7 @@ class Reader(Generic[EventT]):
     def _chunk_end(self, events: list[Any]) -> bool:
         end = bytes(self._buffer[:2])
         if not b"\r\n".startswith(end):
-            raise RemoteProtocolError(
-                f"a chunk ends in {_show(end)}, not CR LF (RFC 9112 7.1)", 400
-            )
+            raise RemoteProtocolError(f"a chunk ends in {show(end)}, not CR LF (RFC 9112 7.1)", 400)
         if len(end) < 2:
             return False
         del self._buffer[:2]
@@ -364,7 +366,7 @@ class Reader(Generic[EventT]):
         self._trailer_bytes += len(line) + 2
         field = _FIELD.fullmatch(line.decode("latin-1") + "\r\n")
         if field is None or field[1].lower() in _FORBIDDEN_TRAILERS:
-            raise RemoteProtocolError(f"bad trailer {_show(line)} (RFC 9110 6.5.1)", 400)
+            raise RemoteProtocolError(f"bad trailer {show(line)} (RFC 9110 6.5.1)", 400)
         return True
 
 
@@ -424,13 +426,9 @@ class Connection(Reader[Event]):
         if not _FIRST_BYTE.match(buffer):
             raise _bad_first_byte(bytes(buffer[:1]))
 
-    def _check_line(self, line: str, *, first: bool) -> None:
-        """Check a whole line of a head for what the line alone can show."""
-        if first:
-            if not _REQUEST_LINE.fullmatch(line):
-                raise _bad_request_line(line)
-        elif fault := _field_fault(line[:-2]):
-            raise fault
+    def _check_first_line(self, line: str) -> None:
+        if not _REQUEST_LINE.fullmatch(line):
+            raise _bad_request_line(line)
 
     def _line_limit(self, start: int) -> tuple[int, int, str]:
         if start:
@@ -500,7 +498,7 @@ class Connection(Reader[Event]):
 
     def switch_protocols(self, headers: list[tuple[str, str]]) -> bytes:
         """The 101 that an upgrade is answered with (RFC 9110 7.8)."""
-        return _head_bytes(101, _field_lines(headers), "connection: Upgrade\r\n")
+        return head_after(_STATUS_LINES[101], field_lines(headers), "connection: Upgrade\r\n")
 
     def forbid_keep_alive(self) -> None:
         """Make the answer in hand the last one of this connection."""
@@ -510,17 +508,17 @@ class Connection(Reader[Event]):
         # RFC 9110 15.2: HTTP/1.0 has no 1xx, and would take it for the answer.
         if self._request.version == "1.0":
             return b""
-        return _head_bytes(status, _field_lines(headers), "")
+        return head_after(_status_line(status), field_lines(headers), "")
 
     def _response_head(self, status: int, headers: list[tuple[str, str]], framing: str) -> bytes:
-        fields = _field_lines(headers)
+        fields = field_lines(headers)
         if not self.keep_alive or len(fields) < len(headers) or self._request.version == "1.0":
             framing += self._connection_line(headers)
-        return _head_bytes(status, fields, framing)
+        return head_after(_status_line(status), fields, framing)
 
     def _connection_line(self, headers: list[tuple[str, str]]) -> str:
         """The one Connection field (RFC 9110 7.6.1): the caller's options, and our verdict."""
-        options = _options(value for name, value in headers if name.lower() == "connection")
+        options = list_members(value for name, value in headers if name.lower() == "connection")
         if "close" in options:
             self.keep_alive = False
         options -= {"close", "keep-alive"}
@@ -556,23 +554,28 @@ def _parse_head(text: str) -> Request:
     line = _REQUEST_LINE.match(text)
     if line is None:
         raise _bad_request_line(text)
-    fields = _FIELD.findall(text, line.end())
-    # A match starts where a line does and holds one line break, at its end: as
-    # many matches as there are breaks, and there is nothing between them.
-    if len(fields) != text.count("\n") - 2:
-        raise next(filter(None, map(_field_fault, text[line.end() : -4].split("\r\n"))))
+    headers = parse_fields(text, line.end())
     method, target, version = line.groups()
     if version not in ("1.1", "1.0"):
         status = 505 if version > "2" else 400
         raise RemoteProtocolError(
             f"HTTP version {version} is not spoken here (RFC 9112 2.3)", status
         )
-    headers = [(name.lower(), value.rstrip("\t ")) for name, value in fields]
     framing = [field for field in headers if field[0] in _FRAMING_FIELDS]
     length, keep_alive, host = _framing(framing, version)
     if target[0] != "/" or method == "CONNECT":
         target, host = _other_forms(method, target, host)
     return Request(method, target, version, headers, length, keep_alive, host)
+
+
+def parse_fields(text: str, start: int) -> list[tuple[str, str]]:
+    """The fields of a head, whose first line ends at ``start``."""
+    fields = _FIELD.findall(text, start)
+    # A match starts where a line does and holds one line break, at its end: as
+    # many matches as there are breaks, and there is nothing between them.
+    if len(fields) != text.count("\n") - 2:
+        raise next(filter(None, map(_field_fault, text[start:-4].split("\r\n"))))
+    return [(name.lower(), value.rstrip("\t ")) for name, value in fields]
 
 
 def _framing(fields: list[tuple[str, str]], version: str) -> tuple[int | None, bool, str]:
@@ -593,39 +596,39 @@ def _framing(fields: list[tuple[str, str]], version: str) -> tuple[int | None, b
             # in front did takes the rest of the content for a request.
             raise RemoteProtocolError("the content's length is given twice (RFC 9112 6.3)", 400)
         elif name == "content-length":
-            length = _content_length(value)
+            length = parse_content_length(value)
         else:
-            chunked = _is_chunked(value, version)
+            chunked = parse_chunked(value, version)
     if host is None and version == "1.1":
         raise RemoteProtocolError("no Host (RFC 9112 3.2)", 400)
-    return None if chunked else length or 0, _keeps_alive(connection, version), host or ""
+    return None if chunked else length or 0, keeps_alive(connection, version), host or ""
 
 
-def _content_length(value: str) -> int:
+def parse_content_length(value: str) -> int:
     if not _DIGITS.fullmatch(value):
-        raise RemoteProtocolError(f"bad Content-Length {_show(value)} (RFC 9110 8.6)", 400)
+        raise RemoteProtocolError(f"bad Content-Length {show(value)} (RFC 9110 8.6)", 400)
     return int(value)
 
 
-def _is_chunked(value: str, version: str) -> bool:
+def parse_chunked(value: str, version: str) -> bool:
     if version == "1.0":
         raise RemoteProtocolError("HTTP/1.0 has no Transfer-Encoding (RFC 9112 6.1)", 400)
     if value.lower() != "chunked":
         raise RemoteProtocolError(
-            f"Transfer-Encoding {_show(value)} is not chunked (RFC 9112 6.1)", 400
+            f"Transfer-Encoding {show(value)} is not chunked (RFC 9112 6.1)", 400
         )
     return True
 
 
-def _keeps_alive(connection: str, version: str) -> bool:
+def keeps_alive(connection: str, version: str) -> bool:
     """RFC 9112 9.3, where "close" wins over "keep-alive"."""
     if not connection:
         return version == "1.1"
-    options = _options([connection])
+    options = list_members([connection])
     return "close" not in options and (version == "1.1" or "keep-alive" in options)
 
 
-def _options(values: Iterable[str]) -> set[str]:
+def list_members(values: Iterable[str]) -> set[str]:
     """The members of a comma-separated list (RFC 9110 5.6.1), in lower case."""
     return {option.strip("\t ").lower() for option in ",".join(values).split(",")} - {""}
 
@@ -633,7 +636,7 @@ def _options(values: Iterable[str]) -> set[str]:
 def _checked_host(value: str) -> str:
     match = _HOST.fullmatch(value)
     if match is None or int(match[1] or 0) > 65535:
-        raise RemoteProtocolError(f"bad Host {_show(value)} (RFC 9110 7.2)", 400)
+        raise RemoteProtocolError(f"bad Host {show(value)} (RFC 9110 7.2)", 400)
     return value.lower()
 
 
@@ -651,7 +654,7 @@ def _other_forms(method: str, target: str, host: str) -> tuple[str, str]:
         return rest if rest.startswith("/") else "/" + rest, authority
     if target == "*" and method == "OPTIONS":
         return target, host
-    raise RemoteProtocolError(f"bad request target {_show(target)} (RFC 9112 3.2)", 400)
+    raise RemoteProtocolError(f"bad request target {show(target)} (RFC 9112 3.2)", 400)
 
 
 # -- what was wrong ------------------------------------------------------------
@@ -661,22 +664,22 @@ def _bad_first_byte(byte: bytes) -> RemoteProtocolError:
     if byte == b"\x16":
         # RFC 8446 5.1: a TLS record of type handshake; no method starts with it.
         return RemoteProtocolError("this is TLS, and the port speaks plain HTTP", 400)
-    return RemoteProtocolError(f"a request can't start with {_show(byte)} (RFC 9112 3)", 400)
+    return RemoteProtocolError(f"a request can't start with {show(byte)} (RFC 9112 3)", 400)
 
 
 def _bad_request_line(head: str) -> RemoteProtocolError:
     line = head.partition("\r\n")[0]
-    return RemoteProtocolError(f"bad request line {_show(line)} (RFC 9112 3)", 400)
+    return RemoteProtocolError(f"bad request line {show(line)} (RFC 9112 3)", 400)
 
 
 def _field_fault(line: str) -> RemoteProtocolError | None:
     if _FIELD.fullmatch(line + "\r\n"):
         return None
     rule = "5.2: lines are not folded" if line[:1] in ("\t", " ") else "5"
-    return RemoteProtocolError(f"bad header line {_show(line)} (RFC 9112 {rule})", 400)
+    return RemoteProtocolError(f"bad header line {show(line)} (RFC 9112 {rule})", 400)
 
 
-def _show(value: str | bytes) -> str:
+def show(value: str | bytes) -> str:
     """A value from the peer, cut, and with control characters escaped, for a message."""
     text = value.decode("latin-1") if isinstance(value, bytes) else value
     return ascii(text if len(text) <= 60 else text[:57] + "...")
@@ -694,12 +697,12 @@ _STATUS_LINES: Final = {
 _NOT_IN_A_FIELD = re.compile(r"[\r\n\0]|[^\0-\xff]")
 
 
-def _field_lines(headers: list[tuple[str, str]]) -> list[str]:
+def field_lines(headers: list[tuple[str, str]]) -> list[str]:
     return [f"{name}: {value}\r\n" for name, value in headers if name.lower() not in _OUR_FIELDS]
 
 
-def _head_bytes(status: int, fields: list[str], framing: str) -> bytes:
-    line = _STATUS_LINES.get(status) or _unknown_status_line(status)
+def head_after(line: str, fields: list[str], framing: str) -> bytes:
+    """The bytes of a head. Raises ValueError for what would be read as something else."""
     text = "".join(fields)
     # One look at the whole: a break too many is one that a header brought.
     breaks = len(fields)
@@ -711,7 +714,9 @@ def _head_bytes(status: int, fields: list[str], framing: str) -> bytes:
         raise _bad_header(fields) from None
 
 
-def _unknown_status_line(status: int) -> str:
+def _status_line(status: int) -> str:
+    if line := _STATUS_LINES.get(status):
+        return line
     if not 100 <= status <= 999:
         raise ValueError(f"status {status} has not three digits (RFC 9112 4)")
     return f"HTTP/1.1 {status} \r\n"
