@@ -1,7 +1,8 @@
 """Request: what a handler gets.
 
-Named after WebOb's, which RedBarrel used. What they implement: the parts of RFC
-9110 that an application looks at. What they leave out: forms and cookies.
+Named after WebOb's, which RedBarrel used. What it implements: the parts of RFC 9110
+that an application looks at. What it leaves out: reading from the connection; the
+body is all there, in memory or on disk, before a handler runs.
 
 In one line::
 
@@ -11,18 +12,18 @@ In one line::
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, unquote_to_bytes
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote_to_bytes
 
+from . import strictjson
+from .cookies import parse_cookies
 from .errors import RemoteProtocolError
+from .forms import BadContent, Body, MultiDict, Upload, file_of, parse_form, parse_urlencoded
+from .response import Response
 
 if TYPE_CHECKING:
     from .sockets import Hub, Socket
-
-# More fields than any form has; each costs memory and time.
-MAX_QUERY_FIELDS = 1000
 
 
 class Headers(Mapping[str, str]):
@@ -47,18 +48,26 @@ class Headers(Mapping[str, str]):
         return len(dict.fromkeys(name for name, _ in self.pairs))
 
 
+class ServerOnly(NamedTuple):
+    """What a request that belongs to no socket has as its `socketio`."""
+
+    server: Hub
+
+
 class Request:
     """One HTTP request; in a socket's handler, that of the handshake.
 
     ``match`` holds what the url's ``{name}``s matched; ``globs`` the `global`s of
     the .rbr file. Raises `RemoteProtocolError` with status 400 for a target that
-    is not percent-encoded UTF-8.
+    is not percent-encoded UTF-8. What is asked of a body that it does not hold raises
+    `forms.BadContent`, which is answered with a 400 that says why.
     """
 
+    # Many of these are kept, one for each socket: no __dict__.
     __slots__ = (
-        "body",
         "globs",
         "headers",
+        "host",
         "match",
         "method",
         "path",
@@ -66,9 +75,15 @@ class Request:
         "remote_addr",
         "scheme",
         "server",
-        "socketio",
         "target",
-        "host",
+        "_body",
+        "_body_file",
+        "_cookies",
+        "_environ",
+        "_get",
+        "_post",
+        "_response",
+        "_socketio",
     )
 
     def __init__(
@@ -80,21 +95,34 @@ class Request:
         host: str = "",
         scheme: str = "http",
         remote_addr: str = "",
-        body: bytes = b"",
+        body: Body = b"",
     ) -> None:
         self.method = method
         self.target = target
         path, _, self.query_string = target.partition("?")
-        self.path = _decoded(path)
+        self.path = _decoded(path) if "%" in path else path
         self.headers = Headers(headers)
         self.host = host
         self.scheme = scheme
         self.remote_addr = remote_addr
-        self.body = body
         self.match: dict[str, str] = {}
         self.globs: dict[str, Any] = {}
         self.server: Hub | None = None
-        self.socketio: Socket | None = None
+        self._socketio: Socket | None = None
+        # Made when they are asked for, which most requests never are.
+        self._get: MultiDict[str] | None = None
+        self._cookies: dict[str, str] | None = None
+        self._environ: dict[str, Any] | None = None
+        self._response: Response | None = None
+        self.set_body(body)
+
+    def set_body(self, body: Body) -> None:
+        """Give the request its body, or another one: what was read of the old is forgotten."""
+        self._body = body
+        self._body_file: IO[bytes] | None = None
+        self._post: MultiDict[str | Upload] | None = None
+
+    # -- where to ----------------------------------------------------------------
 
     @property
     def path_info(self) -> str:
@@ -111,48 +139,143 @@ class Request:
         """The whole URL of the request."""
         return self.host_url + self.target
 
+    # -- fields ------------------------------------------------------------------
+
+    @property
+    def GET(self) -> MultiDict[str]:  # noqa: N802  # WebOb's name
+        """The fields of the query string."""
+        if self._get is None:
+            self._get = MultiDict(parse_urlencoded(self.query_string.encode("latin-1")))
+        return self._get
+
     @property
     def query(self) -> dict[str, list[str]]:
         """The fields of the query string, each with all its values."""
-        try:
-            return parse_qs(
-                self.query_string, keep_blank_values=True, max_num_fields=MAX_QUERY_FIELDS
-            )
-        except ValueError as error:
-            raise RemoteProtocolError(f"bad query: {error}", 400) from None
+        return self.GET.dict_of_lists()
 
     @property
-    def GET(self) -> dict[str, str]:  # noqa: N802  # WebOb's name
-        """The fields of the query string, each with its last value."""
-        return {name: values[-1] for name, values in self.query.items()}
+    def POST(self) -> MultiDict[str | Upload]:  # noqa: N802  # WebOb's name
+        """The fields of a form in the body, files among them; none if it is no form."""
+        if self._post is None:
+            self._post = parse_form(self.headers.get("content-type", ""), self._body)
+        return self._post
+
+    @property
+    def params(self) -> MultiDict[str | Upload]:
+        """The fields of the query string and then those of the body."""
+        return MultiDict([*self.GET.items(), *self.POST.items()])
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The client's cookies by name."""
+        if self._cookies is None:
+            fields = (value for name, value in self.headers.pairs if name == "cookie")
+            self._cookies = parse_cookies(fields)
+        return self._cookies
+
+    # -- body --------------------------------------------------------------------
+
+    @property
+    def body(self) -> bytes:
+        """The whole body."""
+        body = self._body
+        return body if isinstance(body, bytes) else body.read(0, body.size)
+
+    @body.setter
+    def body(self, body: bytes) -> None:
+        self.set_body(body)
+
+    @property
+    def body_file(self) -> IO[bytes]:
+        """The body as a file to read, which a large one is: it is never in memory as a whole."""
+        if self._body_file is None:
+            self._body_file = file_of(self._body)
+        return self._body_file
 
     @property
     def text(self) -> str:
         """The body, decoded as UTF-8."""
-        return self.body.decode()
+        try:
+            return self.body.decode()
+        except UnicodeDecodeError:
+            raise BadContent("the body is not UTF-8") from None
 
     @property
     def json(self) -> Any:
         """The body, decoded as JSON."""
-        return json.loads(self.body)
+        try:
+            return strictjson.loads(self.body)
+        except ValueError as error:
+            raise BadContent(f"the body is not JSON: {str(error)[:200]}") from None
+
+    # -- the answer, and the world around ------------------------------------------
+
+    @property
+    def response(self) -> Response:
+        """Header fields, cookies and status for the answer, whatever the handler returns.
+
+        Unless that is a `Response` of its own.
+        """
+        if self._response is None:
+            self._response = Response()
+        return self._response
+
+    @property
+    def has_response(self) -> bool:
+        """Whether `response` was asked for."""
+        return self._response is not None
+
+    @property
+    def socketio(self) -> Socket | ServerOnly | None:
+        """The client's socket in a socket's handler; elsewhere it has a ``server`` and no more."""
+        if self._socketio is None and self.server is not None:
+            return ServerOnly(self.server)
+        return self._socketio
 
     @property
     def environ(self) -> dict[str, Any]:
-        """What the handlers of 2011 look into: the socket, under ``"socketio"``."""
-        return {
+        """The request in WSGI's words, and the socket under ``"socketio"``, as in 2011.
+
+        The path is text, not WSGI's bytes dressed as text.
+        """
+        if self._environ is None:
+            self._environ = self._new_environ()
+        return self._environ
+
+    def _new_environ(self) -> dict[str, Any]:
+        name, _, port = self.host.rpartition(":")
+        if not name or not port.isdecimal():
+            name, port = self.host, "443" if self.scheme == "https" else "80"
+        environ = {
             "REQUEST_METHOD": self.method,
+            "SCRIPT_NAME": "",
             "PATH_INFO": self.path,
             "QUERY_STRING": self.query_string,
             "REMOTE_ADDR": self.remote_addr,
+            "SERVER_NAME": name,
+            "SERVER_PORT": port,
+            "SERVER_PROTOCOL": "HTTP/1.1",
             "wsgi.url_scheme": self.scheme,
+            "wsgi.input": self.body_file,
             "socketio": self.socketio,
         }
+        for name in self.headers:
+            if "_" not in name:  # "X_User" would pass for "X-User", which a proxy may vouch for
+                environ[_environ_name(name)] = self.headers[name]
+        return environ
 
     def for_socket(self, socket: Socket) -> Request:
         """This request as the handler of one socket sees it."""
         request = copy.copy(self)
-        request.socketio = socket
+        request._socketio = socket
+        request._environ = None
         return request
+
+
+def _environ_name(name: str) -> str:
+    """RFC 3875 4.1.18."""
+    name = name.replace("-", "_").upper()
+    return name if name in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{name}"
 
 
 def _decoded(path: str) -> str:

@@ -45,7 +45,7 @@ _TOO_DEEP: Final = f"it is nested over {MAX_DEPTH} levels deep"
 def _depth_over(data: Any, limit: int) -> bool:
     """Whether containers nest deeper than ``limit``, level by level, without recursion."""
     level = [data]
-    for _ in range(limit + 1):
+    for _ in range(limit):
         inner: list[Any] = []
         for value in level:
             if isinstance(value, (dict, list)):
