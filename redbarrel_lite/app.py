@@ -1,8 +1,9 @@
-"""From the tree of an .rbr file to an application: routes, handlers, sockets.
+"""From the trees of .rbr files to an application: routes, handlers, sockets.
 
-What it implements: services with ``python:``, ``file:`` and ``directory:``, and SOCKETIO with
-``python:``. What else the language can say is refused at the start, never
-ignored: a rule that guards a path must not be silently left out.
+What it implements: paths and what they `use`, with their rules, for one file or
+several, each with globals and sockets of its own. What else the language can say
+is refused at the start, never ignored: a rule that guards a path must not be
+silently left out.
 
 In one line::
 
@@ -11,137 +12,364 @@ In one line::
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path as FilePath
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from . import engineio, services
-from .errors import Diagnostic, RbrError
+from . import builtin, engineio, services
+from .conditions import Rules, Tools, made, with_last
+from .cors import Cors
+from .errors import AppError, Diagnostic, RbrError
 from .files import directory_service, file_service
-from .locations import Folder
-from .rbr_check import examine
-from .rbr_keys import SOCKET_VERBS
-from .rbr_nodes import Describe, Field, Node, Path, Rbr, Section, Text, Words
+from .globs import Globs
+from .loading import File, Reading
+from .rbr_keys import HTTP_VERBS
+from .rbr_nodes import Location, Name, Node, Path, Text, UnlessValidates, Url, Words
+from .refusals import not_served, operations
 from .request import Request
-from .routes import Route, Router, Service, compile_template
+from .response import Response
+from .routes import NotRouted, Route, Router, Service, compile_template
 from .sockets import Hub
 
+if TYPE_CHECKING:
+    import re
+
 CLIENT_SCRIPT = FilePath(__file__).parent / "static" / "socket.io.js"
+
+# What makes the service of a `proxy:` from its address and the url where it is
+# mounted. It lives on the floor above, for it opens connections: it is handed in.
+ProxyFactory: TypeAlias = Callable[[str, str], Service]
+
+# A WSGI application or another server knows its own methods, unless the file says which.
+_FORWARDED = ("wsgi", "proxy")
+_ANY_METHOD = tuple(verb for verb in HTTP_VERBS if verb != "CONNECT")
+
+
+@dataclass(frozen=True, slots=True)
+class WebPath:
+    """What answers the requests of a path."""
+
+    home: Home
+    service: Service
+    max_body: int = 0
+    cors: Cors | None = None
+
+    def __call__(self, request: Request) -> Any:
+        return self.service(request)
 
 
 @dataclass(frozen=True, slots=True)
 class SocketPath:
-    """The url of sockets, and the options of its transport."""
+    """The url of sockets, the options of its transport, and the rules of its handshake."""
 
+    home: Home
     url: str
     options: engineio.Options
     connect_timeout: float
     allow_origin: tuple[str, ...]
+    rules: list[tuple[str, Rules]] = field(default_factory=list)  # with their namespaces
+
+    @property
+    def is_guarded(self) -> bool:
+        return any(rules.guards for _, rules in self.rules)
+
+    async def refusal(self, request: Request) -> Response | None:
+        """The answer to a handshake that the rules refuse."""
+        for _, rules in self.rules:
+            refusal = await rules.refusal(request)
+            if refusal is not None:
+                return refusal
+        return None
 
 
-Target: TypeAlias = SocketPath | Service
+Target: TypeAlias = SocketPath | WebPath
 
 
-class App:
-    """An application: what an .rbr file describes, ready to be served."""
+class Home:
+    """What one .rbr file gives to the application: routes, globals and sockets of its own."""
 
-    def __init__(self, tree: Rbr, folder: Folder) -> None:
+    def __init__(self, file: File, pool: services.Pool, proxy: ProxyFactory | None) -> None:
+        self.file = file
         self.hub = Hub()
-        self.warnings: tuple[Diagnostic, ...] = ()
-        self.hooked: list[str] = []  # a line for each service, as it is told at the start
-        self._folder = folder
-        self._pool = services.Pool()
-        self._root = tree.root
-        self._max_body: dict[int, int] = {}
+        self.globs = Globs(file)
+        self.hooked: list[str] = []
+        self._pool = pool
+        self._proxy = proxy
         self._sockets: dict[str, SocketPath] = {}
-        self._router: Router[Target] = Router(
-            route for path in tree.paths for route in self._routes(path)
-        )
+        types = {one.name.text: self._made(one.use) for one in file.tree.types}
+        self._tools = Tools(pool, types, self._function)
+        self.routes = [route for path in file.tree.paths for route in self._routes(path)]
 
-    @classmethod
-    def load(cls, file: FilePath) -> App:
-        """The application of a file.
+    async def start(self) -> None:
+        """Build the globals. Raises `RbrError`."""
+        await self.globs.start()
+        for path in self.file.tree.paths:
+            for _, operation in operations(path):
+                if isinstance(operation, UnlessValidates) and isinstance(operation.validator, Name):
+                    self._check_validator(operation.validator)
 
-        Raises OSError, and `RbrError`: if one of the user's modules failed, with
-        its exception as the cause.
-        """
-        folder = Folder(file.resolve().parent)
-        tree, found = examine(file.read_bytes(), str(file), folder.trouble)
-        found = (*found, *_not_served(tree))
-        errors = [one for one in found if one.severity == "error"]
-        if errors:
-            raise RbrError(errors) from next(iter(folder.failures), None)
-        app = cls(tree, folder)
-        app.warnings = found
-        return app
+    def _check_validator(self, name: Name) -> None:
+        """A global must be callable if a rule calls it: now, not when it is too late."""
+        found = self.globs.values.get(name.text)
+        if name.text in self._tools.types or found is None:
+            return
+        self._tried(name, lambda: with_last(_callable(found, name.text), name.text))
 
-    # -- what the server asks ------------------------------------------------------
+    # -- what the file names ---------------------------------------------------------
 
-    def find(self, request: Request) -> tuple[Target, dict[str, str]]:
-        """What answers a request, and what its url's placeholders matched.
+    def _made(self, location: Location) -> Callable[..., Any]:
+        find = self.file.folder.modules.find
+        return self._tried(location, lambda: made(find(location.target), location.target))
 
-        Raises `NotRouted`.
-        """
-        route, match = self._router.find(request.method, request.path)
-        return route.target, match
+    def _function(self, location: Location) -> Callable[..., Any]:
+        return self._tried(location, lambda: with_last(self._made(location), location.target))
 
-    def max_body(self, target: Target | None) -> int:
-        """The most bytes that a request's body may have."""
-        if isinstance(target, SocketPath):
-            return target.options.max_payload
-        return self._max_body.get(id(target), 0)
+    def _tried(self, node: Node, make: Callable[[], Callable[..., Any]]) -> Callable[..., Any]:
+        """Tell the author of the file of what does not work. Raises `RbrError`."""
+        try:
+            return make()
+        except AppError as error:
+            diagnostic = self.file.tree.source.diagnostic
+            span = node.target_span if isinstance(node, Location) else node.span
+            told = diagnostic("RBR047", span, str(error), error.hint)
+            raise RbrError([told]) from error.__cause__
 
     # -- from nodes to routes --------------------------------------------------------
 
     def _routes(self, path: Path) -> list[Route[Target]]:
         if path.url is None:  # a warning has said so
             return []
-        url = self._root + path.url.text
-        self.hooked.append(f"=> '{path.name.text}' hooked for {'|'.join(path.verbs)} {url}")
-        parts = [self._root, *path.url.parts()]
-        pattern = compile_template(
-            part if isinstance(part, str) else (part.name, part.regex) for part in parts
-        )
+        url = self.file.root + path.url.text
+        kind = path.use.kind if path.use is not None else ""
+        whole = kind in _FORWARDED and path.get("method") is None
+        verbs = "ANY" if whole else "|".join(path.verbs)
+        self.hooked.append(f"=> '{path.name.text}' hooked for {verbs} {url}")
         if path.is_socket:
-            return self._socket_routes(path, url, pattern.pattern)
-        service = self._service(path)
-        self._max_body[id(service)] = int(path.number("max-body"))
-        return [Route(path.name.text, url, path.verbs, pattern, service)]
+            return self._socket_routes(path, url)
+        methods = _ANY_METHOD if whole else path.verbs
+        service = Rules(path, self._tools).around(self._service(path))
+        origins = _origins(path)
+        cors = Cors(origins, methods) if origins else None
+        target = WebPath(
+            self,
+            cors.around(service) if cors else service,
+            int(path.number("max-body")),
+            cors,
+        )
+        return [Route(path.name.text, url, methods, self._pattern(path.url, kind), target)]
+
+    def _pattern(self, url: Url, kind: str) -> re.Pattern[str]:
+        parts: list[str | tuple[str, str | None]] = [self.file.root]
+        parts += [p if isinstance(p, str) else (p.name, p.regex) for p in url.parts()]
+        if kind in _FORWARDED and "{" not in url.text:
+            # What is mounted has the url and all below it.
+            return compile_template([self.file.root + url.text.rstrip("/")], below=True)
+        return compile_template(parts)
 
     def _service(self, path: Path) -> Service:
-        assert path.use is not None
-        if path.use.kind == "file":
-            return file_service(self._folder.file(path.use.target))
-        if path.use.kind == "directory":
-            return directory_service(self._folder.directory(path.use.target), _last_name(path))
-        handler = self._folder.callable(path.use.target)
+        use = path.use
+        folder = self.file.folder
+        if use is None:  # a warning has said so
+            return builtin.echo
+        if use.kind == "file":
+            return file_service(folder.file(use.target))
+        if use.kind == "directory":
+            return directory_service(folder.directory(use.target), _last_name(path))
+        if use.kind == "proxy":
+            assert self._proxy is not None
+            return self._proxy(use.target, self._mount(path))
+        handler = Rules(path, self._tools).rescued(folder.callable(use.target))
         return lambda request: services.run(handler, self._pool, request)
 
-    def _socket_routes(self, path: Path, url: str, pattern: str) -> list[Route[Target]]:
+    def _mount(self, path: Path) -> str:
+        """The part of the url that what is mounted does not see."""
+        assert path.url is not None
+        first = path.url.parts()[0]
+        literal = first if isinstance(first, str) else ""
+        if literal != path.url.text:  # up to the segment that a placeholder is part of
+            literal = literal.rpartition("/")[0]
+        return self.file.root + literal.rstrip("/")
+
+    def _socket_routes(self, path: Path, url: str) -> list[Route[Target]]:
         """The route of a socket's url, the first time, and that of its client script."""
         assert path.use is not None
         namespace = path.section.get("namespace")
-        name = getattr(namespace, "text", "/")
-        self.hub.add(name, self._folder.callable(path.use.target))
+        room = getattr(namespace, "text", "/")
+        self.hub.add(room, self.file.folder.callable(path.use.target))
+        rules = (room, Rules(path, self._tools))
         if url in self._sockets:
+            self._sockets[url].rules.append(rules)
             return []
-        self._sockets[url] = socket = SocketPath(
-            url,
-            _options(path),
-            path.number("connect-timeout"),
-            tuple(value.text for value in path.all("allow-origin") if isinstance(value, Text)),
+        socket = SocketPath(
+            self, url, _options(path), path.number("connect-timeout"), _origins(path), [rules]
         )
+        self._sockets[url] = socket
+        script = WebPath(self, file_service(CLIENT_SCRIPT))
         name = path.name.text
         methods = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-        script = compile_template([url.rstrip("/") + "/socket.io.js"])
+        at_script = compile_template([url.rstrip("/") + "/socket.io.js"])
         # A url without its last slash is the same place: kinder than a 404.
         slash = compile_template([url.rstrip("/")])
         return [
-            Route(name, url, ("GET",), script, file_service(CLIENT_SCRIPT)),
+            Route(name, url, ("GET",), at_script, script),
             Route(name, url, methods, slash, socket),
             Route(name, url, methods, compile_template([url]), socket),
         ]
+
+
+class App:
+    """An application: what .rbr files describe, ready to be served."""
+
+    def __init__(
+        self, files: Sequence[File], proxy: ProxyFactory | None = None, *, doc: bool = True
+    ) -> None:
+        self._pool = services.Pool()
+        self.warnings: tuple[Diagnostic, ...] = ()
+        self.doc = doc
+        self.homes = [Home(file, self._pool, proxy) for file in files]
+        self._routers = self._by_root()
+
+    @classmethod
+    def load(
+        cls,
+        files: FilePath | Iterable[FilePath],
+        proxy: ProxyFactory | None = None,
+        *,
+        doc: bool = True,
+    ) -> App:
+        """The application of a file, or of several.
+
+        Raises OSError, and `RbrError`: if one of the user's modules failed, with
+        its exception as the cause.
+        """
+        reading = Reading()
+        for file in [files] if isinstance(files, FilePath) else files:
+            reading.add(file, str(file))
+        for one in reading.files:
+            reading.diagnostics += not_served(one.tree, has_proxy=proxy is not None)
+        if reading.errors:
+            raise RbrError(reading.errors) from next(iter(reading.failures), None)
+        app = cls(reading.files, proxy, doc=doc)
+        app.warnings = tuple(reading.diagnostics)
+        return app
+
+    @property
+    def hub(self) -> Hub:
+        """The sockets of the first file."""
+        return self.homes[0].hub
+
+    @property
+    def hooked(self) -> list[str]:
+        """A line for each service, as it is told at the start."""
+        return [line for home in self.homes for line in home.hooked]
+
+    # -- what the server asks ------------------------------------------------------
+
+    async def start(self) -> None:
+        """Build the globals, in order. Raises `RbrError`, after ending those that were built."""
+        try:
+            for home in self.homes:
+                await home.start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self, grace: float = 5.0) -> None:
+        """End the globals, in reverse order, within ``grace`` seconds if they let us."""
+        deadline = asyncio.get_running_loop().time() + grace
+        for home in reversed(self.homes):
+            await home.globs.stop(deadline)
+
+    def find(self, request: Request) -> tuple[Target, dict[str, str]]:
+        """What answers a request, and what its url's placeholders matched.
+
+        The request is told of the globals and sockets of its file. Raises `NotRouted`.
+        """
+        router = self._router(request.path)
+        if request.method == "OPTIONS" and (preflight := _preflight(router, request)) is not None:
+            return preflight, {}
+        route, match = router.find(request.method, request.path)
+        home = route.target.home
+        request.globs = home.globs.values
+        request.server = home.hub
+        return route.target, match
+
+    def max_body(self, target: Target | None) -> int:
+        """The most bytes that a request's body may have."""
+        if isinstance(target, SocketPath):
+            return target.options.max_payload
+        return target.max_body if target is not None else 0
+
+    # -- roots -----------------------------------------------------------------------
+
+    def _router(self, path: str) -> Router[Target]:
+        """That of the longest root that fits.
+
+        No other is asked if that finds nothing: what lies below a root belongs to
+        its file, and a wide pattern of another must not answer there.
+        """
+        for root, router in self._routers:
+            if path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
+                return router
+        raise AssertionError("the empty root fits everything")
+
+    def _by_root(self) -> list[tuple[str, Router[Target]]]:
+        """The routes of each root, the longest root first."""
+        homes: dict[str, list[Home]] = {"": []}
+        for home in self.homes:
+            homes.setdefault(home.file.root, []).append(home)
+        return [
+            (root, Router(self._routes_of(root, homes[root])))
+            for root in sorted(homes, key=len, reverse=True)
+        ]
+
+    def _routes_of(self, root: str, homes: list[Home]) -> list[Route[Target]]:
+        """Those of the files, behind what every root has; a url that a file names is its own."""
+        routes = [route for home in homes for route in home.routes]
+        taken = {route.url for route in routes}
+        return [one for one in self._pages(root, homes) if one.url not in taken] + routes
+
+    def _pages(self, root: str, homes: list[Home]) -> list[Route[Target]]:
+        pages: dict[str, Service] = {}
+        if self.doc and homes:
+            sources = (home.file.tree.source.text for home in homes)
+            pages[f"{root}/__api__"] = builtin.text("\n".join(sources))
+        if not root:
+            pages["/__health__"] = builtin.health
+        patterns = (route.pattern for home in homes for route in home.routes)
+        if root and not any(pattern.fullmatch(root) for pattern in patterns):
+            pages[root] = builtin.to_folder
+        return [
+            Route("", url, ("GET",), compile_template([url]), WebPath(self.homes[0], service))
+            for url, service in pages.items()
+        ]
+
+
+def _preflight(router: Router[Target], request: Request) -> WebPath | None:
+    """What answers a browser that asks whether a page may send something (Fetch 3.2.2)."""
+    wanted = request.headers.get("access-control-request-method")
+    if wanted is None:
+        return None
+    try:
+        target = router.find(wanted, request.path)[0].target
+    except NotRouted:
+        return None
+    if isinstance(target, SocketPath) or target.cors is None:
+        return None
+    return WebPath(target.home, target.cors.preflight)
+
+
+def _callable(found: Any, name: str) -> Callable[..., Any]:
+    if not callable(found):
+        what = f"global '{name}' is not callable but of type {type(found).__name__}"
+        raise AppError(what, "let it be a function, or name one: python:module.function")
+    return found  # type: ignore[no-any-return]
+
+
+def _origins(path: Path) -> tuple[str, ...]:
+    return tuple(value.text for value in path.all("allow-origin") if isinstance(value, Text))
 
 
 def _last_name(path: Path) -> str:
@@ -159,34 +387,3 @@ def _options(path: Path) -> engineio.Options:
         upgrade_timeout=path.number("upgrade-timeout"),
         transports=transports.texts if isinstance(transports, Words) else engineio.TRANSPORTS,
     )
-
-
-def _not_served(tree: Rbr) -> Iterator[Diagnostic]:
-    """What the language can say and this version does not do yet.
-
-    An error at the start, for a rule that is left out is a door left open.
-    """
-    for found in (*tree.globals, *tree.types, *tree.includes):
-        yield _refusal(tree, found, f"'{type(found).__name__.lower()}'")
-    for path in tree.paths:
-        for operation in path.section.operations():
-            yield _refusal(tree, operation, "this rule")
-        for field in path.section.entries:
-            if isinstance(field, Field) and isinstance(field.value, Section):
-                for operation in field.value.operations():
-                    if not isinstance(operation, Describe):
-                        yield _refusal(tree, operation, "this rule")
-        kinds = ("python",) if path.is_socket else ("python", "file", "directory")
-        if path.use is None:
-            yield _refusal(tree, path.name, "a path without 'use'")
-        elif path.use.kind not in kinds:
-            yield _refusal(tree, path.use, f"'{path.use.kind}:'")
-        for verb in path.verbs:
-            if verb in SOCKET_VERBS and verb != "SOCKETIO":
-                yield _refusal(tree, path.get("method") or path.name, verb)
-
-
-def _refusal(tree: Rbr, node: Node, what: str) -> Diagnostic:
-    hint = "leave it out for now, or see CHANGELOG.md for the version that does it"
-    message = f"{what} is not served by this version"
-    return tree.source.diagnostic("RBR099", node.span, message, hint)

@@ -69,12 +69,15 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
     """Serve what an .rbr file describes, until SIGINT or SIGTERM."""
-    parser.add_argument("app", type=Path, metavar="APP.rbr", help="the file to serve")
+    parser.add_argument(
+        "apps", type=Path, nargs="+", metavar="APP.rbr", help="a file to serve, or several"
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=_port, default=8000, help="0 picks a free one (%(default)s)")
     parser.add_argument(
         "--log", choices=FORMATS, default="common", help="the access log's form (%(default)s)"
     )
+    parser.add_argument("--no-doc", action="store_true", help="keep the API's pages to yourself")
     parser.add_argument("--debug", action="store_true", help="say what is slow or forgotten, too")
     parser.add_argument("--config", metavar="FILE.ini", help="options from its section [rbr]")
     parser.add_argument("--version", action="version", version=f"RedBarrel Lite {__version__}")
@@ -147,11 +150,11 @@ def _flag(key: str, value: str) -> list[str]:
 def _serve(options: argparse.Namespace) -> int:
     _log_to_stderr(debug=options.debug)
     try:
-        app = App.load(options.app)
+        app = App.load(options.apps, doc=not options.no_doc)
     except RbrError as error:
         return _fail(str(error), error.__cause__)
     except OSError as error:
-        return _fail(f"error: {options.app}: {error.strerror}")
+        return _fail(f"error: {error.filename}: {error.strerror}")
     for line in (*app.warnings, *app.hooked):
         _tell(str(line))
     server = Server(app, _time_limits(options), _access_log(options.log))
@@ -160,6 +163,8 @@ def _serve(options: argparse.Namespace) -> int:
     )
     try:
         asyncio.run(serving, debug=options.debug or None)
+    except RbrError as error:
+        return _fail(str(error), error.__cause__)
     except OSError as error:
         # asyncio wraps the system's words into a sentence of its own.
         why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import json
 import logging
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
@@ -24,6 +23,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeAlias
 
+from . import strictjson
 from .errors import AppError, RemoteProtocolError
 from .handlers import is_async, user_traceback
 from .rbr_nodes import (
@@ -42,7 +42,7 @@ from .rbr_nodes import (
     Words,
 )
 from .request import Headers, Request
-from .response import FileContent, Response, Stream, error_response
+from .response import FileContent, Response, Stream, copied, error_response
 from .routes import Service
 from .services import Full, Pool
 from .sockets import Handler
@@ -77,14 +77,9 @@ Step: TypeAlias = Callable[[Request, Subject], Awaitable[int]]
 
 
 def is_json(value: str | bytes) -> bool:
-    """Whether a value is JSON (RFC 8259): UTF-8, and no NaN, which Python would take."""
-    text = value.decode() if isinstance(value, bytes) else value
-    json.loads(text, parse_constant=_no_constant)
+    """Whether a value is JSON (RFC 8259); raises ValueError if it isn't."""
+    strictjson.loads(value.encode() if isinstance(value, str) else value)
     return True
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _matches(pattern: str, value: str | bytes) -> bool:
@@ -298,7 +293,7 @@ class Rules:
         """
         if response.status >= 400 or not (self._headers or self._body):
             return response
-        answer = _copied(response)
+        answer = copied(response)
         refusal = await self._refusal(self._headers, request, answer)
         if refusal is None and self._body and answer.status < 300:
             try:
@@ -374,7 +369,7 @@ class Rules:
                 return await self._passes(lambda _g, _r, value: built_in(value), request, value)
             try:
                 return built_in(value)
-            except (ValueError, RecursionError):
+            except ValueError:
                 return False
 
         return check
@@ -454,14 +449,6 @@ def _sections(path: Path) -> Iterator[Section]:
         value = getattr(entry, "value", None)
         if isinstance(value, Section):
             yield value
-
-
-def _copied(response: Response) -> Response:
-    """To be altered: a handler may keep its own, and return it for the next request too."""
-    stream, length = response.stream, response.length
-    copied = Response(response.body, response.status, stream=stream, length=length)
-    copied.headers[:] = response.headers
-    return copied
 
 
 def _header(subject: Subject, name: str) -> str | None:

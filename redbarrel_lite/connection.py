@@ -20,13 +20,13 @@ from typing import Any, Final, Protocol
 
 from . import http1
 from .accesslog import Entry
-from .app import App, SocketPath
+from .app import App, SocketPath, Target
 from .endpoint import Endpoint
 from .errors import RemoteProtocolError
 from .handlers import user_traceback
 from .request import Request
 from .response import FileContent, Response, Stream, error_response
-from .routes import NotRouted, Service
+from .routes import NotRouted
 from .sendfile import send_file
 from .transports import WebSocket
 
@@ -109,7 +109,7 @@ class HttpConnection(asyncio.Protocol):
         self._http = http1.Connection()
         self._transport: asyncio.Transport | None = None
         self._head: http1.Request | None = None  # None between two requests
-        self._target: SocketPath | Service | None = None
+        self._target: Target | None = None
         self._body = bytearray()
         self._abort: Callable[[], None] | None = None
         self._answered = False

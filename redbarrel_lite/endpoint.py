@@ -14,8 +14,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
 
 from . import engineio, wsproto
 from .errors import RemoteProtocolError
@@ -32,6 +32,9 @@ TEXT_HTML: Final = "text/html"
 JSON: Final = "application/json"
 NO_STORE: Final = ("cache-control", "no-store")
 
+# Asked before a session begins: the answer to a request that may not have one.
+Guard: TypeAlias = Callable[[Request], Awaitable[Response | None]]
+
 
 class Endpoint:
     """All sessions of one url, and the requests that make, feed and end them."""
@@ -43,6 +46,7 @@ class Endpoint:
         connect_timeout: float,
         allowed_origins: tuple[str, ...],
         when_forgotten: Callable[[], None],
+        guard: Guard | None = None,
     ) -> None:
         self.hub = hub
         self.options = options
@@ -51,6 +55,8 @@ class Endpoint:
         self._sessions: dict[str, EngineConnection] = {}
         self._allowed_origins = allowed_origins
         self._when_forgotten = when_forgotten
+        self._guard = guard
+        self._at_the_door: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -80,7 +86,7 @@ class Endpoint:
         try:
             query = engineio.check_query(request.method, request.query, self.options, upgrade=False)
             if query.sid is None:
-                self._open(exchange, query.transport)
+                self._admit(exchange, lambda: self._open(exchange, query.transport))
                 return
             connection = self._find(query, upgrade=False)
             if request.method == "GET":
@@ -112,15 +118,44 @@ class Endpoint:
             more = wsproto.UPGRADE_REQUIRED if error.code == 426 else []
             exchange.respond(error_response(error.code, str(error), more))
             return
-        now = asyncio.get_running_loop().time()
-        fresh = connection or self._new(request, engineio.WEBSOCKET, now)
-        websocket = WebSocket(fresh, self.options.max_payload)
-        # Before the switch, which may bring the first frames with it.
         if connection is None:
-            fresh.start_websocket(websocket)
-        else:
-            connection.start_probe(websocket, now)
+            self._admit(exchange, lambda: self._switch(exchange, headers))
+            return
+        websocket = WebSocket(connection, self.options.max_payload)
+        # Before the switch, which may bring the first frames with it.
+        connection.start_probe(websocket, asyncio.get_running_loop().time())
         exchange.switch(headers, websocket)
+
+    def _switch(self, exchange: Exchange, headers: list[tuple[str, str]]) -> None:
+        now = asyncio.get_running_loop().time()
+        connection = self._new(exchange.request, engineio.WEBSOCKET, now)
+        websocket = WebSocket(connection, self.options.max_payload)
+        connection.start_websocket(websocket)
+        exchange.switch(headers, websocket)
+
+    # -- the door: rules for who may have a session ----------------------------------
+
+    def _admit(self, exchange: Exchange, go_on: Callable[[], None]) -> None:
+        """Begin a session, if the rules of its path allow it."""
+        if self._guard is None:
+            go_on()
+            return
+        task = asyncio.get_running_loop().create_task(self._ask(self._guard, exchange, go_on))
+        self._at_the_door.add(task)  # the loop itself holds tasks but weakly
+        task.add_done_callback(self._at_the_door.discard)
+
+    async def _ask(self, guard: Guard, exchange: Exchange, go_on: Callable[[], None]) -> None:
+        gone: list[bool] = []
+        exchange.on_abort(lambda: gone.append(True))
+        refusal = await guard(exchange.request)
+        if gone:  # a session for nobody would only wait for its first ping to fail
+            return
+        if refusal is None:
+            go_on()
+        else:
+            for name, value in self._cors(exchange.request):
+                refusal.set_header(name, value)
+            exchange.respond(refusal)
 
     def _find(self, query: engineio.Query, *, upgrade: bool) -> EngineConnection:
         connection = self._sessions.get(query.sid or "")

@@ -66,6 +66,7 @@ CODES: dict[str, str] = {
     "RBR044": "fields that contradict each other",
     "RBR045": "an operation that means nothing here",
     "RBR046": "files that include each other",
+    "RBR047": "a callable that does not work at the start",
     "RBR050": "a path without a url",
     "RBR051": "a definition that is ignored",
     "RBR052": "a path that nothing answers",

@@ -320,6 +320,14 @@ def encoded(text: str) -> bytes:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
+def copied(response: Response) -> Response:
+    """To be altered: a handler may keep its own, and return it for the next request too."""
+    fresh = Response(response.body, response.status)
+    fresh.stream, fresh.length = response.stream, response.length
+    fresh.headers = response.headers
+    return fresh
+
+
 def error_response(status: int, reason: str, headers: Iterable[tuple[str, str]] = ()) -> Response:
     """An error in one line of plain text, which no browser takes for a page."""
     safe = reason.encode("ascii", "backslashreplace").decode()

@@ -45,17 +45,19 @@ class NotRouted(Exception):
         self.allow = tuple(allow)
 
 
-def compile_template(parts: Iterable[str | tuple[str, str | None]]) -> re.Pattern[str]:
+def compile_template(
+    parts: Iterable[str | tuple[str, str | None]], *, below: bool = False
+) -> re.Pattern[str]:
     """The regular expression for the parts of a url: texts, and (name, regex) pairs.
 
-    Raises `re.error` for a regex that is none.
+    ``below``: for the url and all that lies below it. Raises `re.error` for a regex
+    that is none.
     """
-    return re.compile(
-        "".join(
-            re.escape(part) if isinstance(part, str) else f"(?P<{part[0]}>{part[1] or '[^/]+'})"
-            for part in parts
-        )
+    pattern = "".join(
+        re.escape(part) if isinstance(part, str) else f"(?P<{part[0]}>{part[1] or '[^/]+'})"
+        for part in parts
     )
+    return re.compile(pattern + "(?:/.*)?" if below else pattern, re.DOTALL if below else 0)
 
 
 class Router(Generic[T]):

@@ -66,12 +66,21 @@ class Server:
         await self.close(grace)
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
-        """Begin to accept; return the URL. Raises OSError if the address can't be had."""
+        """Begin to accept; return the URL.
+
+        Raises OSError if the address can't be had, and `RbrError` if a global can't be built.
+        """
         loop = asyncio.get_running_loop()
-        self.app.hub.attach(loop.call_soon_threadsafe, run_handler)
-        self._listener = await loop.create_server(
-            lambda: HttpConnection(self), host, port, backlog=BACKLOG
-        )
+        for home in self.app.homes:
+            home.hub.attach(loop.call_soon_threadsafe, run_handler)
+        await self.app.start()
+        try:
+            self._listener = await loop.create_server(
+                lambda: HttpConnection(self), host, port, backlog=BACKLOG
+            )
+        except OSError:
+            await self.app.stop()
+            raise
         address = self._listener.sockets[0].getsockname()
         shown = f"[{address[0]}]" if ":" in address[0] else address[0]
         return f"http://{shown}:{address[1]}"
@@ -90,6 +99,7 @@ class Server:
     async def close(self, grace: float = GRACE_S) -> None:
         """Stop accepting, tell all sockets, finish what runs; wait for both, but not for ever."""
         self.closing = True
+        deadline = asyncio.get_running_loop().time() + grace
         await self._stop_accepting()
         for endpoint in self._endpoints.values():
             endpoint.close()
@@ -102,6 +112,7 @@ class Server:
         await self._wait(lambda: not self.connections and not self._tasks, grace)
         for task in tuple(self._tasks):
             task.cancel()
+        await self.app.stop(max(deadline - asyncio.get_running_loop().time(), 0.1))
 
     async def _stop_accepting(self) -> None:
         if self._listener is None:
@@ -136,11 +147,12 @@ class Server:
         endpoint = self._endpoints.get(path.url)
         if endpoint is None:
             endpoint = Endpoint(
-                self.app.hub,
+                path.home.hub,
                 path.options,
                 path.connect_timeout,
                 path.allow_origin,
                 self._changed.set,
+                path.refusal if path.is_guarded else None,
             )
             self._endpoints[path.url] = endpoint
         return endpoint

@@ -15,48 +15,10 @@ import sys
 from pathlib import Path
 
 from . import rbr_format, rbr_json
-from .errors import Diagnostic, RbrError
+from .errors import RbrError
 from .handlers import user_traceback
-from .locations import Folder
+from .loading import Reading
 from .rbr import parse
-from .rbr_check import examine
-from .rbr_nodes import Rbr
-
-
-class Report:
-    """What was found in a file and in those that it includes."""
-
-    def __init__(self, *, syntax_only: bool) -> None:
-        self.syntax_only = syntax_only
-        self.trees: list[Rbr] = []
-        self.diagnostics: list[Diagnostic] = []
-        self.failures: list[BaseException] = []  # what the user's modules raised
-
-    def count(self, severity: str) -> int:
-        return sum(one.severity == severity for one in self.diagnostics)
-
-    def add(self, file: Path, shown: str, includers: tuple[Path, ...] = ()) -> None:
-        """Check a file, called ``shown`` in messages. Raises OSError if it can't be read."""
-        folder = Folder(file.parent.resolve())
-        resolve = None if self.syntax_only else folder.trouble
-        rbr, found = examine(file.read_bytes(), shown, resolve)
-        self.trees.append(rbr)
-        self.diagnostics += found
-        self.failures += folder.failures
-        if not self.syntax_only:
-            self._add_included(rbr, file, (*includers, file.resolve()))
-
-    def _add_included(self, rbr: Rbr, file: Path, includers: tuple[Path, ...]) -> None:
-        for include in rbr.includes:
-            inner = file.parent / include.file.text
-            if inner.resolve() in includers:
-                message = f"'{include.file.text}' includes this file, directly or through others"
-                hint = "remove one of the 'include' lines"
-                span = include.file.span
-                self.diagnostics.append(rbr.source.diagnostic("RBR046", span, message, hint))
-            elif inner.is_file():  # a missing one is told of already
-                shown = Path(rbr.source.filename).parent / include.file.text
-                self.add(inner, str(shown), includers)
 
 
 def check_file(file: Path, *, syntax_only: bool = False, as_json: bool = False) -> int:
@@ -64,27 +26,28 @@ def check_file(file: Path, *, syntax_only: bool = False, as_json: bool = False) 
 
     People read standard error; ``Syntax OK.`` and the JSON go to standard output.
     """
-    report = Report(syntax_only=syntax_only)
+    reading = Reading(syntax_only=syntax_only)
     try:
-        report.add(file, str(file))
+        reading.add(file, str(file))
     except OSError as error:
         return _unreadable(file, error)
     if as_json:
-        sys.stdout.write(json.dumps(_as_json(report), indent=2) + "\n")
+        sys.stdout.write(json.dumps(_as_json(reading), indent=2) + "\n")
     else:
-        _print_report(report)
-    return 1 if report.count("error") else 0
+        _print_report(reading)
+    return 1 if reading.errors else 0
 
 
-def _print_report(report: Report) -> None:
-    for failure in report.failures:
+def _print_report(reading: Reading) -> None:
+    for failure in reading.failures:
         _tell(user_traceback(failure))
-    for one in report.diagnostics:
+    for one in reading.diagnostics:
         _tell(one.picture)
-    if report.diagnostics:
-        counts = [_counted(report.count(kind), kind) for kind in ("error", "warning")]
+    errors, all_told = len(reading.errors), len(reading.diagnostics)
+    if all_told:
+        counts = (_counted(errors, "error"), _counted(all_told - errors, "warning"))
         _tell(", ".join(filter(None, counts)))
-    if not report.count("error"):
+    if not errors:
         sys.stdout.write("Syntax OK.\n")
 
 
@@ -92,12 +55,13 @@ def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' * (count != 1)}" if count else ""
 
 
-def _as_json(report: Report) -> rbr_json.Json:
+def _as_json(reading: Reading) -> rbr_json.Json:
+    errors = len(reading.errors)
     return {
-        "errors": report.count("error"),
-        "warnings": report.count("warning"),
-        "diagnostics": [rbr_json.diagnostic(one) for one in report.diagnostics],
-        "files": [rbr_json.tree(rbr) for rbr in report.trees],
+        "errors": errors,
+        "warnings": len(reading.diagnostics) - errors,
+        "diagnostics": [rbr_json.diagnostic(one) for one in reading.diagnostics],
+        "files": [rbr_json.tree(file.tree) for file in reading.files],
     }
 
 

@@ -71,6 +71,10 @@ def codes() -> str:
             "'a.rbr' includes this file, directly or through others",
             "remove one of the 'include' lines",
         ),
+        "RBR047": (
+            "global 'db' fails: OSError: no such database",
+            "mend it where the traceback points",
+        ),
         "RBR099": (
             "this rule is not served by this version",
             "leave it out for now, or see CHANGELOG.md for the version that does it",

@@ -148,14 +148,7 @@ def test_port_in_use_is_one_line() -> None:
     [
         ("path a ( url /, use proxy:http://a:1 );", "'proxy:'"),
         ("path a ( method WEBSOCKET, use python:m.f );", "WEBSOCKET"),
-        ("path a ( url /, use python:m.f, on error return 500 );", "this rule"),
-        (
-            "path a ( url /, use python:m.f, response-headers ( set X 'y' ) );".replace("'", '"'),
-            "this rule",
-        ),
-        ("global g 3; path a ( url /, use python:m.f );", "'global'"),
         ("path a ( method SOCKETIO, use python:m.f, on join use python:m.f );", "this rule"),
-        ("path a ( url / );", "a path without 'use'"),
     ],
 )
 def test_what_is_not_served_yet_is_refused_and_not_ignored(

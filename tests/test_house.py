@@ -56,7 +56,7 @@ KINDS = {
     "application": Kind(
         2,
         "request response cookies forms exc routes handlers handover services modules"
-        " locations loading globs conditions files selection cors builtin docpage sockets"
+        " locations loading globs conditions files selection cors builtin refusals docpage sockets"
         " app",
         "selectors socket socketserver ssl select",
     ),

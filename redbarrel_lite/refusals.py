@@ -1,0 +1,116 @@
+"""What an .rbr file may say and cannot be served: told at the start, as an error.
+
+What it implements: the looks at a tree that `rbr_check` leaves to whoever serves
+it. A rule that were left out in silence would be a door left open.
+
+In one line::
+
+    reading.diagnostics += not_served(tree, has_proxy=True)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from .conditions import header_text
+from .errors import Diagnostic
+from .rbr_keys import SOCKET_VERBS
+from .rbr_nodes import (
+    Describe,
+    Field,
+    Node,
+    OnError,
+    OnEvent,
+    Operation,
+    Path,
+    Rbr,
+    Section,
+    Set,
+    UnlessType,
+    UnlessValidates,
+)
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
+_FIELD_TEXT: Final = re.compile(r"[\t -~\xa0-\xff]*")  # RFC 9110 5.5
+# The framing of an answer is the server's: a second word on it is request smuggling.
+_FRAMING: Final = ("content-length", "transfer-encoding", "connection", "upgrade", "trailer")
+
+
+def not_served(tree: Rbr, *, has_proxy: bool) -> Iterator[Diagnostic]:
+    """What this version does not do, and what no version could."""
+    yield from _socket_urls(tree)
+    for path in tree.paths:
+        for name, operation in operations(path):
+            yield from _operation(tree, path, name, operation)
+        yield from _use(tree, path, has_proxy=has_proxy)
+        for verb in path.verbs:
+            if verb in SOCKET_VERBS and verb != "SOCKETIO":
+                yield _refusal(tree, path.get("method") or path.name, verb)
+
+
+def operations(path: Path) -> Iterator[tuple[str, Operation]]:
+    """All rules of a path, with the section that each stands in; "" is the path itself."""
+    for operation in path.section.operations():
+        yield "", operation
+    for entry in path.section.entries:
+        if isinstance(entry, Field) and isinstance(entry.value, Section):
+            for operation in entry.value.operations():
+                yield entry.key.text, operation
+
+
+def _use(tree: Rbr, path: Path, *, has_proxy: bool) -> Iterator[Diagnostic]:
+    if path.use is None:
+        if path.is_socket:
+            yield _refusal(tree, path.name, "a socket without 'use'")
+    elif path.use.kind == "wsgi" or (path.use.kind == "proxy" and not has_proxy):
+        yield _refusal(tree, path.use, f"'{path.use.kind}:'")
+
+
+def _socket_urls(tree: Rbr) -> Iterator[Diagnostic]:
+    """A namespace has one url: its sockets reach each other, whatever way they came."""
+    urls: dict[str, str] = {}
+    for path in tree.paths:
+        if path.is_socket and path.url is not None:
+            namespace = getattr(path.get("namespace"), "text", "/")
+            if urls.setdefault(namespace, path.url.text) != path.url.text:
+                node = path.get("url") or path.name
+                yield _refusal(tree, node, f"a second url for namespace '{namespace}'")
+
+
+def _operation(tree: Rbr, path: Path, section: str, operation: Operation) -> Iterator[Diagnostic]:
+    match operation:
+        case OnEvent():
+            yield _refusal(tree, operation, "this rule")
+        case Describe():
+            return
+        case _ if path.is_socket and section.startswith("response-"):
+            yield _refusal(tree, operation, "a rule for what a socket answers")
+        case Set():
+            yield from _set(tree, operation)
+        case UnlessType(code=code) | UnlessValidates(code=code) | OnError(code):
+            if code.text.startswith("1"):
+                hint = "write a final one: 400 is a bad request, 401 needs a login"
+                message = f"{code.text} is an interim answer: the client would go on waiting"
+                yield tree.source.diagnostic("RBR033", code.span, message, hint)
+
+
+def _set(tree: Rbr, operation: Set) -> Iterator[Diagnostic]:
+    diagnostic = tree.source.diagnostic
+    name = operation.header
+    if not _TOKEN.fullmatch(name):
+        hint = "write letters, digits and '-': set X-Frame-Options \"DENY\""
+        yield diagnostic("RBR042", operation.header_span, "this is no name of a header", hint)
+    elif name.lower() in _FRAMING:
+        hint = "remove it: the server knows how long an answer is, and when it ends"
+        yield diagnostic("RBR042", operation.header_span, f"'{name}' is not yours to set", hint)
+    elif not _FIELD_TEXT.fullmatch(header_text(operation.value)):
+        hint = "write one line, of Latin letters"
+        yield diagnostic("RBR042", operation.value.span, "no header can have this value", hint)
+
+
+def _refusal(tree: Rbr, node: Node, what: str) -> Diagnostic:
+    hint = "leave it out for now, or see CHANGELOG.md for the version that does it"
+    message = f"{what} is not served by this version"
+    return tree.source.diagnostic("RBR099", node.span, message, hint)
