@@ -353,10 +353,11 @@ class HttpConnection(asyncio.Protocol):
             await _close(stream)
 
     async def _send_file(self, transport: asyncio.Transport, content: FileContent) -> int:
-        if self.request.method == "HEAD" or not content.count:
+        if not self._http.sends_content:
             return 0
         self._limit(None)  # as long as it takes; `send_file` has the limit for a stuck client
         await send_file(transport, content, self._drained, self._server.limits.write)
+        self._http.sent_otherwise(content.count)
         return content.count
 
     async def _drained(self) -> None:

@@ -489,6 +489,16 @@ class Connection(Reader[Event]):
                 raise LocalProtocolError("more content than its Content-Length (RFC 9110 8.6)")
         return part
 
+    @property
+    def sends_content(self) -> bool:
+        """Whether the parts of the answer that `start_response` began go out at all."""
+        return self._parts is not Parts.DROPPED
+
+    def sent_otherwise(self, count: int) -> None:
+        """So much of a known length went out without `chunk`: the kernel took it from a file."""
+        if self._owed is not None:
+            self._owed -= count
+
     def end_response(self) -> bytes:
         """What ends the answer that `start_response` began."""
         if self._parts is Parts.PLAIN and self._owed:
