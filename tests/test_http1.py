@@ -511,6 +511,23 @@ def test_streamed_answer_to_http_1_0_ends_with_the_connection() -> None:
     assert not connection.keep_alive
 
 
+def test_content_that_goes_another_way_is_counted() -> None:
+    """The kernel sends a file past us; what is missing must still be noticed."""
+    connection = answering(GET)
+    connection.start_response(200, [], 5)
+    assert connection.sends_content
+    connection.sent_otherwise(4)
+    with pytest.raises(LocalProtocolError, match="1 bytes"):
+        connection.end_response()
+    connection.sent_otherwise(1)
+    assert connection.end_response() == b""
+    connection.start_response(200, [], None)
+    connection.sent_otherwise(4)  # of a length that nobody knows, nothing is missing
+    assert connection.end_response() == b"0\r\n\r\n"
+    connection.start_response(304, [], 5)
+    assert not connection.sends_content
+
+
 def test_streamed_answer_keeps_to_its_length() -> None:
     """RFC 9110 8.6: else the client reads the next answer in the wrong place."""
     connection = answering(GET)
