@@ -71,15 +71,18 @@ async def _by_kernel(
     sent = 0
     try:
         while sent < content.count:
-            await _writable(transport, out, patience)
+            if transport.is_closing():
+                raise ConnectionResetError
             count = min(SLICE_BYTES, content.count - sent)
             try:
                 done = os.sendfile(out, content.file.fileno(), content.offset + sent, count)
-            except BlockingIOError:  # another turn of the loop: there is room but too little
+            except BlockingIOError:
+                await _writable(out, patience)
                 continue
             if not done:
                 break
             sent += done
+            await asyncio.sleep(0)  # the others' turn
     except ConnectionError:
         raise
     except OSError:
@@ -89,7 +92,7 @@ async def _by_kernel(
     return sent
 
 
-async def _writable(transport: asyncio.Transport, out: int, patience: float) -> None:
+async def _writable(out: int, patience: float) -> None:
     """Wait until the client has read something; raise ConnectionError if it does not."""
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
@@ -101,8 +104,6 @@ async def _writable(transport: asyncio.Transport, out: int, patience: float) -> 
         raise ConnectionAbortedError("the client reads nothing") from None
     finally:
         loop.remove_writer(out)
-    if transport.is_closing():
-        raise ConnectionResetError
 
 
 async def _in_blocks(

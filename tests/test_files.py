@@ -32,6 +32,7 @@ from redbarrel_lite.server import TimeLimits
 
 CSS = b"body { color: red }\n" * 10
 BIG = 200 * 1024  # more than is read at once
+CUT = Path("/sys/devices/system/cpu/online")
 
 
 @pytest.fixture
@@ -390,6 +391,15 @@ def test_file_that_is_cut_while_it_is_read_is_no_whole_answer(root: Path) -> Non
     with pytest.raises(OSError, match="shorter"):
         content(response)
     asyncio.run(response.stream.aclose())  # type: ignore[union-attr]
+
+
+@pytest.mark.skipif(not CUT.is_file(), reason="no sysfs, whose files are shorter than they say")
+def test_small_file_that_is_cut_meanwhile_is_our_trouble(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert CUT.stat().st_size > len(CUT.read_bytes())
+    assert file_service(CUT)(request("")).status == 503
+    assert caplog.messages == ["'/static/' can't be read: the file has become shorter"]
 
 
 # -- in which form -----------------------------------------------------------------
