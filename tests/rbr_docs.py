@@ -20,7 +20,7 @@ from rbr_corpus import BAD, resolve  # noqa: E402
 
 from redbarrel_lite.rbr_check import examine  # noqa: E402
 from redbarrel_lite.rbr_diagnostics import CODES  # noqa: E402
-from redbarrel_lite.rbr_keys import META_KEYS, PATH_KEYS, Key  # noqa: E402
+from redbarrel_lite.rbr_keys import META_KEYS, PATH_KEYS, RULE_KEYS, Key  # noqa: E402
 
 _NUMBERS = ("number", "bytes", "count", "seconds")
 _PRODUCTION = re.compile(r"^\s*(\w+ = .*?;)$", re.MULTILINE | re.DOTALL)
@@ -103,6 +103,7 @@ PARTS = {
         "meta": lambda: keys(META_KEYS),
         "path": path_keys,
         "socket": socket_keys,
+        "rules": lambda: keys(RULE_KEYS),
     },
     "docs/errors.md": {"codes": codes},
 }
