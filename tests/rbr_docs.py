@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -97,7 +97,7 @@ def _cell(text: str) -> str:
     return f"{fence}{text}{fence}".replace("|", "\\|")
 
 
-PARTS = {
+PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/rbr.md": {
         "grammar": grammar,
         "meta": lambda: keys(META_KEYS),
