@@ -71,9 +71,7 @@ class Server:
         Raises OSError if the address can't be had, and `RbrError` if a global can't be built.
         """
         loop = asyncio.get_running_loop()
-        for home in self.app.homes:
-            home.hub.attach(loop.call_soon_threadsafe, run_handler)
-        await self.app.start()
+        await self.start_app()
         try:
             self._listener = await loop.create_server(
                 lambda: HttpConnection(self), host, port, backlog=BACKLOG
@@ -84,6 +82,16 @@ class Server:
         address = self._listener.sockets[0].getsockname()
         shown = f"[{address[0]}]" if ":" in address[0] else address[0]
         return f"http://{shown}:{address[1]}"
+
+    async def start_app(self) -> None:
+        """Let the application begin, without a port: `testing` brings connections of its own.
+
+        Raises `RbrError` if a global can't be built.
+        """
+        loop = asyncio.get_running_loop()
+        for home in self.app.homes:
+            home.hub.attach(loop.call_soon_threadsafe, run_handler)
+        await self.app.start()
 
     def _on_signal(self, loop: asyncio.AbstractEventLoop, signum: signal.Signals) -> None:
         def stop() -> None:
