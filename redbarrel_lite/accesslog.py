@@ -12,6 +12,7 @@ In one line::
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -32,6 +33,14 @@ class Entry(NamedTuple):
     size: int
     took: float
     agent: str
+
+
+# Who knows a session's id can speak for its client: a log must not give it away.
+_SID = re.compile(r"(?<=[?&]sid=)([^&]{4})[^&]*")
+
+
+def _target(target: str) -> str:
+    return _cut(_SID.sub(r"\1...", target))
 
 
 def _cut(text: str) -> str:
@@ -56,7 +65,7 @@ def common(entry: Entry) -> str:
     Method and target were checked by `http1`: no blank, no control character and
     no line break is in them; a quote is escaped, since it would end the field.
     """
-    target = _cut(entry.target).replace("\\", "\\\\").replace('"', '\\"')
+    target = _target(entry.target).replace("\\", "\\\\").replace('"', '\\"')
     return (
         f"{entry.client or '-'} - - [{_time(entry.at)}]"
         f' "{_cut(entry.method)} {target} HTTP/{entry.version}" {entry.status} {entry.size}'
@@ -69,7 +78,7 @@ def as_json(entry: Entry) -> str:
         "time": round(entry.at, 3),
         "client": entry.client,
         "method": _cut(entry.method),
-        "target": _cut(entry.target),
+        "target": _target(entry.target),
         "status": entry.status,
         "size": entry.size,
         "ms": round(entry.took * 1000, 1),

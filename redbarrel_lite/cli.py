@@ -199,9 +199,11 @@ def _log_to_stderr(*, debug: bool) -> None:
 
 
 def _tell(line: str) -> None:
-    sys.stderr.write(line + "\n")
-    with contextlib.suppress(OSError):
-        sys.stderr.flush()
+    """Say something; where nobody listens (``2>&-``, a pipe that broke) that is no fault."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
 
 
 def _fail(message: str, cause: BaseException | None = None) -> int:

@@ -12,6 +12,7 @@ In one line::
 from __future__ import annotations
 
 import asyncio
+import enum
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -54,8 +55,24 @@ LINGER_BYTES: Final = 64 * 1024
 # Bytes a second, on average, once the first seconds are over: a body that drips in
 # a byte at a time would be held for days.
 MIN_BODY_RATE: Final = 500
-# What a client may send ahead while its request is at work.
+# What a client may send ahead while its request is at work, or while it doesn't read.
 MAX_PIPELINED_BYTES: Final = 64 * 1024
+# Requests of one client that are answered before the others have their turn.
+MAX_ANSWERS_A_TURN: Final = 16
+
+
+class State(enum.Enum):
+    """What a connection is about."""
+
+    IDLE = "no request, or a part of its head"
+    READING = "a request's body"
+    AT_WORK = "a request that is being answered"
+    LINGERING = "refused: what still comes is thrown away"
+    CLOSING = "only what we have written is still to be read"
+
+
+# The states in which there is a request that may be answered.
+_ANSWERABLE: Final = (State.READING, State.AT_WORK)
 
 
 class Host(Protocol):
@@ -85,7 +102,6 @@ class HttpConnection(asyncio.Protocol):
 
     __slots__ = (
         "_abort",
-        "_answered",
         "_began",
         "_body",
         "_congested",
@@ -94,8 +110,8 @@ class HttpConnection(asyncio.Protocol):
         "_eof",
         "_head",
         "_http",
-        "_pumping",
         "_server",
+        "_state",
         "_target",
         "_timer",
         "_transport",
@@ -112,12 +128,11 @@ class HttpConnection(asyncio.Protocol):
         self._target: Target | None = None
         self._body = bytearray()
         self._abort: Callable[[], None] | None = None
-        self._answered = False
+        self._state = State.IDLE
         self._began = 0.0  # when the head was there; the clock of the loop
-        self._pumping = False
         self._congested: asyncio.Future[None] | None = None  # until the client has read
         self._eof = False
-        self._discarded = -1  # bytes thrown away since a refusal; -1: none was made
+        self._discarded = 0  # bytes thrown away since a refusal
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -130,23 +145,20 @@ class HttpConnection(asyncio.Protocol):
         self._limit(self._server.limits.head)
 
     def data_received(self, data: bytes) -> None:
-        if self._discarded >= 0:
+        if self._state is State.LINGERING:
             self._discard(len(data))
-            return
-        fresh = self._head is None and not self._http.buffered
-        self._pump(self._http.receive(data))
-        if self._head is None:
-            if fresh and self._http.buffered:
+        elif self._state is not State.CLOSING:
+            waits = self._state is State.IDLE and not self._http.buffered
+            self._pump(self._http.receive(data))
+            if waits and self._state is State.IDLE and self._http.buffered:
                 self._limit(self._server.limits.head)
-        elif self._http.buffered > MAX_PIPELINED_BYTES and self._transport is not None:
-            self._transport.pause_reading()
+            if self._http.buffered > MAX_PIPELINED_BYTES and self._transport is not None:
+                self._transport.pause_reading()
 
     def eof_received(self) -> bool:
         """The client will send no more; True keeps the connection for an answer."""
         self._eof = True
-        if self._head is None or self._discarded >= 0 or self._http.state is not http1.State.DONE:
-            return False
-        if self._abort is not None:
+        if self._state is not State.AT_WORK or self._abort is not None:
             # A poll that waits is not work to finish: nobody is there to poll on.
             return False
         self._http.forbid_keep_alive()
@@ -166,44 +178,65 @@ class HttpConnection(asyncio.Protocol):
     # -- requests ----------------------------------------------------------------
 
     def _pump(self, events: list[http1.Event]) -> None:
-        """Handle events, then those of the next request, as long as answers are given at once."""
-        self._pumping = True
-        try:
-            while True:
-                for event in events:
-                    self._take(event)
-                if not self._answered or self._transport is None:
-                    return
-                self._answered = False
-                if self._http.state is not http1.State.DONE:
-                    return
-                events = self._http.next_request()
-        finally:
-            self._pumping = False
+        """Handle events, then those of the next request, while answers are given at once."""
+        for _ in range(MAX_ANSWERS_A_TURN):
+            for event in events:
+                self._take(event)
+            if not self._may_go_on():
+                return
+            events = self._http.next_request()
+            if not events:
+                return
+        for event in events:
+            self._take(event)
+        asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _may_go_on(self) -> bool:
+        """Whether the last request is answered, and the client reads what it is answered."""
+        return (
+            self._state is State.IDLE
+            and self._congested is None
+            and self._http.state is http1.State.DONE
+        )
+
+    def _go_on(self) -> None:
+        """What has come while a request was at work, or while others had their turn?"""
+        transport = self._transport
+        if transport is None or not self._may_go_on():
+            return
+        self._pump([])
+        if self._http.buffered <= MAX_PIPELINED_BYTES and not transport.is_reading():
+            transport.resume_reading()
 
     def _take(self, event: http1.Event) -> None:
-        if self._discarded >= 0:
-            return  # refused: what else came with it is thrown away like all the rest
+        if self._transport is None or self._transport.is_closing():
+            return  # nobody is there for an answer
         if isinstance(event, http1.Request):
             self._begin(event)
+        elif isinstance(event, RemoteProtocolError):
+            self._refuse(event.code, str(event))
+        elif self._state is not State.READING:
+            return  # the request is answered already; what is left of it is of no interest
         elif isinstance(event, bytes):
             self._body += event
             self._limit_body()
             if len(self._body) > self._max_body():
                 self._refuse_body()
-        elif isinstance(event, RemoteProtocolError):
-            self._refuse(event.code, str(event))
-        elif not self._answered:
+        else:
             self._dispatch()
 
     def _begin(self, head: http1.Request) -> None:
         """A head has come: find out whether its body is wanted before it is read."""
         self._head = head
+        self._state = State.READING
         self._began = asyncio.get_running_loop().time()
         self._body.clear()
         self._target = None
         if head.method == "CONNECT":
             self._refuse(405, "this is no proxy: CONNECT opens no tunnel (RFC 9110 9.3.6)")
+            return
+        if head.target == "*":  # about the server itself (RFC 9110 9.3.7)
+            self.respond(Response(b"", 204, [("allow", "GET, HEAD, POST, OPTIONS")]))
             return
         try:
             self.request = Request(
@@ -255,7 +288,9 @@ class HttpConnection(asyncio.Protocol):
     def _dispatch(self) -> None:
         """The request is all there: hand it to what its path names."""
         head, target = self._head, self._target
-        assert head is not None
+        if head is None or target is None:  # `_begin` has refused it
+            return
+        self._state = State.AT_WORK
         self._limit(None)
         self.request.body = bytes(self._body)
         self._body = bytearray()
@@ -267,7 +302,6 @@ class HttpConnection(asyncio.Protocol):
             else:
                 endpoint.handle(self)
             return
-        assert target is not None
         response = target(self.request)
         if isinstance(response, Response):
             self.respond(response)
@@ -282,7 +316,7 @@ class HttpConnection(asyncio.Protocol):
     def respond(self, response: Response) -> None:
         """Answer the request in hand; to a client that has gone it does nothing."""
         transport = self._transport
-        if transport is None or transport.is_closing():
+        if transport is None or transport.is_closing() or self._state not in _ANSWERABLE:
             if response.stream is not None:
                 self._server.track(_close(response.stream))
             return
@@ -290,6 +324,7 @@ class HttpConnection(asyncio.Protocol):
         if self._server.closing or self._http.state is not http1.State.DONE:
             self._http.forbid_keep_alive()
         if response.stream is not None:
+            self._state = State.AT_WORK
             self._server.track(self._respond_in_parts(transport, response, response.stream))
         else:
             transport.write(self._answer_bytes(response))
@@ -298,17 +333,15 @@ class HttpConnection(asyncio.Protocol):
     def _answer_is_out(self, transport: asyncio.Transport, status: int, size: int) -> None:
         if self._server.access is not None:
             self._log_access(self._server.access, status, size)
-        keep_alive = self._http.keep_alive
         self._head = None
-        self._answered = True
         if self._http.state is not http1.State.DONE:
-            self._linger()
-        elif not keep_alive:
-            transport.close()
-            self._limit(self._server.limits.write)
+            self._linger(transport)
+        elif not self._http.keep_alive:
+            self._close()
         else:
+            self._state = State.IDLE
             self._limit(self._server.limits.idle)
-            if not self._pumping:
+            if self._http.buffered:
                 asyncio.get_running_loop().call_soon(self._go_on)
 
     def _answer_bytes(self, response: Response) -> bytes:
@@ -380,19 +413,13 @@ class HttpConnection(asyncio.Protocol):
         if self._congested is not None and not self._congested.done():
             self._congested.set_result(None)
         self._congested = None
-
-    def _go_on(self) -> None:
-        """After an answer that took its time: what has come meanwhile?"""
-        if self._transport is not None and self._answered:
-            if not self._transport.is_reading():
-                self._transport.resume_reading()
-            self._pump([])
+        self._go_on()
 
     def on_abort(self, callback: Callable[[], None]) -> None:
         """Call back if the client goes before the answer."""
         self._abort = callback
-        if self._eof and self._transport is not None:
-            self._transport.close()
+        if self._eof:
+            self._close()
 
     def switch(self, headers: list[tuple[str, str]], protocol: WebSocket) -> None:
         """Answer 101, and let another protocol have the connection, and what came with it."""
@@ -419,6 +446,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _refuse(self, status: int, reason: str) -> None:
         """The peer broke the protocol: tell it, once, and close."""
+        self._state = State.READING
         log.info("%s: %s", self._peer(), reason)
         self._close_after(error_response(status, reason))
 
@@ -426,19 +454,26 @@ class HttpConnection(asyncio.Protocol):
         self._http.forbid_keep_alive()
         self.respond(response)
 
-    def _linger(self) -> None:
+    def _linger(self, transport: asyncio.Transport) -> None:
         """Throw away what still comes, for a while, so that the answer is read."""
-        self._discarded = 0
+        self._state = State.LINGERING
         self._limit(self._server.limits.linger)
-        if self._transport is not None and self._transport.can_write_eof():
-            self._transport.write_eof()
-            if self._eof:
-                self._transport.close()
+        if transport.can_write_eof():
+            transport.write_eof()
+        if self._eof:
+            self._close()
 
     def _discard(self, count: int) -> None:
         self._discarded += count
-        if self._discarded > LINGER_BYTES and self._transport is not None:
+        if self._discarded > LINGER_BYTES:
+            self._close()
+
+    def _close(self) -> None:
+        """Close once the client has read what is on its way; soon, whether it has or not."""
+        if self._transport is not None:
+            self._state = State.CLOSING
             self._transport.close()
+            self._limit(self._server.limits.write)
 
     def _log_access(self, access: Callable[[Entry], None], status: int, size: int) -> None:
         head = self._head
@@ -489,12 +524,18 @@ class HttpConnection(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         if loop.time() < self._deadline:
             self._timer = loop.call_at(self._deadline, self._ring)
-        elif self._transport.is_closing():
+        elif self._state is State.CLOSING:
             self._transport.abort()
-        elif self._discarded >= 0 or (self._head is None and not self._http.buffered):
-            self._transport.close()
+        elif self._state is State.LINGERING or self._is_silent():
+            self._close()
         else:
             self._refuse(408, "the request did not come in time")
+
+    def _is_silent(self) -> bool:
+        """Whether no byte of a request has come, or none will be read before an answer is."""
+        return self._state is State.IDLE and (
+            not self._http.buffered or self._congested is not None
+        )
 
     def _peer(self) -> str:
         peer = self._transport.get_extra_info("peername") if self._transport is not None else None
@@ -504,13 +545,13 @@ class HttpConnection(asyncio.Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether a request is at work."""
-        return self._head is not None
+        """Whether a request is being read, or at work."""
+        return self._state in _ANSWERABLE
 
     def close_if_idle(self) -> None:
         """Close between two requests; during one, its answer is the last."""
-        if not self.busy and self._transport is not None:
-            self._transport.close()
+        if self._state is State.IDLE:
+            self._close()
 
 
 async def _close(stream: Stream) -> None:

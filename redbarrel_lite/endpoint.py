@@ -32,6 +32,8 @@ TEXT_HTML: Final = "text/html"
 JSON: Final = "application/json"
 NO_STORE: Final = ("cache-control", "no-store")
 
+_RETRY_SOON: Final = (("retry-after", "1"),)
+
 # Asked before a session begins: the answer to a request that may not have one.
 Guard: TypeAlias = Callable[[Request], Awaitable[Response | None]]
 
@@ -53,6 +55,7 @@ class Endpoint:
         self.connect_timeout = connect_timeout
         self.flusher = Flusher(asyncio.get_running_loop())
         self._sessions: dict[str, EngineConnection] = {}
+        self._closed = False
         self._allowed_origins = allowed_origins
         self._when_forgotten = when_forgotten
         self._guard = guard
@@ -68,7 +71,8 @@ class Endpoint:
         return known
 
     def close(self) -> None:
-        """Close all sessions: the server is going away."""
+        """Close all sessions, and begin none: the server is going away."""
+        self._closed = True
         for connection in tuple(self._sessions.values()):
             connection.close()
 
@@ -83,8 +87,11 @@ class Endpoint:
         if request.method == "OPTIONS":
             exchange.respond(self._preflight(request))
             return
+        fields = _fields(exchange)
+        if fields is None:
+            return
         try:
-            query = engineio.check_query(request.method, request.query, self.options, upgrade=False)
+            query = engineio.check_query(request.method, fields, self.options, upgrade=False)
             if query.sid is None:
                 self._admit(exchange, lambda: self._open(exchange, query.transport))
                 return
@@ -102,10 +109,13 @@ class Endpoint:
     def handle_upgrade(self, exchange: Exchange, version: str) -> None:
         """Answer a request for a WebSocket."""
         request = exchange.request
+        fields = _fields(exchange)
+        if fields is None:
+            return
         try:
             if not self._may(request):
                 raise engineio.refusal(engineio.FORBIDDEN)
-            query = engineio.check_query(request.method, request.query, self.options, upgrade=True)
+            query = engineio.check_query(request.method, fields, self.options, upgrade=True)
             connection = self._find(query, upgrade=True) if query.sid is not None else None
         except RemoteProtocolError as error:
             log.info("%s: %s", request.remote_addr, error)
@@ -137,6 +147,10 @@ class Endpoint:
 
     def _admit(self, exchange: Exchange, go_on: Callable[[], None]) -> None:
         """Begin a session, if the rules of its path allow it."""
+        if self._closed:
+            # Nobody would tell it of the end; the next server will take it.
+            exchange.respond(error_response(503, "the server is shutting down", _RETRY_SOON))
+            return
         if self._guard is None:
             go_on()
             return
@@ -222,3 +236,13 @@ class Endpoint:
             ("access-control-allow-credentials", "true"),
             ("vary", "Origin"),
         ]
+
+
+def _fields(exchange: Exchange) -> dict[str, list[str]] | None:
+    """The fields of the query; None if there are too many, and then it is answered."""
+    try:
+        return exchange.request.query
+    except RemoteProtocolError as error:
+        log.info("%s: %s", exchange.request.remote_addr, error)
+        exchange.respond(error_response(error.code, str(error)))
+        return None

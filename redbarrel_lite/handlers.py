@@ -39,6 +39,9 @@ log = logging.getLogger("redbarrel_lite")
 # enough messages that a busy handler does not switch reading on and off for each.
 INBOX_HIGH: Final = 256
 INBOX_LOW: Final = 64
+# The same for what they weigh: 256 messages may have a megabyte each.
+INBOX_HIGH_BYTES: Final = 1024 * 1024
+INBOX_LOW_BYTES: Final = 256 * 1024
 
 # A thread's stack is address space, of which only what is used becomes memory: a
 # thread that waits has 16 kB whatever stands here. It must hold the deepest
@@ -66,6 +69,10 @@ class _Runner(ABC):
         self._paused = False
         self._finished = False  # the client has gone
         self._told = 0  # how often recv has said so
+        # Bytes that went into the inbox, counted in the loop's thread, and out of
+        # it, counted in the handler's: so neither needs a lock.
+        self._bytes_in = 0
+        self._bytes_out = 0
         self._calls: set[Callable[[BaseException], object]] = set()
 
     @abstractmethod
@@ -73,16 +80,20 @@ class _Runner(ABC):
         """How many messages the inbox holds."""
 
     def _filled(self) -> None:
-        if not self._paused and self._waiting() >= INBOX_HIGH:
+        waiting = self._bytes_in - self._bytes_out
+        if not self._paused and (self._waiting() >= INBOX_HIGH or waiting >= INBOX_HIGH_BYTES):
             self._paused = True
             self._connection.pause()
             # The handler's thread may have emptied the inbox in between, and seen
             # no reason to read on.
             self._read_on()
 
+    def _is_low(self) -> bool:
+        return self._waiting() <= INBOX_LOW and self._bytes_in - self._bytes_out <= INBOX_LOW_BYTES
+
     def _read_on(self) -> None:
         """Resume, if it is time; in the loop's thread."""
-        if self._paused and (self._finished or self._waiting() <= INBOX_LOW):
+        if self._paused and (self._finished or self._is_low()):
             self._paused = False
             self._connection.resume()
 
@@ -140,6 +151,7 @@ class ThreadRunner(_Runner):
                 sid = self._socket.session.session_id
                 log.error("no thread for the handler of socket %s: %s", sid, error)
                 self._socket.close()
+                self._hub.handler_ended(self)
             finally:
                 threading.stack_size(before)
 
@@ -153,12 +165,14 @@ class ThreadRunner(_Runner):
             self._returned(error)
         else:
             self._returned(None)
+        self._hub.run(self._hub.handler_ended, self)
 
     def _waiting(self) -> int:
         return self._inbox.qsize()
 
     def deliver(self, message: Message) -> None:
         if not self._finished:
+            self._bytes_in += message.size
             self._inbox.put(message)
             self._filled()
 
@@ -171,6 +185,7 @@ class ThreadRunner(_Runner):
         if self._told > MAX_CALLS_AFTER_CLOSE:
             # It has caught even `_End`, in a bare `except:`. No exception can end
             # it; a thread that sleeps costs less than one that spins.
+            self._hub.run(self._hub.handler_ended, self)
             threading.Event().wait()
         if self._told:
             return self._after_end()
@@ -181,7 +196,8 @@ class ThreadRunner(_Runner):
         if message is None:
             self._inbox.put(None)  # for a second thread of the handler that waits too
             return self._after_end()
-        if self._paused and self._inbox.qsize() <= INBOX_LOW:
+        self._bytes_out += message.size
+        if self._paused and self._is_low():
             self._hub.run(self._read_on)
         return message
 
@@ -303,6 +319,8 @@ class CoroutineRunner(_Runner):
             self._returned(error)
         else:
             self._returned(None)
+        finally:
+            self._hub.handler_ended(self)
 
     # -- the coroutine in its task ---------------------------------------------------
 
@@ -397,6 +415,7 @@ class CoroutineRunner(_Runner):
         if not self._inbox and self._may_resume():
             self._resume(message)
         elif not self._finished:
+            self._bytes_in += message.size
             self._inbox.append(message)
             self._filled()
             if self._waiter is not None:
@@ -419,6 +438,7 @@ class CoroutineRunner(_Runner):
                 await self._arrival(timeout)
         if self._inbox:
             message = self._inbox.popleft()
+            self._bytes_out += message.size
             self._read_on()
             return message
         if self._told > MAX_CALLS_AFTER_CLOSE:

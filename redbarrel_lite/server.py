@@ -11,6 +11,9 @@ In one line::
 from __future__ import annotations
 
 import asyncio
+import errno
+import logging
+import os
 import signal
 from collections.abc import Callable, Coroutine
 from email.utils import formatdate
@@ -23,7 +26,11 @@ from .endpoint import Endpoint
 from .handlers import run_handler
 from .transports import WebSocket
 
+log = logging.getLogger("redbarrel_lite")
+
 GRACE_S: Final = 5.0
+_OUT_OF_RESOURCES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+QUIET_S: Final = 60.0
 # Connections that the system accepts for us while we are busy. When a thousand
 # clients come back at once after a restart, asyncio's 100 are too few.
 BACKLOG: Final = 1024
@@ -47,6 +54,7 @@ class Server:
         self._endpoints: dict[str, Endpoint] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._date = (0, "")
+        self._quiet_until = 0.0  # when running out of descriptors may be told again
         self._stop = asyncio.Event()
         self._changed = asyncio.Event()  # a connection, a session or a task has ended
 
@@ -71,6 +79,7 @@ class Server:
         Raises OSError if the address can't be had, and `RbrError` if a global can't be built.
         """
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._on_loop_error)
         await self.start_app()
         try:
             self._listener = await loop.create_server(
@@ -90,16 +99,18 @@ class Server:
         """
         loop = asyncio.get_running_loop()
         for home in self.app.homes:
-            home.hub.attach(loop.call_soon_threadsafe, run_handler)
+            home.hub.attach(loop.call_soon_threadsafe, run_handler, self._changed.set)
         await self.app.start()
 
     def _on_signal(self, loop: asyncio.AbstractEventLoop, signum: signal.Signals) -> None:
         def stop() -> None:
             self._stop.set()
-            # A second signal finds the system's own handling, and ends us at once.
-            signal.signal(signum, signal.SIG_DFL)
+            # A second signal, whichever, finds the system's own handling: the end.
+            for one in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(one, signal.SIG_DFL)
 
         try:
+            # Not `stop` itself: asyncio would put its own handling back after it.
             loop.add_signal_handler(signum, loop.call_soon, stop)
         except NotImplementedError:  # Windows has no such thing: the plain way does there
             signal.signal(signum, lambda *_: loop.call_soon_threadsafe(stop))
@@ -107,20 +118,38 @@ class Server:
     async def close(self, grace: float = GRACE_S) -> None:
         """Stop accepting, tell all sockets, finish what runs; wait for both, but not for ever."""
         self.closing = True
-        deadline = asyncio.get_running_loop().time() + grace
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + grace
         await self._stop_accepting()
         for endpoint in self._endpoints.values():
             endpoint.close()
         # A client that is between two polls hears of it at its next one: so long
         # its connection stays open, idle as it is.
-        await self._wait(lambda: not any(map(len, self._endpoints.values())), min(1.0, grace / 2))
+        await self._wait(
+            lambda: not any(map(len, self._endpoints.values())), loop.time() + min(1.0, grace / 2)
+        )
         for connection in tuple(self.connections):
             if isinstance(connection, HttpConnection):
                 connection.close_if_idle()
-        await self._wait(lambda: not self.connections and not self._tasks, grace)
+        await self._wait(self._is_done, deadline)
         for task in tuple(self._tasks):
             task.cancel()
-        await self.app.stop(max(deadline - asyncio.get_running_loop().time(), 0.1))
+        await self.app.stop(max(deadline - loop.time(), 0.1))
+
+    def _is_done(self) -> bool:
+        handlers = any(home.hub.runners for home in self.app.homes)
+        return not (self.connections or self._tasks or handlers)
+
+    def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """asyncio's call for what it can't tell anybody else."""
+        error = context.get("exception")
+        if not isinstance(error, OSError) or error.errno not in _OUT_OF_RESOURCES:
+            loop.default_exception_handler(context)
+        elif loop.time() >= self._quiet_until:
+            # asyncio stops accepting for a second, but not without a traceback for
+            # each connection that it could not accept.
+            self._quiet_until = loop.time() + QUIET_S
+            log.warning("no connection can be accepted: %s", os.strerror(error.errno))
 
     async def _stop_accepting(self) -> None:
         if self._listener is None:
@@ -134,9 +163,9 @@ class Server:
             await asyncio.sleep(0)
         self._listener.close()
 
-    async def _wait(self, done: Callable[[], bool], seconds: float) -> None:
+    async def _wait(self, done: Callable[[], bool], until: float) -> None:
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout_at(until):
                 while not done():
                     self._changed.clear()
                     await self._changed.wait()

@@ -131,7 +131,7 @@ DONE: Final = Done()
 class Message(list[Any]):
     """What `recv` returns: the arguments of one event, as a list."""
 
-    __slots__ = ("_ack_id", "_socket", "event")
+    __slots__ = ("_ack_id", "_socket", "event", "size")
 
     def __init__(
         self,
@@ -139,8 +139,10 @@ class Message(list[Any]):
         event: str = "",
         socket: Socket | None = None,
         ack_id: int | None = None,
+        size: int = 0,
     ) -> None:
         super().__init__(args)
+        self.size = size  # characters and bytes on the wire
         self.event = event
         self._socket = socket
         self._ack_id = ack_id
@@ -381,14 +383,15 @@ class Socket:
         hub = self._home.hub
         assert hub.run_handler is not None
         self._runner = hub.run_handler(self._home.handler, self, request)
+        hub.runners.add(self._runner)
         self._runner.start()
 
-    def deliver(self, packet: socketio.Packet) -> None:
-        """An EVENT has come."""
+    def deliver(self, packet: socketio.Packet, size: int) -> None:
+        """An EVENT has come, in messages of ``size`` characters and bytes."""
         name, *args = packet.data
         assert self._runner is not None
         # A name may be a number, which in JavaScript is the same as its digits.
-        self._runner.deliver(Message(args, str(name), self, packet.ack_id))
+        self._runner.deliver(Message(args, str(name), self, packet.ack_id, size))
 
     def acknowledge(self, packet: socketio.Packet) -> None:
         """An ACK has come; one that nobody waits for is ignored, as the reference does."""
@@ -466,6 +469,8 @@ class Hub(Handover):
         super().__init__()
         self.namespaces: dict[str, Namespace] = {}
         self.run_handler: Callable[[Handler, Socket, Request], Runner] | None = None
+        self.runners: set[Runner] = set()  # of the handlers that have not ended
+        self._when_handler_ends: Callable[[], object] = lambda: None
 
     def add(self, name: str, handler: Handler) -> None:
         """Open a namespace, whose sockets are handled by ``handler``."""
@@ -475,10 +480,17 @@ class Hub(Handover):
         self,
         wake: Callable[[Callable[[], None]], object],
         run_handler: Callable[[Handler, Socket, Request], Runner],
+        when_handler_ends: Callable[[], object] = lambda: None,
     ) -> None:
         """Begin to work; ``run_handler`` makes what runs a handler, ``wake`` is `Handover`'s."""
         self.run_handler = run_handler
+        self._when_handler_ends = when_handler_ends
         self.attach_to_loop(wake)
+
+    def handler_ended(self, runner: Runner) -> None:
+        """A handler is over; in the loop's thread."""
+        self.runners.discard(runner)
+        self._when_handler_ends()
 
     def broadcast(
         self, x: Any, room: str | None = None, namespace: str = "/", event: str = "message"
@@ -496,6 +508,7 @@ class Client:
         "_hub",
         "_refused",
         "_request",
+        "_size",
         "_sockets",
         "connect_by",
     )
@@ -514,6 +527,7 @@ class Client:
         self._decoder = socketio.Decoder(max_attached)
         self._sockets: dict[str, Socket] = {}
         self._refused = 0  # namespaces asked for in vain
+        self._size = 0  # of the messages of a packet so far
         self.connect_by: float | None = connect_by  # None once it has connected
 
     def receive(self, message: socketio.Message) -> None:
@@ -522,8 +536,10 @@ class Client:
         Raises `RemoteProtocolError` where the reference closes the connection.
         """
         packet = self._decoder.receive(message)
+        self._size += len(message)
         if packet is None:
             return
+        size, self._size = self._size, 0
         if packet.type == socketio.CONNECT:
             self._connect(packet)
             return
@@ -534,7 +550,7 @@ class Client:
                 f" {ascii(packet.namespace)[:40]}"
             )
         if packet.type == socketio.EVENT:
-            socket.deliver(packet)
+            socket.deliver(packet, size)
         elif packet.type == socketio.ACK:
             socket.acknowledge(packet)
         else:

@@ -37,6 +37,7 @@ log = logging.getLogger("redbarrel_lite")
 # memory, and a broadcast waits for nobody.
 QUEUE_HIGH_BYTES: Final = 64 * 1024
 MAX_QUEUE_BYTES: Final = 1024 * 1024
+READ_BYTES: Final = 32 * 1024
 # The peer owes a close frame, and the end of the TCP connection.
 CLOSE_TIMEOUT_S: Final = 5.0
 # While we don't read from a client we can't see it go; so we look, now and then.
@@ -141,6 +142,10 @@ class WebSocket(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         transport.set_write_buffer_limits(QUEUE_HIGH_BYTES)
+        if hasattr(transport, "max_size"):
+            # What asyncio reads at once: 256 KiB of short frames are a quarter of a
+            # second of work in which nobody else has a turn.
+            transport.max_size = READ_BYTES
 
     def data_received(self, data: bytes) -> None:
         engine = self._engine
@@ -210,11 +215,14 @@ class WebSocket(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        transport.write(out[0] if len(out) == 1 else b"".join(out))
+        # What waits from before counts, not what is to be written: one message may be
+        # larger than the limit, and its client reads all the same.
         if self.congested and transport.get_write_buffer_size() > MAX_QUEUE_BYTES:
             log.warning("%s does not read: dropped", self._engine.who)
             transport.abort()
             self._engine.lost(self, "transport error")
+        else:
+            transport.write(out[0] if len(out) == 1 else b"".join(out))
 
     def close(self, code: int, reason: str) -> None:
         """Start the closing handshake, behind what is queued."""
@@ -308,6 +316,9 @@ class EngineConnection:
         if websocket is not None:
             websocket.send(frames_of(outgoing))
             return
+        if self.session.queued > MAX_QUEUE_BYTES and self.session.state is engineio.State.OPEN:
+            log.warning("%s does not poll: dropped", self.who)
+            self.session.end("transport error")
         self.session.send(outgoing.messages)
         if not self._flushing:
             self._flushing = True
@@ -420,29 +431,44 @@ class EngineConnection:
         request = exchange.request
         if self.session.transport != engineio.POLLING:
             raise RemoteProtocolError("the session's transport is websocket", engineio.BAD_REQUEST)
+        if self._held_post is not None:
+            # The client was to wait for its answer: two POSTs have no order.
+            error = engineio.refusal(engineio.BAD_REQUEST)
+            self.fail(error)
+            raise error
         now = asyncio.get_running_loop().time()
         try:
             messages = self._payload(request, now)
-            error = None
-        except engineio.BadPayload as bad:
-            messages, error = bad.messages, bad
+            bad: engineio.BadPayload | None = None
+        except engineio.BadPayload as raised:
+            messages, bad = raised.messages, raised
         try:
             for message in messages:
                 self.client.receive(message)
-            if error is not None:
-                raise error
+            if bad is not None:
+                raise bad
         except RemoteProtocolError as fault:
             self.fail(fault)
             raise RemoteProtocolError(str(fault), engineio.BAD_REQUEST) from None
-        if self._paused and self._held_post is None and self.session.state is engineio.State.OPEN:
+        if self._paused and self.session.state is engineio.State.OPEN:
             self._held_post = exchange
+            exchange.on_abort(self._abort_post)
         else:
             exchange.respond(self._owner.ok(request))
         self._settle()
 
+    def _abort_post(self) -> None:
+        """The client did not wait for its held POST: it has gone."""
+        self._held_post = None
+        self.session.end("transport close")
+        self._settle()
+
     def _payload(self, request: Request, now: float) -> list[engineio.Packet]:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        coding = request.headers.get("content-encoding", "identity").lower()
         try:
+            if coding != "identity":
+                raise engineio.BadPayload(f"payloads are not encoded: {coding[:20]!a}", [])
             if kind == "application/octet-stream":
                 raise engineio.BadPayload("binary payloads belong to protocol 3", [])
             return self.session.receive_payload(request.body.decode(), now)
@@ -469,9 +495,6 @@ class EngineConnection:
     def flush(self) -> None:
         """Give a waiting poll what is queued."""
         self._flushing = False
-        if self.session.queued > MAX_QUEUE_BYTES:
-            log.warning("%s does not poll: dropped", self.who)
-            self.session.end("transport error")
         self._settle()
 
     def drained(self) -> None:
@@ -538,7 +561,7 @@ class EngineConnection:
         self._timer = None
         now = asyncio.get_running_loop().time()
         if self._paused:
-            self._look()
+            self._look(now)
         self.session.tick(now)
         if self.client.connect_by is not None and now >= self.client.connect_by:
             log.info("%s: no CONNECT packet in time", self.who)
@@ -549,8 +572,14 @@ class EngineConnection:
         if self.session.state is not engineio.State.CLOSED:
             self._schedule(now)
 
-    def _look(self) -> None:
-        """We don't read, so the keep-alive says nothing about the client; the socket may."""
-        if self._websocket is not None and self._websocket.peer_has_gone():
-            self._websocket.abort()
-        self.session.forgive(asyncio.get_running_loop().time())
+    def _look(self, now: float) -> None:
+        """We don't read, so a missing pong says nothing; is the client there all the same?
+
+        A WebSocket's end shows on its socket. A poller is there while it polls.
+        """
+        if self._websocket is not None:
+            if self._websocket.peer_has_gone():
+                self._websocket.abort()
+            self.session.forgive(now)
+        elif self.session.poll_waits:
+            self.session.forgive(now)

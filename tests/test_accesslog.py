@@ -56,6 +56,14 @@ def test_quote_does_not_end_the_field() -> None:
     assert '"GET /\\"\\\\ HTTP/1.1" 200' in common(ENTRY._replace(target='/"\\'))
 
 
+@pytest.mark.parametrize("form", [common, as_json])
+def test_session_is_not_given_away(form: object) -> None:
+    assert callable(form)
+    line = form(ENTRY._replace(target="/socket.io/?EIO=4&sid=abcdefgh&t=1"))
+    assert "EIO=4&sid=abcd...&t=1" in line
+    assert "abcde" not in form(ENTRY._replace(target="/socket.io/?sid=abcdefgh"))
+
+
 def test_log_may_be_off() -> None:
     assert FORMATS["off"] is None
     assert FORMATS["common"] is common
