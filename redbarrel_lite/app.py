@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from . import builtin, engineio, services
+from . import builtin, docpage, engineio, services
 from .conditions import Rules, Tools, made, with_last
 from .cors import Cors
 from .errors import AppError, Diagnostic, RbrError
@@ -336,6 +336,10 @@ class App:
         if self.doc and homes:
             sources = (home.file.tree.source.text for home in homes)
             pages[f"{root}/__api__"] = builtin.text("\n".join(sources))
+            below = (
+                home.file for home in self.homes if f"{home.file.root}/".startswith(f"{root}/")
+            )
+            pages |= docpage.services(sorted(below, key=lambda file: file.root != root), root)
         if not root:
             pages["/__health__"] = builtin.health
         patterns = (route.pattern for home in homes for route in home.routes)

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from . import __version__, scaffold, tidy
+from . import __version__, publish, scaffold, tidy
 from .accesslog import FORMATS, Entry
 from .app import App
 from .connection import TimeLimits
@@ -261,4 +261,16 @@ def _new(options: argparse.Namespace) -> int:
         return _fail("\nNothing was written.")
 
 
-_COMMANDS = {"check": _add_check, "fmt": _add_fmt, "new": _add_new}
+def _add_doc(parser: argparse.ArgumentParser) -> None:
+    """Write the page about an application, as `/__doc__` shows it, or its OpenAPI document."""
+    parser.add_argument("app", type=Path, metavar="APP.rbr", help="the file to tell about")
+    parser.add_argument("-o", dest="output", type=Path, metavar="FILE", help="where to write it")
+    parser.add_argument(
+        "--format", choices=publish.FORMATS, default="html", help="what to write (%(default)s)"
+    )
+    parser.set_defaults(
+        run=lambda options: publish.write_doc(options.app, options.output, options.format)
+    )
+
+
+_COMMANDS = {"check": _add_check, "fmt": _add_fmt, "new": _add_new, "doc": _add_doc}

@@ -56,12 +56,12 @@ KINDS = {
     "application": Kind(
         2,
         "request response cookies forms exc routes handlers handover services modules"
-        " locations loading globs conditions files selection cors builtin refusals docpage sockets"
-        " app",
+        " locations loading globs conditions files selection cors builtin refusals sockets"
+        " markup wording openapi docpage app",
         "selectors socket socketserver ssl select",
     ),
     "io": Kind(3, "sendfile server connection endpoint transports accesslog upstream backplane"),
-    "tools": Kind(4, "testing bundle scaffold tidy trace explain cli __main__"),
+    "tools": Kind(4, "testing bundle scaffold tidy publish trace explain cli __main__"),
 }
 
 # The parts of asyncio that move bytes: floor 3 alone has them.
