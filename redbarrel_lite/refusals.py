@@ -64,7 +64,7 @@ def _use(tree: Rbr, path: Path, *, has_proxy: bool) -> Iterator[Diagnostic]:
     if path.use is None:
         if path.is_socket:
             yield _refusal(tree, path.name, "a socket without 'use'")
-    elif path.use.kind == "wsgi" or (path.use.kind == "proxy" and not has_proxy):
+    elif path.use.kind == "proxy" and not has_proxy:
         yield _refusal(tree, path.use, f"'{path.use.kind}:'")
 
 

@@ -12,7 +12,7 @@ In one line::
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -75,6 +75,7 @@ class Request:
         "remote_addr",
         "scheme",
         "server",
+        "stream",
         "target",
         "_body",
         "_body_file",
@@ -108,6 +109,8 @@ class Request:
         self.match: dict[str, str] = {}
         self.globs: dict[str, Any] = {}
         self.server: Hub | None = None
+        # For a service that takes the body as it comes; `body` is empty then.
+        self.stream: AsyncIterator[bytes] | None = None
         self._socketio: Socket | None = None
         # Made when they are asked for, which most requests never are.
         self._get: MultiDict[str] | None = None

@@ -322,6 +322,8 @@ def encoded(text: str) -> bytes:
 
 def copied(response: Response) -> Response:
     """To be altered: a handler may keep its own, and return it for the next request too."""
+    if response.status == 101:  # but not this: it has a connection, and belongs to one request
+        return response
     fresh = Response(response.body, response.status)
     fresh.stream, fresh.length = response.stream, response.length
     fresh.headers = response.headers

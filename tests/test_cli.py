@@ -146,7 +146,6 @@ def test_port_in_use_is_one_line() -> None:
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("path a ( url /, use proxy:http://a:1 );", "'proxy:'"),
         ("path a ( method WEBSOCKET, use python:m.f );", "WEBSOCKET"),
         ("path a ( method SOCKETIO, use python:m.f, on join use python:m.f );", "this rule"),
     ],

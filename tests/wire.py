@@ -20,9 +20,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from redbarrel_lite import wsproto
-from redbarrel_lite.app import App
+from redbarrel_lite.app import App, ProxyFactory
 from redbarrel_lite.connection import HttpConnection, TimeLimits
 from redbarrel_lite.server import Server
+from redbarrel_lite.upstream import Upstream
 
 PATIENCE_S = 10.0  # only a fault waits this long
 
@@ -89,14 +90,18 @@ class Live:
 
 @contextlib.asynccontextmanager
 async def live(
-    folder: Path, rbr: str, source: str = "", limits: TimeLimits | None = None
+    folder: Path,
+    rbr: str,
+    source: str = "",
+    limits: TimeLimits | None = None,
+    proxy: ProxyFactory = Upstream,
 ) -> AsyncIterator[Live]:
     """Serve an .rbr file with one Python module, which it calls ``MODULE``."""
     module = f"module_of_test_{next(_modules)}"  # Python keeps modules by their name
     (folder / f"{module}.py").write_text(textwrap.dedent(source))
     file = folder / "app.rbr"
     file.write_text(textwrap.dedent(rbr).replace("MODULE", module))
-    server = Server(App.load(file), limits)
+    server = Server(App.load(file, proxy), limits)
     url = await server.start()
     try:
         yield Live(server, url)
