@@ -21,13 +21,10 @@ import re
 import threading
 from collections.abc import Iterable, Iterator
 from tempfile import TemporaryFile
-from typing import IO, TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar, overload
+from typing import IO, Any, Final, Generic, TypeAlias, TypeVar, overload
 from urllib.parse import unquote_to_bytes
 
 from .errors import RemoteProtocolError
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 # More than any form that people fill in has; each costs an object or two.
 MAX_FIELDS: Final = 1000
@@ -179,7 +176,7 @@ class _Window(io.RawIOBase):
     def seekable(self) -> bool:
         return True
 
-    def readinto(self, buffer: WriteableBuffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer)
         part = self._spool.read(self._at, max(0, min(len(view), self._end - self._at)))
         view[: len(part)] = part

@@ -11,14 +11,19 @@ In one line::
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from .errors import AppError
+from .forms import BadContent, MultiDict
+from .handlers import is_async
 from .modules import Modules, instead
 from .rbr_nodes import Location
 from .request import Request
+from .sockets import Handler
 
 
 class Folder:
@@ -48,7 +53,9 @@ class Folder:
                 self.file(location.target)
             elif location.kind == "directory":
                 self.directory(location.target)
-            elif location.kind in ("python", "wsgi"):
+            elif location.kind == "wsgi":
+                self.application(location.target)
+            elif location.kind == "python":
                 (find or self.modules.find)(location.target)
         except AppError as error:
             if error.__cause__ is not None:
@@ -72,21 +79,29 @@ class Folder:
             raise AppError(f"no folder '{name}' in {self.path}", instead(name, path.parent))
         return path
 
-    def callable(self, dotted: str) -> Callable[[dict[str, Any], Request], Any]:
+    def application(self, dotted: str) -> Callable[..., Any]:
+        """What a dotted name stands for, as a WSGI application. Raises `AppError`."""
+        found = self.modules.find(dotted)
+        if not callable(found):
+            what = f"'{dotted}' is no WSGI application but of type {type(found).__name__}"
+            raise AppError(what, "name what a WSGI server would call: wsgi:module.app")
+        return found  # type: ignore[no-any-return]
+
+    def callable(self, dotted: str) -> Handler:
         """What a dotted name stands for, as a handler. Raises `AppError`."""
         return adapt(self.modules.find(dotted), dotted)
 
 
 # The names by which a first parameter says that there is no other before it.
-_REQUEST_NAMES = ("request", "req")
+_REQUEST_NAMES: Final = ("request", "req")
 
 
-def adapt(function: Any, dotted: str) -> Callable[[dict[str, Any], Request], Any]:
+def adapt(function: Any, dotted: str) -> Handler:
     """A callable of (globs, request), whatever form the author chose.
 
     With one parameter, or a first one named ``request`` or ``req``, it gets the
-    request alone; otherwise the globals and the request, as in 2011. Raises
-    `AppError` for what can't be called so.
+    request alone; otherwise the globals and the request, as in 2011. The parameters
+    after these are filled by name. Raises `AppError` for what can't be called so.
     """
     if not callable(function):
         what = f"'{dotted}' is not callable but of type {type(function).__name__}"
@@ -99,16 +114,86 @@ def adapt(function: Any, dotted: str) -> Callable[[dict[str, Any], Request], Any
     variable = any(p.kind is p.VAR_POSITIONAL for p in parameters)
     if not positional and not variable:
         raise AppError(f"'{dotted}' takes no request", "write def NAME(globs, request)")
-    if (len(positional) == 1 and not variable) or parameters[0].name in _REQUEST_NAMES:
-        return _with_request_alone(function)
-    return function  # type: ignore[no-any-return]
+    short = (len(positional) == 1 and not variable) or parameters[0].name in _REQUEST_NAMES
+    leading = positional[: 1 if short else 2]
+    further = _Further.of(function, dotted, leading, parameters)
+    return _called(function, 1 if short else 0, further)
 
 
-def _with_request_alone(function: Callable[..., Any]) -> Callable[[dict[str, Any], Request], Any]:
-    if inspect.iscoroutinefunction(function):
+def _called(function: Callable[..., Any], skip: int, further: _Further | None) -> Handler:
+    """The function with its arguments, as what it is: on the loop, or in a thread."""
+    make_parts = _is_async_generator(function)
+    if not skip and further is None and not make_parts:
+        return function
 
-        async def short_async(_globs: dict[str, Any], request: Request) -> Any:
-            return await function(request)
+    def arguments(globs: dict[str, Any], request: Request) -> Any:
+        more = further.values(request) if further is not None else {}
+        return function(*(globs, request)[skip:], **more)
 
-        return short_async
-    return lambda _globs, request: function(request)
+    async def awaited(globs: dict[str, Any], request: Request) -> Any:
+        return await arguments(globs, request)
+
+    async def parts(globs: dict[str, Any], request: Request) -> Any:
+        return arguments(globs, request)
+
+    if make_parts:
+        return parts
+    return awaited if is_async(function) else arguments
+
+
+def _is_async_generator(function: Callable[..., Any]) -> bool:
+    call = getattr(function, "__call__", None)  # noqa: B004  # which one, not whether
+    return inspect.isasyncgenfunction(function) or inspect.isasyncgenfunction(call)
+
+
+@dataclass(frozen=True, slots=True)
+class _Further:
+    """The parameters after (globs, request), which the request fills by their names."""
+
+    needed: Mapping[str, bool]  # by name: whether it has no default
+    takes_rest: bool
+    reserved: frozenset[str]  # the names of all the others
+
+    @classmethod
+    def of(
+        cls,
+        function: Any,
+        dotted: str,
+        leading: list[inspect.Parameter],
+        parameters: list[inspect.Parameter],
+    ) -> _Further | None:
+        """Those of a function; None if it has none. Raises `AppError`."""
+        # What a partial has set is its author's, and so is what begins with "_": no
+        # client may say what is in there.
+        own = function.keywords if isinstance(function, partial) else {}
+        needed: dict[str, bool] = {}
+        for one in parameters:
+            if one in leading or one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD):
+                continue
+            has_default = one.default is not one.empty
+            if one.kind is one.POSITIONAL_ONLY or one.name.startswith("_"):
+                if not has_default:
+                    what = f"parameter '{one.name}' of '{dotted}' can't be filled by name"
+                    raise AppError(what, "give it a name without '_' in front, after the '/'")
+            elif one.name not in own:
+                needed[one.name] = not has_default
+        takes_rest = any(one.kind is one.VAR_KEYWORD for one in parameters)
+        if not needed and not takes_rest:
+            return None
+        reserved = {one.name for one in parameters if one.kind is not one.VAR_KEYWORD}
+        return cls(needed, takes_rest, frozenset(reserved - set(needed)))
+
+    def values(self, request: Request) -> dict[str, str]:
+        """The arguments: from the url's placeholders, then from the query."""
+        # Not for POST: there the query is no part of what is asked to be done.
+        query = request.GET if request.method in ("GET", "HEAD", "DELETE") else MultiDict[str]()
+        found: dict[str, str] = {}
+        if self.takes_rest:
+            found = {name: query[name] for name in query if name not in self.reserved}
+        for name, is_needed in self.needed.items():
+            value = request.match.get(name, query.get(name))
+            if value is not None:
+                found[name] = value
+            elif is_needed:
+                raise BadContent(f"parameter '{name}' is missing")
+        return found

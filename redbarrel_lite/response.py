@@ -143,10 +143,11 @@ class Response:
             usual = "text/html; charset=utf-8"
             body = encoded(body)
         self.body: bytes = body
-        if content_type:
-            fields["content-type"] = content_type
-        elif usual and not (fields and fields.get("content-type")):
-            fields.append(("content-type", usual))
+        kind = content_type or usual
+        if kind and not fields:
+            fields.append(("content-type", kind))
+        elif content_type or (kind and fields.get("content-type") is None):
+            fields["content-type"] = kind
 
     # -- status ------------------------------------------------------------------
 

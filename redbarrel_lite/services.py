@@ -1,28 +1,33 @@
 """Runs services: Python callables that answer requests.
 
 What it implements: ``async def`` on the loop, ``def`` in a bounded pool of threads,
-and the values that either may return. What it leaves out: parameters filled from
-the url, streams, rules.
+and all that either may return or raise. What it leaves out: which arguments a callable
+gets (`locations`), and rules (`conditions`).
 
 In one line::
 
-    response = await run(handler, pool, request)
+    answer = run(handler, pool, request)
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, Final
 
+from . import strictjson
+from .cookies import with_secure
+from .eager import Starter
+from .errors import RemoteProtocolError
+from .exc import HTTPException
 from .handlers import is_async, user_traceback
 from .request import Request
-from .response import Response, error_response
+from .response import Response, encoded, error_response, if_modified
+from .routes import Service
 from .sockets import Handler
 
 log = logging.getLogger("redbarrel_lite")
@@ -57,6 +62,10 @@ class Pool:
         """Call a function in a thread; called in the loop's. Raises `Full`."""
         if self._busy >= self._max_threads + self._max_waiting:
             raise Full
+        return self.go_on(function)
+
+    def go_on(self, function: Callable[[], Any]) -> asyncio.Future[Any]:
+        """The same for work that has begun: half an answer is of no use to anybody."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         self._busy += 1
@@ -98,37 +107,214 @@ def _plain(error: BaseException) -> Exception:
     return plain
 
 
-async def run(handler: Handler, pool: Pool, request: Request) -> Response:
-    """The answer of a handler; 500 if it raises, 503 if there is no thread for it."""
+_starter: Final = Starter()
+
+
+def service(handler: Handler, pool: Pool) -> Service:
+    """A handler as what answers requests."""
+    if is_async(handler):
+        return lambda request: _starter.start(_run_here(handler, pool, request))
+    return partial(_run_in_thread, handler, pool)
+
+
+async def _run_here(handler: Handler, pool: Pool, request: Request) -> Response:
     try:
-        if is_async(handler):
-            value = await handler(request.globs, request)
-        else:
-            value = await pool.run(partial(handler, request.globs, request))
-        return to_response(value)
-    except Full:
-        return error_response(503, "too many requests are at work", [("retry-after", "1")])
+        value = await handler(request.globs, request)
+        return to_response(value, request) or await _stream(value, pool, request)
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        # Cancelled from within, or by the end of the server: the client waits all the same.
+        return failure(request, error)
+
+
+async def _run_in_thread(handler: Handler, pool: Pool, request: Request) -> Response:
+    try:
+        value = await pool.run(partial(handler, request.globs, request))
+        return to_response(value, request) or await _stream(value, pool, request)
     except Exception as error:
-        trace = user_traceback(error)
-        log.error("%s %s failed:\n%s", request.method, ascii(request.path), trace)
-        return error_response(500, "the handler of this url failed; the log says why")
+        return failure(request, error)
 
 
-def to_response(value: Any) -> Response:
-    """What a handler returned, as an answer.
+class Failed(Response):
+    """The answer to a request whose handler raised, and did not mean it as an answer.
+
+    A class of its own, for `on error` to be about these and no others.
+    """
+
+    def __init__(self, text: str, status: int) -> None:
+        super().__init__(text, status, content_type="text/plain; charset=utf-8")
+
+
+def failure(request: Request, error: BaseException) -> Response:
+    """The answer to a request whose handler raised this."""
+    if isinstance(error, HTTPException):
+        # One that is made once and raised for ever would collect a traceback each time.
+        error.__traceback__ = None
+        return _finished(error, request)
+    if isinstance(error, RemoteProtocolError):
+        return error_response(error.code or 400, str(error))
+    if isinstance(error, Full):
+        return error_response(503, "too many requests are at work", [("retry-after", "1")])
+    trace = user_traceback(error)
+    log.error("%s %s failed:\n%s", request.method, ascii(request.path), trace)
+    return Failed("500 the handler of this url failed; the log says why\n", 500)
+
+
+# -- what handlers return -----------------------------------------------------------------
+
+
+def to_response(value: Any, request: Request) -> Response | None:
+    """What a handler returned, as an answer; None for what comes in parts.
 
     str is HTML, bytes are a download, dict and list are JSON, None is 204. Raises
     TypeError for anything else, and what `json` raises.
     """
     if isinstance(value, Response):
-        return value
+        made_by_user: Any = value.stream
+        in_parts = isinstance(made_by_user, (Iterator, AsyncIterator))
+        return None if in_parts else _finished(value, request)
     if isinstance(value, (str, bytes)):
-        return Response(value)
-    if isinstance(value, (dict, list)):
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-        return Response(text.encode(), content_type="application/json")
-    if value is None:
+        body, kind = _content(value)
+    elif isinstance(value, (dict, list)):
+        body, kind = strictjson.dumps(value), "application/json"
+    elif value is None:
+        return _finished(_without_content(request), request)
+    elif isinstance(value, (Iterator, AsyncIterator)):
+        return None
+    else:
+        raise TypeError(
+            f"a handler returned {type(value).__name__}, not"
+            " str, bytes, dict, list, None, an iterator or a Response"
+        )
+    return _finished(_dressed(body, kind, request), request)
+
+
+def _content(value: Any) -> tuple[bytes, str]:
+    if isinstance(value, str):
+        return encoded(value), "text/html; charset=utf-8"
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value), "application/octet-stream"
+    raise TypeError(f"a handler's iterator yielded {type(value).__name__}, not str or bytes")
+
+
+def _dressed(body: bytes, kind: str, request: Request) -> Response:
+    """Content, with what the handler has said of it in `request.response`."""
+    if not request.has_response:
+        return Response(body, content_type=kind)
+    response = request.response
+    response.body = body
+    if response.header("content-type") is None:
+        response.set_header("content-type", kind)
+    return response
+
+
+def _without_content(request: Request) -> Response:
+    """None is 204, unless `request.response` has a body, or a status of its own."""
+    if not request.has_response:
         return Response(status=204)
-    raise TypeError(
-        f"a handler returned {type(value).__name__}, not str, bytes, dict, list, None or Response"
-    )
+    response = request.response
+    if response.status == 200 and not response.body and response.stream is None:
+        response.status = 204
+    return response
+
+
+def _finished(response: Response, request: Request) -> Response:
+    if request.scheme == "https":
+        response.headers = [
+            (name, with_secure(value) if name == "set-cookie" else value)
+            for name, value in response.headers
+        ]
+    if request.method not in ("GET", "HEAD"):
+        return response
+    for name, _ in response.headers:  # few, and mostly without any of these
+        if name in ("etag", "last-modified"):
+            return if_modified(response, request.headers)
+    return response
+
+
+# -- answers in parts -----------------------------------------------------------------------
+
+
+async def _stream(value: Any, pool: Pool, request: Request) -> Response:
+    """An answer whose content an iterator makes.
+
+    The first part is waited for: it shows what kind of content it is, and whatever is
+    raised before it can still be an answer of its own.
+    """
+    iterator = value.stream if isinstance(value, Response) else value
+    parts = _Parts(iterator, pool)
+    try:
+        kind = await parts.begin()
+        response = value if isinstance(value, Response) else _dressed(b"", kind, request)
+    except BaseException:
+        await parts.aclose()
+        raise
+    response.stream = parts
+    answer = _finished(response, request)
+    if request.method == "HEAD" or answer is not response:
+        await parts.aclose()  # the end of it may never come
+    return answer
+
+
+class _Parts:
+    """What an iterator yields, as bytes; a plain one is run in the pool, part by part."""
+
+    def __init__(self, iterator: Any, pool: Pool) -> None:
+        self._iterator = iterator
+        self._pool = pool
+        self._first: bytes | None = None
+        self._next = self._await if isinstance(iterator, AsyncIterator) else self._call
+        self._running: asyncio.Future[Any] | None = None
+        self._closed = False
+
+    async def begin(self) -> str:
+        """Get the first part that is not empty; return the type of its content."""
+        while not self._first:
+            part = await self._next()
+            if part is _END:
+                self._closed = True
+                return "text/html; charset=utf-8"
+            self._first, kind = _content(part)
+        return kind
+
+    def __aiter__(self) -> _Parts:
+        return self
+
+    async def __anext__(self) -> bytes:
+        first, self._first = self._first, None
+        if first:
+            return first
+        part = _END if self._closed else await self._next()
+        if part is _END:
+            raise StopAsyncIteration
+        return _content(part)[0]
+
+    async def _await(self) -> Any:
+        try:
+            return await anext(self._iterator)
+        except StopAsyncIteration:
+            return _END
+
+    async def _call(self) -> Any:
+        start = self._pool.run if self._running is None else self._pool.go_on
+        self._running = start(partial(next, self._iterator, _END))
+        # A thread can't be cancelled: who cancels us must not take it for idle.
+        return await asyncio.shield(self._running)
+
+    async def aclose(self) -> None:
+        """Let the iterator end: a generator's `finally` is run where the rest of it was."""
+        self._closed = True
+        self._first = None
+        if isinstance(self._iterator, AsyncIterator):
+            if hasattr(self._iterator, "aclose"):
+                await self._iterator.aclose()
+            return
+        if self._running is not None and not self._running.done():
+            await asyncio.wait([self._running])
+            self._running.exception()  # it is looked at, and nobody is left to tell
+        if hasattr(self._iterator, "close"):
+            await self._pool.go_on(self._iterator.close)
+
+
+_END: Final = object()

@@ -55,12 +55,14 @@ KINDS = {
     # Awaits and starts threads for user code, but never touches a connection.
     "application": Kind(
         2,
-        "request response cookies forms exc routes handlers handover services modules"
-        " locations loading globs conditions files selection cors builtin refusals sockets"
+        "request response cookies forms exc routes handlers handover services eager modules"
+        " locations loading globs conditions files selection cors builtin wsgi refusals sockets"
         " markup wording openapi docpage app",
         "selectors socket socketserver ssl select",
     ),
-    "io": Kind(3, "sendfile server connection endpoint transports accesslog upstream backplane"),
+    "io": Kind(
+        3, "sendfile bodystream server connection endpoint transports accesslog upstream backplane"
+    ),
     "tools": Kind(4, "testing bundle scaffold tidy publish trace explain cli __main__"),
 }
 
