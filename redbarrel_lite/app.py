@@ -32,6 +32,7 @@ from .request import Request
 from .response import Response
 from .routes import NotRouted, Route, Router, Service, compile_template
 from .sockets import Hub
+from .wsgi import wsgi_service
 
 if TYPE_CHECKING:
     import re
@@ -55,6 +56,7 @@ class WebPath:
     service: Service
     max_body: int = 0
     cors: Cors | None = None
+    wants_stream: bool = False  # the request's body as it comes
 
     def __call__(self, request: Request) -> Any:
         return self.service(request)
@@ -76,11 +78,20 @@ class SocketPath:
         return any(rules.guards for _, rules in self.rules)
 
     async def refusal(self, request: Request) -> Response | None:
-        """The answer to a handshake that the rules refuse."""
-        for _, rules in self.rules:
+        """The answer to a handshake that the rules refuse.
+
+        Several namespaces may share the url, and the client says later which it
+        wants: so long as one is for it, it may begin, and the request remembers
+        which are not.
+        """
+        refused: dict[str, Response] = {}
+        for namespace, rules in self.rules:
             refusal = await rules.refusal(request)
             if refusal is not None:
-                return refusal
+                refused[namespace] = refusal
+        if len(refused) == len(self.rules):
+            return next(iter(refused.values()))
+        request.refused = {name: response.status for name, response in refused.items()}
         return None
 
 
@@ -112,10 +123,10 @@ class Home:
 
     def _check_validator(self, name: Name) -> None:
         """A global must be callable if a rule calls it: now, not when it is too late."""
-        found = self.globs.values.get(name.text)
-        if name.text in self._tools.types or found is None:
+        globs = self.globs.values
+        if name.text in self._tools.types or name.text not in globs:
             return
-        self._tried(name, lambda: with_last(_callable(found, name.text), name.text))
+        self._tried(name, lambda: with_last(_callable(globs[name.text], name.text), name.text))
 
     # -- what the file names ---------------------------------------------------------
 
@@ -157,6 +168,8 @@ class Home:
             cors.around(service) if cors else service,
             int(path.number("max-body")),
             cors,
+            # A rule about the body needs all of it.
+            wants_stream=kind == "proxy" and path.section.section("request-body") is None,
         )
         return [Route(path.name.text, url, methods, self._pattern(path.url, kind), target)]
 
@@ -178,10 +191,12 @@ class Home:
         if use.kind == "directory":
             return directory_service(folder.directory(use.target), _last_name(path))
         if use.kind == "proxy":
-            assert self._proxy is not None
-            return self._proxy(use.target, self._mount(path))
-        handler = Rules(path, self._tools).rescued(folder.callable(use.target))
-        return lambda request: services.run(handler, self._pool, request)
+            proxy = self._proxy
+            assert proxy is not None
+            return self._tried(use, lambda: proxy(use.target, self._mount(path)))
+        if use.kind == "wsgi":
+            return wsgi_service(folder.application(use.target), self._mount(path), self._pool)
+        return services.service(folder.callable(use.target), self._pool)
 
     def _mount(self, path: Path) -> str:
         """The part of the url that what is mounted does not see."""
@@ -302,6 +317,10 @@ class App:
             return target.options.max_payload
         return target.max_body if target is not None else 0
 
+    def wants_stream(self, target: Target | None) -> bool:
+        """Whether it is called as soon as the head is there, with a body that still comes."""
+        return isinstance(target, WebPath) and target.wants_stream
+
     # -- roots -----------------------------------------------------------------------
 
     def _router(self, path: str) -> Router[Target]:
@@ -310,10 +329,12 @@ class App:
         No other is asked if that finds nothing: what lies below a root belongs to
         its file, and a wide pattern of another must not answer there.
         """
-        for root, router in self._routers:
-            if path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
-                return router
-        raise AssertionError("the empty root fits everything")
+        # The empty root, the last one, fits everything.
+        return next(
+            router
+            for root, router in self._routers
+            if path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/")
+        )
 
     def _by_root(self) -> list[tuple[str, Router[Target]]]:
         """The routes of each root, the longest root first."""

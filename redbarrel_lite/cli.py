@@ -23,6 +23,7 @@ from .connection import TimeLimits
 from .errors import RbrError
 from .handlers import user_traceback
 from .server import GRACE_S, Server
+from .upstream import Upstream
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -34,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = _parser(arguments)
     if parser.get_default("run") is _serve:
         arguments = _from_config(parser, arguments)
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)  # options between two files, too
     status: int = options.run(options)
     return status
 
@@ -150,7 +151,7 @@ def _flag(key: str, value: str) -> list[str]:
 def _serve(options: argparse.Namespace) -> int:
     _log_to_stderr(debug=options.debug)
     try:
-        app = App.load(options.apps, doc=not options.no_doc)
+        app = App.load(options.apps, Upstream, doc=not options.no_doc)
     except RbrError as error:
         return _fail(str(error), error.__cause__)
     except OSError as error:

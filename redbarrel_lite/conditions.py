@@ -18,13 +18,13 @@ import copy
 import inspect
 import logging
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeAlias
 
 from . import strictjson
-from .errors import AppError, RemoteProtocolError
+from .errors import AppError
 from .handlers import is_async, user_traceback
 from .rbr_nodes import (
     Alter,
@@ -44,8 +44,7 @@ from .rbr_nodes import (
 from .request import Headers, Request
 from .response import FileContent, Response, Stream, copied, error_response
 from .routes import Service
-from .services import Full, Pool
-from .sockets import Handler
+from .services import Failed, Full, Pool, failure
 
 log = logging.getLogger("redbarrel_lite")
 
@@ -161,7 +160,7 @@ class Rules:
     def __init__(self, path: Path, tools: Tools) -> None:
         self._tools = tools
         self._realm = path.name.text
-        self.handler_code = _error_code(path, None)
+        self._error_code = _error_code(path, None)
         self._request = [
             *self._steps(path, "request-headers"),
             *self._steps(path, "request-body"),
@@ -185,57 +184,25 @@ class Rules:
 
     def around(self, service: Service) -> Service:
         """The service with its rules; itself if there are none."""
-        if not (self._request or self._headers or self._body or self.handler_code):
+        if not (self._request or self._headers or self._body or self._error_code):
             return service
 
         async def ruled(request: Request) -> Response:
             refusal = await self.refusal(request)
             if refusal is not None:
                 return refusal
-            try:
-                answer = service(self._for_service(request))
-                response = answer if isinstance(answer, Response) else await answer
-            except Exception as error:
-                return self._failed(request, error, self.handler_code)
+            answer = service(self._for_service(request))
+            response = answer if isinstance(answer, Response) else await answer
+            if isinstance(response, Failed) and self._error_code:
+                return _as_error(self._error_code)
             return await self._after(request, response)
 
         return ruled
 
-    def rescued(self, handler: Handler) -> Handler:
-        """A handler whose exceptions are answered as `on error` says; itself without that."""
-        code = self.handler_code
-        if not code:
-            return handler
-        if is_async(handler):
-
-            async def rescued_async(globs: dict[str, Any], request: Request) -> Any:
-                try:
-                    return await handler(globs, request)
-                except Exception as error:
-                    return self._answer_of(request, error, code)
-
-            return rescued_async
-
-        def rescued(globs: dict[str, Any], request: Request) -> Any:
-            try:
-                return handler(globs, request)
-            except Exception as error:
-                return self._answer_of(request, error, code)
-
-        return rescued
-
-    def _answer_of(self, request: Request, error: Exception, code: int) -> Response:
-        """Answers that are raised are answers, not errors."""
-        if isinstance(error, (RemoteProtocolError, Response)):
-            raise error
-        return self._failed(request, error, code)
-
     def _failed(self, request: Request, error: Exception, code: int) -> Response:
-        if isinstance(error, Full):
-            return error_response(503, "too many requests are at work", [("retry-after", "1")])
-        trace = user_traceback(error)
-        log.error("%s %s failed:\n%s", request.method, ascii(request.path), trace)
-        return error_response(code or 500, "this path failed; the log says why")
+        """The answer to an exception; ``code`` is that of `on error`, or 0."""
+        answer = failure(request, error)
+        return _as_error(code) if code and isinstance(answer, Failed) else answer
 
     async def refusal(self, request: Request) -> Response | None:
         """The answer to a request that the rules refuse; they may also alter its body."""
@@ -250,7 +217,7 @@ class Rules:
             except _AlterFailed as failed:
                 return self._failed(request, failed.error, failed.code)
             except Full as full:
-                return self._failed(request, full, 0)
+                return failure(request, full)
             if code:
                 return self._refused(request, code, is_answer=subject is not request)
         return None
@@ -291,7 +258,8 @@ class Rules:
         Errors go out as they are: a 404 is no page whose style sheet could be
         squeezed, and as a 503 for want of JSON nobody would find its cause.
         """
-        if response.status >= 400 or not (self._headers or self._body):
+        is_switch = response.status < 200  # to a WebSocket, by a proxy: no answer to look at
+        if is_switch or response.status >= 400 or not (self._headers or self._body):
             return response
         answer = copied(response)
         refusal = await self._refusal(self._headers, request, answer)
@@ -300,7 +268,7 @@ class Rules:
                 await self._collect(answer)
                 refusal = await self._refusal(self._body, request, answer)
             except Exception as error:
-                refusal = self._failed(request, error, self.handler_code)
+                refusal = self._failed(request, error, self._error_code)
         if refusal is not None and answer.stream is not None:
             await _close(answer.stream)
         return refusal or answer
@@ -379,17 +347,16 @@ class Rules:
     ) -> bool:
         """Whether a function has nothing against a value: it returns None or something true.
 
-        ValueError is the way to say no. What else it raises refuses too, but is
-        most likely a mistake, and told to the log.
+        ValueError is the way to say no, and so are answers that can be raised. What
+        else it raises refuses too, but is most likely a mistake, and told to the log.
         """
         try:
             result = await self._call(function, request, value)
-        except (Full, ValueError) as error:
-            if isinstance(error, Full):
-                raise
-            log.debug("%s %s: %r", request.method, ascii(request.path), error)
-            return False
+        except Full:
+            raise
         except Exception as error:
+            if isinstance(error, (ValueError, Response)):
+                return False
             trace = user_traceback(error)
             log.warning("%s %s is refused:\n%s", request.method, ascii(request.path), trace)
             return False
@@ -430,6 +397,10 @@ class _AlterFailed(Exception):
         super().__init__()
         self.error = error
         self.code = code
+
+
+def _as_error(code: int) -> Response:
+    return error_response(code, "this path failed; the log says why")
 
 
 def _error_code(path: Path, section: Section | None) -> int:
@@ -505,5 +476,7 @@ async def _close(stream: Stream) -> None:
     """Let a stream's maker end it: its `finally` blocks run, its file is closed."""
     if isinstance(stream, FileContent):
         stream.file.close()
-    elif isinstance(stream, AsyncGenerator):
-        await stream.aclose()
+        return
+    aclose = getattr(stream, "aclose", None)
+    if aclose is not None:
+        await aclose()

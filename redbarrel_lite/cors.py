@@ -38,6 +38,8 @@ class Cors:
         async def told(request: Request) -> Response:
             answer = service(request)
             response = answer if isinstance(answer, Response) else await answer
+            if response.status < 200:  # a proxy switches to a WebSocket, which knows no CORS
+                return response
             fresh = copied(response)
             self._tell(request, fresh)
             return fresh

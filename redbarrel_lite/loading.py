@@ -12,7 +12,7 @@ In one line::
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 
@@ -130,11 +130,3 @@ def _uses(path: Path) -> Iterator[Location]:
     if path.use is not None:
         yield path.use
     yield from (event.use for event in path.events())
-
-
-def read_files(files: Iterable[FilePath]) -> Reading:
-    """The files of one server."""
-    reading = Reading()
-    for file in files:
-        reading.add(file, str(file))
-    return reading

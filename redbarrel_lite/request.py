@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from types import MappingProxyType
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from . import strictjson
@@ -24,6 +25,8 @@ from .response import Response
 
 if TYPE_CHECKING:
     from .sockets import Hub, Socket
+
+_NONE: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 class Headers(Mapping[str, str]):
@@ -72,6 +75,7 @@ class Request:
         "method",
         "path",
         "query_string",
+        "refused",
         "remote_addr",
         "scheme",
         "server",
@@ -109,6 +113,9 @@ class Request:
         self.match: dict[str, str] = {}
         self.globs: dict[str, Any] = {}
         self.server: Hub | None = None
+        # Of a handshake: the namespaces that are not for this client, by the rules of
+        # their paths, with the status of each.
+        self.refused: Mapping[str, int] = _NONE
         # For a service that takes the body as it comes; `body` is empty then.
         self.stream: AsyncIterator[bytes] | None = None
         self._socketio: Socket | None = None

@@ -571,6 +571,12 @@ class Client:
                 Outgoing(socketio.encode_connect_error("Invalid namespace", namespace=name))
             )
             return
+        if home.name in self._request.refused:
+            self._refused += 1
+            status = {"status": self._request.refused[home.name]}
+            error = socketio.encode_connect_error("refused by a rule", status, name)
+            self._connection.send(Outgoing(error))
+            return
         self.connect_by = None
         socket = Socket(home, self._connection, packet.data)
         self._sockets[name] = socket

@@ -132,6 +132,50 @@ def test_access_log_has_a_line_for_each_answer(serve: Serve, tmp_path: Path) -> 
     server.wait_for_line(r'"GET /nowhere HTTP/1\.1" 404 \d+$')
 
 
+def test_failing_global_ends_the_start_with_the_user_s_frames_alone(tmp_path: Path) -> None:
+    (tmp_path / "m.py").write_text("def make(globs):\n    raise OSError('no database')\n")
+    (tmp_path / "app.rbr").write_text("global db python:m.make; path a ( url / );")
+    done = command(tmp_path / "app.rbr", "--port", "0")
+    assert done.returncode == 1
+    assert f'File "{tmp_path}/m.py", line 2, in make' in done.stderr
+    assert "redbarrel_lite/" not in done.stderr
+    assert f"{tmp_path}/app.rbr:1:11: error RBR047: global 'db' fails: OSError" in done.stderr
+    assert "Serving" not in done.stderr
+
+
+def test_several_files_are_served_and_globals_end_with_the_server(
+    serve: Serve, tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "app.py").write_text(
+            "import sys\n"
+            "def work(globs):\n"
+            f"    yield '{name}'\n"
+            f"    sys.stderr.write('{name} has ended\\n')\n"
+            "def who(globs, request):\n    return globs['work']\n"
+        )
+        (tmp_path / name / "app.rbr").write_text(
+            f"root /{name}; global work python:app.work; path who ( url /, use python:app.who );"
+        )
+    server = serve(tmp_path / "one" / "app.rbr", str(tmp_path / "two" / "app.rbr"))
+    for name in ("one", "two"):
+        answer = urllib.request.urlopen(f"{server.url}/{name}", timeout=10)
+        assert answer.read() == name.encode()
+    server.stop()
+    assert server.stderr[-2:] == ["two has ended", "one has ended"]
+
+
+def test_no_doc_keeps_the_text_of_the_file(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "app.rbr").write_text("path a ( url /a, use file:app.rbr );")
+    server = serve(tmp_path / "app.rbr")
+    with urllib.request.urlopen(server.url + "/__api__", timeout=10) as answer:
+        assert answer.read() == (tmp_path / "app.rbr").read_bytes()
+    server = serve(tmp_path / "app.rbr", "--no-doc")
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(server.url + "/__api__", timeout=10)
+
+
 def test_port_in_use_is_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
