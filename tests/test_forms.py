@@ -249,6 +249,8 @@ GOOD = part("name=a", b"1")
         (MULTIPART, b"preamble\r\n" + form(GOOD), "in front of the first boundary"),
         (MULTIPART, b"-\n" + form(GOOD), "in front|boundary is missing"),
         (MULTIPART, b"ab\r\n" + form(GOOD), "in front of the first boundary"),
+        (MULTIPART, b"ab" + form(GOOD), "in front|boundary is missing"),
+        (MULTIPART, b"\r\nab\r\n" + form(GOOD), "in front of the first boundary"),
         (MULTIPART, b"\r\n\r\n" + form(GOOD), "in front of the first boundary"),
         (MULTIPART, form(GOOD).replace(b"form-data", b"attachment"), "without 'Content-Disp"),
         (MULTIPART, form(part("filename=x")), "without 'Content-Disp"),

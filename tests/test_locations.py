@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from redbarrel_lite.forms import BadContent
+from redbarrel_lite.handlers import is_async
 from redbarrel_lite.locations import Folder
 from redbarrel_lite.rbr_nodes import Location
 from redbarrel_lite.request import Request
@@ -44,6 +47,9 @@ GLOBS: dict[str, Any] = {"a": 1}
         ("def f(request): return request", REQUEST),
         ("def f(x): return x", REQUEST),
         ("def f(request, page='1'): return request, page", (REQUEST, "1")),
+        ("def f(x, *, page='1'): return x, page", (REQUEST, "1")),
+        ("def f(x, **kw): return x, kw", (REQUEST, {})),
+        ("def f(*args, **kw): return args, kw", ((GLOBS, REQUEST), {})),
         ("def f(req, page='1'): return req, page", (REQUEST, "1")),
         ("def f(*args): return args", (GLOBS, REQUEST)),
         ("class C:\n def __call__(self, request): return request\nf = C()", REQUEST),
@@ -57,6 +63,111 @@ def test_handler_is_called_in_the_form_it_was_written(
     handler = Folder(tmp_path).callable(module(tmp_path, source) + ".f")
     if result is not None:
         assert handler(GLOBS, REQUEST) == result
+
+
+def located(folder: Path, source: str) -> Any:
+    return Folder(folder).callable(module(folder, source) + ".f")
+
+
+def asked(target: str, method: str = "GET", **match: str) -> Request:
+    request = Request(method, target, [])
+    request.match = match
+    return request
+
+
+@pytest.mark.parametrize(
+    ("signature", "request_", "filled"),
+    [
+        ("(globs, request, page)", asked("/", page="2"), "2"),
+        ("(globs, request, page)", asked("/?page=2"), "2"),
+        ("(globs, request, page)", asked("/?page=3", page="2"), "2"),
+        ("(globs, request, page='1')", asked("/?other=2"), "1"),
+        ("(globs, request, page='1')", asked("/?page=2&page=3"), "3"),
+        ("(globs, request, page='1')", asked("/?page=2", "HEAD"), "2"),
+        ("(globs, request, page='1')", asked("/?page=2", "DELETE"), "2"),
+        ("(globs, request, page='1')", asked("/?page=2", "POST"), "1"),
+        ("(globs, request, page='1')", asked("/?page=2", "POST", page="3"), "3"),
+        ("(request, page)", asked("/?page=2"), "2"),
+        ("(req, *, page)", asked("/?page=2"), "2"),
+        ("(a, b, page)", asked("/?page=2"), "2"),
+        ("(globs, request, _page='1')", asked("/?_page=2"), "1"),
+        ("(globs, request, page='1', /)", asked("/?page=2"), "1"),
+        ("(globs, request, *args, page)", asked("/?page=2"), "2"),
+        ("(globs, request, **page)", asked("/?a=1&b=2&a=3"), {"a": "3", "b": "2"}),
+        ("(globs, request, a, **page)", asked("/?a=1&b=2"), {"b": "2"}),
+        ("(globs, request, a, **page)", asked("/?b=2", a="1"), {"b": "2"}),
+        ("(globs, request, **page)", asked("/?globs=1&request=2&page=3"), {"page": "3"}),
+        ("(globs, request, _a=0, **page)", asked("/?_a=1"), {}),
+        ("(request, **page)", asked("/?globs=1&request=2"), {"globs": "1"}),
+    ],
+)
+def test_parameters_are_filled_by_name(
+    tmp_path: Path, signature: str, request_: Request, filled: object
+) -> None:
+    name = "_page" if "_page" in signature else "page"
+    handler = located(tmp_path, f"def f{signature}: return {name}")
+    assert handler(GLOBS, request_) == filled
+
+
+def test_parameter_that_is_missing_is_named(tmp_path: Path) -> None:
+    handler = located(tmp_path, "def f(globs, request, page, size='1'): return page")
+    for request in (asked("/?size=2"), asked("/?page=2", "POST")):
+        with pytest.raises(BadContent, match="parameter 'page' is missing") as refused:
+            handler(GLOBS, request)
+        assert refused.value.code == 400
+
+
+def test_what_a_partial_has_set_is_out_of_a_client_s_reach(tmp_path: Path) -> None:
+    source = """
+import functools
+def g(globs, request, secret, page="1", **kw): return secret, page, kw
+f = functools.partial(g, secret="s")
+"""
+    handler = located(tmp_path, source)
+    request = asked("/?secret=guessed&page=2&more=3")
+    assert handler(GLOBS, request) == ("s", "2", {"more": "3"})
+
+
+@pytest.mark.parametrize("signature", ["(globs, request, _page)", "(globs, request, page, /)"])
+def test_parameter_that_nobody_fills_is_told_at_the_start(tmp_path: Path, signature: str) -> None:
+    name = module(tmp_path, f"def f{signature}: pass")
+    trouble = Folder(tmp_path).trouble(Location("python", name + ".f"))
+    assert trouble is not None
+    assert "can't be filled by name" in trouble[0]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "async def f(globs, request): return 'x'",
+        "async def f(request): return 'x'",
+        "async def f(globs, request, page='x'): return page",
+        "class C:\n async def __call__(self, request): return 'x'\nf = C()",
+        "class C:\n async def m(self, request, page='x'): return page\nf = C().m",
+        "import functools\nasync def g(a, request, b): return a\nf = functools.partial(g, 'x')",
+    ],
+)
+def test_coroutine_stays_one_whatever_it_takes(tmp_path: Path, source: str) -> None:
+    handler = located(tmp_path, source)
+    assert is_async(handler)
+    assert asyncio.run(handler(GLOBS, asked("/?b=1"))) == "x"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "async def f(globs, request): yield 'x'",
+        "async def f(request, page='x'): yield page",
+        "class C:\n async def __call__(self, globs, request): yield 'x'\nf = C()",
+    ],
+)
+def test_async_generator_is_made_on_the_loop(tmp_path: Path, source: str) -> None:
+    async def parts() -> list[str]:
+        return [part async for part in await handler(GLOBS, REQUEST)]
+
+    handler = located(tmp_path, source)
+    assert is_async(handler)
+    assert asyncio.run(parts()) == ["x"]
 
 
 def test_dotted_name_goes_through_packages_and_objects(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_what_is_no_json_is_refused_with_a_reason(text: bytes, reason: str) -> N
 def test_limits_are_met_to_the_very_one() -> None:
     assert loads(b"9" * MAX_NUMBER_DIGITS) == int("9" * MAX_NUMBER_DIGITS)
     assert dumps(loads(nested(MAX_DEPTH))) == nested(MAX_DEPTH)
-    wide = b"[" + b",".join([b"[[]]"] * 100) + b"]"
+    wide = b"[" + b",".join([b'[[1, {"a": "b"}], null]'] * 100) + b"]"
     assert len(loads(wide)) == 100
 
 
