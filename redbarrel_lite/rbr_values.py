@@ -15,7 +15,7 @@ from .rbr_keys import DEFINITIONS, EXAMPLES, FILE_ENDINGS, LOCATION_KINDS, Key, 
 from .rbr_nodes import Location, Name, Number, Text, Url, Value, Words
 from .rbr_tokens import Scanner
 
-_IDENTIFIERS = re.compile(r"[^\W\d]\w*+(?:\.[^\W\d]\w*+)*+")
+_IDENTIFIERS = re.compile(r"[^\W\d]\w*+(?:\.[^\W\d]\w*+)*")
 _DOTTED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*+\.")
 _PREFIX = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*+:")
 _NAME_ALONE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
