@@ -42,7 +42,7 @@ from .rbr_nodes import (
     Words,
 )
 from .request import Headers, Request
-from .response import FileContent, Response, Stream, copied, error_response
+from .response import FileContent, Response, Stream, close_stream, copied, error_response
 from .routes import Service
 from .services import Failed, Full, Pool, failure
 
@@ -270,7 +270,7 @@ class Rules:
             except Exception as error:
                 refusal = self._failed(request, error, self._error_code)
         if refusal is not None and answer.stream is not None:
-            await _close(answer.stream)
+            await close_stream(answer.stream)
         return refusal or answer
 
     async def _collect(self, answer: Response) -> None:
@@ -282,7 +282,7 @@ class Rules:
             answer.body = await self._tools.pool.run(partial(_read, stream))
         else:
             answer.body = await _gather(stream)
-        await _close(stream)
+        await close_stream(stream)
         answer.stream = answer.length = None
 
     # -- one rule ------------------------------------------------------------------
@@ -470,13 +470,3 @@ async def _gather(stream: Stream) -> bytes:
         if len(body) > MAX_COLLECTED_BYTES:
             raise TooLarge
     return bytes(body)
-
-
-async def _close(stream: Stream) -> None:
-    """Let a stream's maker end it: its `finally` blocks run, its file is closed."""
-    if isinstance(stream, FileContent):
-        stream.file.close()
-        return
-    aclose = getattr(stream, "aclose", None)
-    if aclose is not None:
-        await aclose()

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import builtins
 import difflib
-import importlib
+import importlib.util
 import itertools
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -93,7 +93,7 @@ class Modules:
         if loaded is None:
             return name in sys.builtin_module_names
         file = getattr(loaded, "__file__", None) or ""
-        return not Path(file).is_relative_to(self._folder)
+        return not Path(file).resolve().is_relative_to(self._folder)
 
     def _make_apart(self) -> None:
         """A package that is the folder, without an ``__init__.py`` being asked for."""
@@ -110,10 +110,8 @@ class Modules:
         """
         if top not in self._own:
             spec = PathFinder.find_spec(top, [str(self._folder)])
-            is_module = spec is not None and (
-                spec.origin is not None or PathFinder.find_spec(top) is None
-            )
-            self._own[top] = is_module
+            is_folder = spec is not None and spec.origin is None
+            self._own[top] = spec is not None and not (is_folder and _is_elsewhere(top))
         return self._own[top]
 
     def _import(
@@ -158,6 +156,10 @@ class _Loader(SourceFileLoader):
     def exec_module(self, module: ModuleType) -> None:
         module.__dict__["__builtins__"] = self._builtins
         super().exec_module(module)
+
+
+def _is_elsewhere(top: str) -> bool:
+    return top in sys.modules or importlib.util.find_spec(top) is not None
 
 
 def _top_level(folder: Path) -> Iterable[str]:

@@ -321,6 +321,14 @@ def encoded(text: str) -> bytes:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
+async def close_stream(stream: Stream) -> None:
+    """Let a stream's maker end it: its `finally` blocks run, its file is closed."""
+    if isinstance(stream, FileContent):
+        stream.file.close()
+    elif (aclose := getattr(stream, "aclose", None)) is not None:
+        await aclose()
+
+
 def copied(response: Response) -> Response:
     """To be altered: a handler may keep its own, and return it for the next request too."""
     if response.status == 101:  # but not this: it has a connection, and belongs to one request

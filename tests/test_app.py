@@ -327,6 +327,8 @@ def test_rule_that_no_answer_could_keep_is_refused(tmp_path: Path, rule: str, me
             "a second url for namespace '/'",
         ),
         ("path a ( method SOCKETIO );", "a socket without 'use'"),
+        ("path a ( method WEBSOCKET, use M.f );", "WEBSOCKET"),
+        ("path a ( method SOCKETIO, use M.f, on join use M.f );", "this rule"),
         ("path a ( url /, use proxy:http://a:1 );", "'proxy:'"),
     ],
 )
@@ -441,11 +443,18 @@ def test_names_that_are_taken_are_no_harm(tmp_path: Path) -> None:
     file = write(
         tmp_path / "own",
         app_rbr="path a ( url /, use python:random.f ); path b ( url /b, use python:json.dumps );",
-        random_py="import json, this_one\ndef f(request): return json.dumps(this_one.X)",
+        random_py="""
+        import json, time, wave, data.more, this_one
+        def f(request):
+            time.time(), wave.Error
+            return json.dumps(this_one.X + data.more.Y)
+        """,
         this_one_py="X = 3",
     )
-    (tmp_path / "own" / "json").mkdir()  # of data: no module
-    assert answers(App.load(file), "/") == [b"3"]
+    for name in ("json", "time", "wave"):  # of data: no modules
+        (tmp_path / "own" / name).mkdir()
+    write(tmp_path / "own" / "data", more_py="Y = 1")  # a package, though it doesn't say so
+    assert answers(App.load(file), "/") == [b"4"]
 
 
 def test_module_that_is_missing_apart_is_named(tmp_path: Path) -> None:
@@ -657,7 +666,7 @@ def test_body_has_the_limit_of_its_path(tmp_path: Path) -> None:
 
 CORS = """
 path named ( method GET|PUT, url /named, allow-origin "http://a", allow-origin "null" );
-path any ( url /any, allow-origin "*" );
+path any ( url /any, allow-origin "*", response-status ( describe 200 "Fine" ) );
 path both ( url /both, allow-origin "*", allow-origin "http://a" );
 path own ( method OPTIONS, url /named );
 path none ( method POST, url /named );

@@ -711,6 +711,53 @@ def test_client_that_goes_during_its_handshake_leaves_no_session(tmp_path: Path)
     run(test())
 
 
+# -- proxies ---------------------------------------------------------------------------
+
+
+def test_rules_stand_around_a_proxy_and_its_websockets(tmp_path: Path) -> None:
+    rbr = """
+    path api ( method GET|POST, url /socket.io, allow-origin "*", use proxy:URL/socket.io,
+        request-headers ( unless X-Token validates with python:MODULE.token return 401 ),
+        response-headers ( set X-Kind "proxied" ) );
+    path page ( url /page, use proxy:URL/page,
+        response-body ( alter with python:MODULE.upper ) );
+    path echo ( method POST, url /echo, use proxy:URL/echo,
+        request-body ( unless type is json return 400 ) );
+    """
+    behind_rbr = """
+    socket python:MODULE.chat;
+    path page ( url /page, use file:page.html );
+    path echo ( method POST, url /echo, use python:MODULE.echo );
+    """
+    source = GUARDED_SOURCE + (
+        "def upper(body): return body.upper()\ndef echo(globs, request): return request.body\n"
+    )
+    (tmp_path / "behind").mkdir()
+    (tmp_path / "behind" / "page.html").write_text("a page " * 20_000)
+
+    async def test() -> None:
+        async with (
+            live(tmp_path / "behind", behind_rbr, source) as behind,
+            live(tmp_path, rbr.replace("URL", behind.url), source) as server,
+        ):
+            target = f"{SOCKET_IO}&transport=polling"
+            assert (await ask(server.url, "GET", target, X_Token="wrong"))[0] == 401
+            status, headers, _ = await ask(server.url, "GET", target, X_Token="sesame")
+            assert (status, headers["x-kind"]) == (200, "proxied")
+            for token, status in (("wrong", 401), ("sesame", 101)):
+                wire = await Wire.open(server.url)
+                websocket = f"{SOCKET_IO}&transport=websocket"
+                await wire.send(UPGRADE.format(target=websocket, token=token))
+                assert (await wire.answer())[0] == status
+            assert b'0{"sid":' in await wire.reader.read(100)
+            wire.close()
+            assert (await ask(server.url, "GET", "/page"))[2] == b"A PAGE " * 20_000
+            assert (await ask(server.url, "POST", "/echo", b"[1]"))[2] == b"[1]"
+            assert (await ask(server.url, "POST", "/echo", b"[1"))[0] == 400
+
+    run(test())
+
+
 # -- docs/rules.md ---------------------------------------------------------------------
 
 
