@@ -25,10 +25,10 @@ from conftest import ROOT, Serve
 from wire import Live, Wire, ask, live, run
 
 from redbarrel_lite import files
+from redbarrel_lite.connection import TimeLimits
 from redbarrel_lite.files import content_type, directory_service, file_service, is_served
 from redbarrel_lite.request import Request
 from redbarrel_lite.response import FileContent, Response
-from redbarrel_lite.server import TimeLimits
 
 CSS = b"body { color: red }\n" * 10
 BIG = 200 * 1024  # more than is read at once
@@ -242,7 +242,7 @@ OPENERS = [files._open_beneath, files._open_by_name]
 def test_links_that_stay_inside_are_followed_and_others_are_not(
     root: Path, tmp_path: Path, open_beneath: Callable[[Path, Sequence[str]], int]
 ) -> None:
-    links = {
+    links: dict[str, str | Path] = {
         "inside.css": "a.css",
         "absolute.css": root / "a.css",
         "folder": "sub",

@@ -15,9 +15,9 @@ import pytest
 from conftest import ROOT
 from wire import PATIENCE_S, Live, Wire, _opened, live, run
 
+from redbarrel_lite.connection import HttpConnection, TimeLimits
 from redbarrel_lite.response import FileContent
 from redbarrel_lite.sendfile import UNSENT_BYTES, send_file
-from redbarrel_lite.server import TimeLimits
 
 HUGE = 100_000_000
 RBR = """
@@ -73,7 +73,8 @@ def test_client_that_stops_reading_is_dropped_and_costs_little(huge: Path) -> No
             await wire.send(GET)
             await wire.reader.readuntil(b"\r\n\r\n")
             (connection,) = server.server.connections
-            transport = connection._transport  # type: ignore[union-attr]
+            assert isinstance(connection, HttpConnection)
+            transport = connection._transport
             assert transport is not None
             await server.empties()
             assert transport.get_write_buffer_size() == 0
