@@ -45,7 +45,7 @@ def huge(tmp_path: Path) -> Path:
 def open_files(path: Path) -> int:
     """How many descriptors this process has for a file."""
     found = 0
-    for link in Path("/proc/self/fd").iterdir():
+    for link in Path("/dev/fd").iterdir():
         try:
             found += link.samefile(path)
         except FileNotFoundError:  # the descriptor of this very listing
