@@ -329,12 +329,10 @@ class App:
         No other is asked if that finds nothing: what lies below a root belongs to
         its file, and a wide pattern of another must not answer there.
         """
-        # The empty root, the last one, fits everything.
-        return next(
-            router
-            for root, router in self._routers
-            if path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/")
-        )
+        for root, router in self._routers:
+            if path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
+                return router
+        return self._routers[-1][1]  # the empty root, for what is no path: OPTIONS *
 
     def _by_root(self) -> list[tuple[str, Router[Target]]]:
         """The routes of each root, the longest root first."""

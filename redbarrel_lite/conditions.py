@@ -25,6 +25,7 @@ from typing import Any, Final, TypeAlias
 
 from . import strictjson
 from .errors import AppError
+from .forms import SPOOL_BYTES
 from .handlers import is_async, user_traceback
 from .rbr_nodes import (
     Alter,
@@ -311,7 +312,7 @@ class Rules:
         subject: Subject,
     ) -> int:
         """A header that is missing is of no type, and not valid."""
-        value = subject.body if header is None else _header(subject, header)
+        value = await self._content(subject) if header is None else _header(subject, header)
         passed = value is not None and await check(request, value)
         return code if passed is negated else 0
 
@@ -368,7 +369,7 @@ class Rules:
         if isinstance(subject, Response) and subject.status == 204:
             return 0
         try:
-            body = await self._call(function, request, subject.body)
+            body = await self._call(function, request, await self._content(subject))
             if not isinstance(body, (str, bytes)):
                 raise TypeError(f"'alter with' returned {type(body).__name__}, not str or bytes")
         except Full:
@@ -379,6 +380,15 @@ class Rules:
         if isinstance(subject, Response):
             subject.headers[:] = [pair for pair in subject.headers if pair[0] not in _OF_CONTENT]
         return 0
+
+    async def _content(self, subject: Subject) -> bytes:
+        """The body; read in a thread if it may be a large one, which is on disk."""
+        if isinstance(subject, Request):
+            length = subject.headers.get("content-length", "")
+            if not length.isdigit() or int(length) > SPOOL_BYTES:
+                body: bytes = await self._tools.pool.run(lambda: subject.body)
+                return body
+        return subject.body
 
     async def _call(self, function: Callable[..., Any], request: Request, value: Any) -> Any:
         args = (request.globs, request, value)

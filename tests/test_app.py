@@ -15,7 +15,8 @@ import pytest
 from wire import SOCKET_IO, ask, live, run
 
 from redbarrel_lite.app import App, SocketPath
-from redbarrel_lite.errors import RbrError
+from redbarrel_lite.errors import AppError, RbrError
+from redbarrel_lite.modules import Modules
 from redbarrel_lite.rbr_nodes import Location
 from redbarrel_lite.request import Request
 from redbarrel_lite.response import Response
@@ -457,6 +458,11 @@ def test_names_that_are_taken_are_no_harm(tmp_path: Path) -> None:
     assert answers(App.load(file), "/") == [b"4"]
 
 
+def test_folder_that_is_not_there_has_no_modules(tmp_path: Path) -> None:
+    with pytest.raises(AppError, match="no module 'nowhere_at_all'"):
+        Modules(tmp_path / "none").find("nowhere_at_all.f")
+
+
 def test_module_that_is_missing_apart_is_named(tmp_path: Path) -> None:
     main = write(tmp_path / "main", app_rbr="path a ( url /, use python:app.f );")
     write(tmp_path / "main", app_py="def f(request): pass")
@@ -538,7 +544,7 @@ def test_longest_root_wins_and_no_other_is_asked(tmp_path: Path) -> None:
     app = App.load(files)
     targets = ("/x", "/api/b", "/api/d", "/api/v2/c", "/apis/b")
     assert answers(app, *targets) == [b"a", b"b", b"d", b"c", b"a"]
-    for target in ("/api/x", "/api/v2/b"):
+    for target in ("/api/x", "/api/v2/b", "*"):
         with pytest.raises(NotRouted) as refused:
             app.find(Request("GET", target, []))
         assert refused.value.status == 404

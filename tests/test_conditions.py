@@ -412,6 +412,7 @@ CASES: list[tuple[str, str, bytes, dict[str, str], int, bytes | None]] = [
     ("GET", "/deny", b"", {"X-Token": "x"}, 403, b"403 the request breaks a rule of this path\n"),
     ("POST", "/large", b"[" + b"1," * 20_000 + b"1]", {}, 200, b"40003"),
     ("POST", "/large", b"[" + b"1," * 20_000, {}, 400, None),
+    ("POST", "/large", b"[" + b"1," * 400_000 + b"1]", {}, 200, b"800003"),
     ("POST", "/upper", b"hey", {}, 200, b"HEY!"),
     ("GET", "/promise/json", b"", {}, 200, b'{"a": 1}'),
     ("HEAD", "/promise/json", b"", {}, 200, b""),
