@@ -181,7 +181,7 @@ def _contents(groups: list[_Group]) -> Html:
     rows: list[Html] = []
     for group in groups:
         links = [
-            tag("li", tag("a", _verbs(one.path), one.path.name.text, href=f"#{one.id}"))
+            tag("li", tag("a", _verbs(one.path), " ", one.path.name.text, href=f"#{one.id}"))
             for one in group.entries
         ]
         rows += [tag("h2", group.title), tag("ul", *links)]
@@ -222,7 +222,7 @@ def _article(entry: _Entry, *, live: bool) -> Html:
     path = entry.path
     rows = [
         tag("h3", tag("a", path.name.text, href=f"#{entry.id}"), id=f"{entry.id}--name"),
-        tag("p", _verbs(path), _url(entry.url), class_="request"),
+        tag("p", _verbs(path), " ", _url(entry.url), class_="request"),
     ]
     if path.text("description").strip():
         rows.append(tag("div", render(path.text("description")), class_="prose"))
@@ -242,7 +242,7 @@ def _verbs(path: Path) -> Html:
     verbs = wording.methods(path)
     if verbs != path.verbs:
         return tag("span", "ANY", class_="verb any")
-    return join([tag("span", verb, class_=f"verb {verb.lower()}") for verb in verbs])
+    return join([tag("span", verb, class_=f"verb {verb.lower()}") for verb in verbs], " ")
 
 
 _PROTOCOLS: Final = {"SOCKETIO": "Socket.IO", "ENGINEIO": "Engine.IO", "WEBSOCKET": "WebSocket"}
@@ -401,7 +401,7 @@ def _form(entry: _Entry) -> Html:
         placeholder="Accept: application/json",
     )
     fields = [
-        _label("Method", tag("select", *(tag("option", verb) for verb in verbs), name="method")),
+        _method(verbs),
         *(_label(name, _field("match", required=True, data_name=name)) for name in placeholders),
         _label("Query", _field("query", placeholder="name=value&other=value")),
         _label("Headers, one a line", headers, "wide"),
@@ -434,6 +434,12 @@ def _form(entry: _Entry) -> Html:
         hidden=True,
     )
     return _trying(form, answer)
+
+
+def _method(verbs: Sequence[str]) -> Html:
+    if len(verbs) == 1:
+        return tag("input", type="hidden", name="method", value=verbs[0])
+    return _label("Method", tag("select", *(tag("option", verb) for verb in verbs), name="method"))
 
 
 # Fetch (2.2.1) forbids them.

@@ -29,10 +29,8 @@ from .rbr_nodes import (
     Path,
     Section,
     Set,
-    Text,
     UnlessType,
     UnlessValidates,
-    Url,
     Value,
     Words,
 )
@@ -197,8 +195,8 @@ def value_text(value: Value | Name) -> str:
             return "|".join(value.texts)
         case Location(kind, target):
             return f"{kind}:{target}"
-        case Text(text) | Number(text) | Url(text) | Name(text):
-            return text
+        case _:
+            return value.text
 
 
 # -- statuses, options, parameters ---------------------------------------------
