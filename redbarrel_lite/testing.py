@@ -39,6 +39,7 @@ from .http1 import END_OF_MESSAGE
 from .request import Headers
 from .response import parse_date
 from .server import Server
+from .upstream import Upstream
 
 T = TypeVar("T")
 
@@ -98,7 +99,7 @@ class AsyncClient:
 
     async def start(self) -> None:
         """Load the files and build the globals. Raises OSError and `RbrError`."""
-        self._server = Server(App.load(self._files))
+        self._server = Server(App.load(self._files, Upstream))
         await self._server.start_app()
 
     async def close(self) -> None:
