@@ -22,14 +22,17 @@ from typing import Any, Final, Protocol
 from . import http1
 from .accesslog import Entry
 from .app import App, SocketPath, Target
+from .bodystream import BodyStream
 from .endpoint import Endpoint
 from .errors import RemoteProtocolError
+from .forms import SPOOL_BYTES, Spool
 from .handlers import user_traceback
 from .request import Request
-from .response import FileContent, Response, Stream, error_response
+from .response import FileContent, Response, Stream, close_stream, error_response
 from .routes import NotRouted
 from .sendfile import send_file
 from .transports import WebSocket
+from .upstream import Switch, Tunnel
 
 log = logging.getLogger("redbarrel_lite")
 
@@ -80,17 +83,17 @@ class Host(Protocol):
 
     app: App
     limits: TimeLimits
-    connections: set[HttpConnection | WebSocket]
+    connections: set[HttpConnection | WebSocket | Tunnel]
     closing: bool
     access: Callable[[Entry], None] | None  # writes the access log; None: there is none
 
-    def gone(self, connection: HttpConnection | WebSocket) -> None:
+    def gone(self, connection: HttpConnection | WebSocket | Tunnel) -> None:
         """A connection has ended, or become another one."""
 
     def endpoint(self, path: SocketPath) -> Endpoint:
         """The sessions of a socket path's url."""
 
-    def track(self, work: Coroutine[Any, Any, None]) -> None:
+    def track(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something until it is done, and wait for it at the end."""
 
     def date(self) -> str:
@@ -104,14 +107,22 @@ class HttpConnection(asyncio.Protocol):
         "_abort",
         "_began",
         "_body",
+        "_body_began",
         "_congested",
         "_deadline",
         "_discarded",
         "_eof",
         "_head",
         "_http",
+        "_loop",
+        "_received",
+        "_sending",
         "_server",
+        "_spool",
+        "_stalled",
         "_state",
+        "_stream",
+        "_streaming",
         "_target",
         "_timer",
         "_transport",
@@ -123,10 +134,19 @@ class HttpConnection(asyncio.Protocol):
     def __init__(self, server: Host) -> None:
         self._server = server
         self._http = http1.Connection()
+        # Kept: to ask for it costs a call of the system before Python 3.12.
+        self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._head: http1.Request | None = None  # None between two requests
         self._target: Target | None = None
         self._body = bytearray()
+        self._spool: Spool | None = None  # what has come of a body that is too large for memory
+        self._stream: BodyStream | None = None  # instead of both, if the service wants that
+        self._received = 0  # bytes of the body
+        self._body_began = 0.0  # later than _began, by as long as the service did not read
+        self._stalled = 0.0  # since when it does not
+        self._streaming: asyncio.Task[None] | None = None  # ends when the client goes
+        self._sending = False  # content that comes in parts
         self._abort: Callable[[], None] | None = None
         self._state = State.IDLE
         self._began = 0.0  # when the head was there; the clock of the loop
@@ -158,10 +178,14 @@ class HttpConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client will send no more; True keeps the connection for an answer."""
         self._eof = True
+        if self._http.state is not http1.State.DONE:
+            return False
         if self._state is not State.AT_WORK or self._abort is not None:
             # A poll that waits is not work to finish: nobody is there to poll on.
             return False
         self._http.forbid_keep_alive()
+        if self._sending:
+            self._expect_part()
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -174,6 +198,9 @@ class HttpConnection(asyncio.Protocol):
         abort, self._abort = self._abort, None
         if abort is not None:
             abort()
+        if self._streaming is not None:
+            # What makes the content may wait for something that never comes.
+            self._streaming.cancel()
 
     # -- requests ----------------------------------------------------------------
 
@@ -189,7 +216,7 @@ class HttpConnection(asyncio.Protocol):
                 return
         for event in events:
             self._take(event)
-        asyncio.get_running_loop().call_soon(self._go_on)
+        self._loop.call_soon(self._go_on)
 
     def _may_go_on(self) -> bool:
         """Whether the last request is answered, and the client reads what it is answered."""
@@ -213,24 +240,93 @@ class HttpConnection(asyncio.Protocol):
             return  # nobody is there for an answer
         if isinstance(event, http1.Request):
             self._begin(event)
+        elif self._stream is not None:
+            self._take_for(self._stream, event)
         elif isinstance(event, RemoteProtocolError):
             self._refuse(event.code, str(event))
         elif self._state is not State.READING:
             return  # the request is answered already; what is left of it is of no interest
         elif isinstance(event, bytes):
-            self._body += event
-            self._limit_body()
-            if len(self._body) > self._max_body():
-                self._refuse_body()
+            self._take_content(event)
         else:
             self._dispatch()
+
+    def _take_content(self, part: bytes) -> None:
+        """Keep a part of the body: in memory, and on disk if there are many of them."""
+        self._received += len(part)
+        self._limit_body()
+        body, spool = self._body, self._spool
+        size = len(part) + (len(body) if spool is None else spool.size)
+        if size > self._max_body():
+            self._refuse_body()
+        elif size <= SPOOL_BYTES:
+            body += part
+        else:
+            # Written in this thread: to the system's cache, which takes no longer than
+            # handing it to another thread would.
+            try:
+                if spool is None:
+                    spool = self._spool = Spool()
+                    spool.add(body)
+                    self._body = bytearray()
+                spool.add(part)
+            except OSError as error:
+                log.error("a body can't be kept on disk: %s", error)
+                self._refuse(507, "there is no room for the body")
+
+    def _take_for(self, stream: BodyStream, event: http1.Event) -> None:
+        """The service is at work, and gets the body as it comes."""
+        if stream.is_over:
+            return
+        if isinstance(event, bytes):
+            self._received += len(event)
+            if self._received > self._max_body():
+                event = RemoteProtocolError(f"the body is over {self._max_body()} bytes", 413)
+        if isinstance(event, RemoteProtocolError):
+            self._break_off(stream, event)
+        elif isinstance(event, bytes):
+            stream.feed(event)
+            self._limit_body()
+            if stream.is_full:
+                self._stall()
+        else:
+            self._limit(None)
+            stream.end()
+
+    def _stall(self) -> None:
+        """The service is slower than the client, whose time stands still meanwhile."""
+        assert self._transport is not None
+        self._transport.pause_reading()
+        self._stalled = self._loop.time()
+        self._limit(None)
+
+    def _resume_body(self) -> None:
+        """`BodyStream`'s call: the service has taken what waited."""
+        self._body_began += self._loop.time() - self._stalled
+        if self._transport is not None and self._stream is not None and not self._stream.is_over:
+            self._limit_body()
+            self._transport.resume_reading()
+
+    def _break_off(self, stream: BodyStream, error: RemoteProtocolError) -> None:
+        """A body that its service is reading is none: let the service answer that.
+
+        Or break off the answer that it began.
+        """
+        log.info("%s: %s", self._peer(), error)
+        self._http.forbid_keep_alive()
+        self._limit(None)
+        if self._transport is not None:
+            self._transport.pause_reading()
+        stream.fail(error)
 
     def _begin(self, head: http1.Request) -> None:
         """A head has come: find out whether its body is wanted before it is read."""
         self._head = head
         self._state = State.READING
-        self._began = asyncio.get_running_loop().time()
+        self._began = self._body_began = self._loop.time()
+        self._received = 0
         self._body.clear()
+        self._spool = None
         self._target = None
         if head.method == "CONNECT":
             self._refuse(405, "this is no proxy: CONNECT opens no tunnel (RFC 9110 9.3.6)")
@@ -263,6 +359,9 @@ class HttpConnection(asyncio.Protocol):
         self._limit_body()
         if (head.header("expect") or "").lower() == "100-continue" and self._transport is not None:
             self._transport.write(self._http.respond(100, []))
+        if self._server.app.wants_stream(target):
+            self._stream = self.request.stream = BodyStream(self._resume_body)
+            self._serve(head, target)
 
     def _not_routed(self, error: NotRouted) -> None:
         request = self.request
@@ -290,10 +389,17 @@ class HttpConnection(asyncio.Protocol):
         head, target = self._head, self._target
         if head is None or target is None:  # `_begin` has refused it
             return
-        self._state = State.AT_WORK
         self._limit(None)
-        self.request.body = bytes(self._body)
-        self._body = bytearray()
+        if self._spool is not None:
+            self.request.set_body(self._spool)
+            self._spool = None
+        elif self._body:
+            self.request.set_body(bytes(self._body))
+            self._body = bytearray()
+        self._serve(head, target)
+
+    def _serve(self, head: http1.Request, target: Target) -> None:
+        self._state = State.AT_WORK
         if isinstance(target, SocketPath):
             endpoint = self._server.endpoint(target)
             if "websocket" in (head.header("upgrade") or "").lower():
@@ -306,10 +412,17 @@ class HttpConnection(asyncio.Protocol):
         if isinstance(response, Response):
             self.respond(response)
         else:
-            self._server.track(self._respond_later(response))
+            work = self._server.track(self._respond_later(response))
+            if self._server.app.wants_stream(target):
+                # Another server's work is not waited for when nobody wants it any more.
+                self._streaming = work
 
     async def _respond_later(self, response: Awaitable[Response]) -> None:
-        self.respond(await response)
+        try:
+            made = await response
+        finally:
+            self._streaming = None
+        self.respond(made)
 
     # -- answers -----------------------------------------------------------------
 
@@ -318,7 +431,9 @@ class HttpConnection(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing() or self._state not in _ANSWERABLE:
             if response.stream is not None:
-                self._server.track(_close(response.stream))
+                self._server.track(close_stream(response.stream))
+            elif isinstance(response, Switch):
+                response.protocol.close()
             return
         self._abort = None
         if self._server.closing or self._http.state is not http1.State.DONE:
@@ -326,6 +441,8 @@ class HttpConnection(asyncio.Protocol):
         if response.stream is not None:
             self._state = State.AT_WORK
             self._server.track(self._respond_in_parts(transport, response, response.stream))
+        elif isinstance(response, Switch):
+            self.switch(response.headers, response.protocol)
         else:
             transport.write(self._answer_bytes(response))
             self._answer_is_out(transport, response.status, len(response.body))
@@ -333,7 +450,7 @@ class HttpConnection(asyncio.Protocol):
     def _answer_is_out(self, transport: asyncio.Transport, status: int, size: int) -> None:
         if self._server.access is not None:
             self._log_access(self._server.access, status, size)
-        self._head = None
+        self._head = self._stream = None
         if self._http.state is not http1.State.DONE:
             self._linger(transport)
         elif not self._http.keep_alive:
@@ -342,7 +459,7 @@ class HttpConnection(asyncio.Protocol):
             self._state = State.IDLE
             self._limit(self._server.limits.idle)
             if self._http.buffered:
-                asyncio.get_running_loop().call_soon(self._go_on)
+                self._loop.call_soon(self._go_on)
 
     def _answer_bytes(self, response: Response) -> bytes:
         date = ("date", self._server.date())
@@ -362,16 +479,24 @@ class HttpConnection(asyncio.Protocol):
         If it breaks off, so does the connection: an orderly end would tell the
         client that it has all of it.
         """
-        headers = [*response.headers, ("date", self._server.date())]
+        headers = list(response.headers)
+        if response.header("date") is None:  # that of another server stays (RFC 9110 6.6.1)
+            headers.append(("date", self._server.date()))
         size = 0
         try:
             transport.write(self._http.start_response(response.status, headers, response.length))
             if isinstance(stream, FileContent):
                 size = await self._send_file(transport, stream)
-            else:
+            elif self.request.method != "HEAD":  # its content may have no end
+                self._streaming = asyncio.current_task()
+                self._sending = True
+                if self._eof:
+                    self._expect_part()
                 async for part in stream:
                     size += len(part)
                     transport.write(self._http.chunk(part))
+                    if self._eof:
+                        self._expect_part()
                     await self._drained()
             transport.write(self._http.end_response())
         except ConnectionError:
@@ -383,7 +508,13 @@ class HttpConnection(asyncio.Protocol):
         else:
             self._answer_is_out(transport, response.status, size)
         finally:
-            await _close(stream)
+            self._streaming = None
+            self._sending = False
+            await close_stream(stream)
+
+    def _expect_part(self) -> None:
+        """Whoever sends no more may be gone for good, which only writing to it would show."""
+        self._limit(self._server.limits.write)
 
     async def _send_file(self, transport: asyncio.Transport, content: FileContent) -> int:
         if not self._http.sends_content:
@@ -406,7 +537,7 @@ class HttpConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """asyncio's call: what we wrote piles up."""
-        self._congested = asyncio.get_running_loop().create_future()
+        self._congested = self._loop.create_future()
 
     def resume_writing(self) -> None:
         """asyncio's call: the client has read, or gone."""
@@ -421,7 +552,7 @@ class HttpConnection(asyncio.Protocol):
         if self._eof:
             self._close()
 
-    def switch(self, headers: list[tuple[str, str]], protocol: WebSocket) -> None:
+    def switch(self, headers: list[tuple[str, str]], protocol: WebSocket | Tunnel) -> None:
         """Answer 101, and let another protocol have the connection, and what came with it."""
         transport = self._transport
         if transport is None:
@@ -457,6 +588,7 @@ class HttpConnection(asyncio.Protocol):
     def _linger(self, transport: asyncio.Transport) -> None:
         """Throw away what still comes, for a while, so that the answer is read."""
         self._state = State.LINGERING
+        transport.resume_reading()
         self._limit(self._server.limits.linger)
         if transport.can_write_eof():
             transport.write_eof()
@@ -478,7 +610,7 @@ class HttpConnection(asyncio.Protocol):
     def _log_access(self, access: Callable[[Entry], None], status: int, size: int) -> None:
         head = self._head
         if head is not None:
-            took = asyncio.get_running_loop().time() - self._began
+            took = self._loop.time() - self._began
             agent = head.header("user-agent") or ""
             peer = self._peer()
             access(
@@ -502,7 +634,7 @@ class HttpConnection(asyncio.Protocol):
         if seconds is None:
             self._deadline = None
             return
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         self._deadline = loop.time() + seconds
         if self._timer is not None and self._timer.when() > self._deadline:
             self._timer.cancel()
@@ -512,22 +644,25 @@ class HttpConnection(asyncio.Protocol):
 
     def _limit_body(self) -> None:
         """The next part must come soon, and the parts so far must not have dripped."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         most = self._server.limits.body
-        since = loop.time() - self._began
-        self._limit(min(most, max(0.0, most + len(self._body) / MIN_BODY_RATE - since)))
+        since = loop.time() - self._body_began
+        self._limit(min(most, max(0.0, most + self._received / MIN_BODY_RATE - since)))
 
     def _ring(self) -> None:
         self._timer = None
         if self._deadline is None or self._transport is None:
             return
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         if loop.time() < self._deadline:
             self._timer = loop.call_at(self._deadline, self._ring)
-        elif self._state is State.CLOSING:
+        elif self._state is State.CLOSING or self._sending:
             self._transport.abort()
         elif self._state is State.LINGERING or self._is_silent():
             self._close()
+        elif self._stream is not None:
+            late = RemoteProtocolError("the request did not come in time", 408)
+            self._break_off(self._stream, late)
         else:
             self._refuse(408, "the request did not come in time")
 
@@ -552,11 +687,3 @@ class HttpConnection(asyncio.Protocol):
         """Close between two requests; during one, its answer is the last."""
         if self._state is State.IDLE:
             self._close()
-
-
-async def _close(stream: Stream) -> None:
-    """Let a stream's maker end it: its `finally` blocks run, its file is closed."""
-    if isinstance(stream, FileContent):
-        stream.file.close()
-    elif (aclose := getattr(stream, "aclose", None)) is not None:
-        await aclose()

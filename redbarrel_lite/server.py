@@ -15,6 +15,7 @@ import errno
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable, Coroutine
 from email.utils import formatdate
 from typing import Any, Final
@@ -25,6 +26,7 @@ from .connection import HttpConnection, TimeLimits
 from .endpoint import Endpoint
 from .handlers import run_handler
 from .transports import WebSocket
+from .upstream import Tunnel
 
 log = logging.getLogger("redbarrel_lite")
 
@@ -48,7 +50,7 @@ class Server:
         self.app = app
         self.limits = limits or TimeLimits()
         self.access = access
-        self.connections: set[HttpConnection | WebSocket] = set()
+        self.connections: set[HttpConnection | WebSocket | Tunnel] = set()
         self.closing = False
         self._listener: asyncio.Server | None = None
         self._endpoints: dict[str, Endpoint] = {}
@@ -131,6 +133,8 @@ class Server:
         for connection in tuple(self.connections):
             if isinstance(connection, HttpConnection):
                 connection.close_if_idle()
+            elif isinstance(connection, Tunnel):
+                connection.close()
         await self._wait(self._is_done, deadline)
         for task in tuple(self._tasks):
             task.cancel()
@@ -174,7 +178,7 @@ class Server:
 
     # -- what connections ask --------------------------------------------------------
 
-    def gone(self, connection: HttpConnection | WebSocket) -> None:
+    def gone(self, connection: HttpConnection | WebSocket | Tunnel) -> None:
         """A connection has ended, or become another one."""
         self.connections.discard(connection)
         self._changed.set()
@@ -194,11 +198,12 @@ class Server:
             self._endpoints[path.url] = endpoint
         return endpoint
 
-    def track(self, work: Coroutine[Any, Any, None]) -> None:
+    def track(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something until it is done, and wait for it at the end."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -206,7 +211,7 @@ class Server:
 
     def date(self) -> str:
         """The Date header (RFC 9110 6.6.1), made once a second."""
-        now = int(asyncio.get_running_loop().time())
+        now = int(time.monotonic())
         if self._date[0] != now:
             self._date = (now, formatdate(usegmt=True))
         return self._date[1]

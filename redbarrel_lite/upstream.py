@@ -44,6 +44,8 @@ class UpstreamLimits:
 
 # What may wait on its way from the upstream to a client that reads slowly.
 HIGH_BYTES: Final = 64 * 1024
+# What is written when a tunnel ends has so long to be read.
+CLOSE_TIMEOUT_S: Final = 5.0
 # How often a request may have been through servers of our kind. One that comes back
 # to where it was, because two files point at each other, would run round for ever.
 MAX_HOPS: Final = 10
@@ -501,7 +503,8 @@ class UpstreamConnection(asyncio.Protocol):
 class Tunnel(asyncio.Protocol):
     """One end of a tunnel: what comes in here goes out at the other end, and no faster.
 
-    It knows nothing of WebSocket frames: both sides check them better themselves.
+    It knows nothing of WebSocket frames: both sides check them better themselves. An
+    end of one direction is the end: no side of a WebSocket has more to say then.
     """
 
     def __init__(self) -> None:
@@ -509,7 +512,6 @@ class Tunnel(asyncio.Protocol):
         self.other: Tunnel | None = None
         self.early = b""  # what the upstream sent right behind its 101
         self.when_lost: Callable[[Any], None] | None = None
-        self._has_ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -524,17 +526,6 @@ class Tunnel(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.other is not None and self.other.transport is not None:
             self.other.transport.write(data)
-
-    def eof_received(self) -> bool:
-        """One direction has ended; the other goes on until it ends too."""
-        self._has_ended = True
-        other = self.other
-        if other is None or other.transport is None or other._has_ended:
-            return False
-        if not other.transport.can_write_eof():  # TLS has no such thing
-            return False
-        other.transport.write_eof()
-        return True
 
     def connection_lost(self, error: Exception | None) -> None:
         self.transport = None
@@ -553,8 +544,8 @@ class Tunnel(asyncio.Protocol):
             self.other.transport.resume_reading()
 
     def close(self) -> None:
-        """End both sides, after what was written."""
-        if self.transport is not None:
-            self.transport.close()
-        elif self.other is not None and self.other.transport is not None:
-            self.other.transport.close()
+        """End both sides, after what was written; a peer that does not read it has some time."""
+        for one in (self, self.other):
+            if one is not None and one.transport is not None:
+                one.transport.close()
+                asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, one.transport.abort)

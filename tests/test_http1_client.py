@@ -227,4 +227,4 @@ def test_garbage_never_escapes_as_another_exception() -> None:
             data[at : at + chance.randrange(2)] = bytes((chance.randrange(256),))
         outcome = judge([bytes(data)])
         assert len(outcome) == 1
-        assert judge([data[:20], data[20:]]) == outcome, bytes(data)
+        assert judge([bytes(data[:20]), bytes(data[20:])]) == outcome, bytes(data)

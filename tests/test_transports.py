@@ -644,6 +644,7 @@ def test_handler_that_does_not_read_pauses_its_client_and_sees_it_go(
             client = await socketio(server.url)
             (websocket,) = server.server.connections
             sent = 0
+            assert isinstance(websocket, transports.WebSocket)
             assert websocket._transport is not None
             while websocket._transport.is_reading():
                 await client.text('42["unread"]')
