@@ -13,6 +13,7 @@ import contextlib
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,6 +91,8 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_serve)
 
 
+MAX_OPEN_FILES = 1 << 20
+
 _USUAL = TimeLimits()
 _LIMITS = {
     "head-timeout": (_USUAL.head, "for the head of a request"),
@@ -159,11 +162,9 @@ def _serve(options: argparse.Namespace) -> int:
     for line in (*app.warnings, *app.hooked):
         _tell(str(line))
     server = Server(app, _time_limits(options), _access_log(options.log))
-    serving = server.serve(
-        options.host, options.port, lambda url: _tell(f"Serving on {url}"), options.grace
-    )
+    _raise_limit_of_open_files()
     try:
-        asyncio.run(serving, debug=options.debug or None)
+        asyncio.run(_serve_until_signal(server, options), debug=options.debug or None)
     except RbrError as error:
         return _fail(str(error), error.__cause__)
     except OSError as error:
@@ -171,6 +172,36 @@ def _serve(options: argparse.Namespace) -> int:
         why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         return _fail(f"error: can't serve on {options.host}:{options.port}: {why}")
     return 0
+
+
+async def _serve_until_signal(server: Server, options: argparse.Namespace) -> None:
+    await server.serve(
+        options.host, options.port, lambda url: _tell(f"Serving on {url}"), options.grace
+    )
+    # The grace is over. What is left would keep asyncio, or Python itself, from ending.
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left, timeout=1.0)
+    if any(not t.daemon and t is not threading.main_thread() for t in threading.enumerate()):
+        _tell("Some threads have not ended: left behind.")
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+        os._exit(0)
+
+
+def _raise_limit_of_open_files() -> None:
+    """Each client is an open file, and the usual soft limit is 1024 of them."""
+    try:
+        import resource  # noqa: PLC0415  # Windows has none, and no such limit
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
+    if 0 <= soft < most:
+        with contextlib.suppress(OSError, ValueError):  # macOS: less than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _time_limits(options: argparse.Namespace) -> TimeLimits:

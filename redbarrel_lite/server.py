@@ -122,9 +122,9 @@ class Server:
         self.closing = True
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace
-        await self._stop_accepting()
         for endpoint in self._endpoints.values():
             endpoint.close()
+        await self._stop_accepting()
         # A client that is between two polls hears of it at its next one: so long
         # its connection stays open, idle as it is.
         await self._wait(
@@ -196,6 +196,8 @@ class Server:
                 path.refusal if path.is_guarded else None,
             )
             self._endpoints[path.url] = endpoint
+            if self.closing:
+                endpoint.close()
         return endpoint
 
     def track(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -7,13 +7,16 @@ import contextlib
 import logging
 import signal
 import socket
+import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
 from conftest import ROOT, Serve
 from wire import PATIENCE_S, Live, Wire, ask, live, run, until
 
-from redbarrel_lite.connection import TimeLimits
+from redbarrel_lite.connection import HttpConnection, TimeLimits
 
 RBR = """
     path page ( url /, use file:page.html );
@@ -348,6 +351,60 @@ def test_header_with_a_line_break_is_a_500_and_injects_nothing(
     assert "CR, LF, NUL" in caplog.text
 
 
+def test_client_that_does_not_read_is_not_answered_further(tmp_path: Path) -> None:
+    async def test() -> None:
+        (tmp_path / "page.html").write_text("x" * 50_000)
+        async with live(tmp_path, "path page ( url /, use file:page.html );") as server:
+            wire = await Wire.open(server.url)
+            wire.reader._transport.pause_reading()  # type: ignore[attr-defined]
+            count = 2000
+            sending = asyncio.create_task(wire.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n" * count))
+            (connection,) = server.server.connections
+            assert isinstance(connection, HttpConnection)
+            await until(lambda: connection._congested is not None)
+            await server.serves()
+            transport = connection._transport
+            assert transport is not None
+            assert transport.get_write_buffer_size() < 10_000_000
+            assert connection._http.buffered < 1_000_000
+            wire.reader._transport.resume_reading()  # type: ignore[attr-defined]
+            for _ in range(count):
+                assert len((await wire.answer())[2]) == 50_000
+            await sending
+
+    run(test())
+
+
+def test_answer_that_nobody_reads_is_given_up(tmp_path: Path) -> None:
+    async def test() -> None:
+        (tmp_path / "page.html").write_text("x" * 1_000_000)
+        rbr = "path page ( url /, use file:page.html );"
+        async with live(tmp_path, rbr, limits=TimeLimits(idle=0.1, write=0.1)) as server:
+            for count in (1, 100):
+                wire = await Wire.open(server.url)
+                wire.reader._transport.pause_reading()  # type: ignore[attr-defined]
+                await wire.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n" * count)
+            await server.empties()
+
+    run(test())
+
+
+def test_client_that_pipelines_and_resets_is_forgotten(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        async with site(tmp_path) as server:
+            for _ in range(20):
+                wire = await Wire.open(server.url)
+                wire.writer.write(b"GET /nope HTTP/1.1\r\nHost: a\r\n\r\n" * 3)
+                wire.reset()
+            await server.empties()
+            await server.serves()
+
+    run(test())
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
 def test_requests_at_work_are_finished_at_the_end(tmp_path: Path) -> None:
     async def test() -> None:
         async with site(tmp_path) as server:
@@ -374,6 +431,36 @@ def test_signal_ends_the_server_cleanly(serve: Serve, signum: signal.Signals) ->
         "=> 'chat_html' hooked for GET /",
         f"Serving on {server.url}",
     ]
+
+
+def test_threads_that_hang_do_not_keep_it_from_ending(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "hang.py").write_text(
+        "import asyncio, threading\n"
+        "async def wait(request):\n"
+        "    await asyncio.to_thread(threading.Event().wait)\n"
+    )
+    (tmp_path / "hang.rbr").write_text("path p ( url /, use python:hang.wait );")
+    server = serve(tmp_path / "hang.rbr", "--grace", "0.2")
+    with socket.create_connection(("127.0.0.1", server.port), PATIENCE_S) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        with contextlib.suppress(urllib.error.HTTPError):  # answered behind the first one
+            urllib.request.urlopen(server.url + "/nowhere", timeout=PATIENCE_S)
+        server.stop()
+    assert server.stderr[-1] == "Some threads have not ended: left behind."
+
+
+def test_running_out_of_descriptors_is_one_line_and_passes(serve: Serve, tmp_path: Path) -> None:
+    limited = tmp_path / "limited"
+    limited.write_text(f'#!/bin/sh\nulimit -n 40\nexec "{sys.executable}" "$@"\n')
+    limited.chmod(0o755)
+    server = serve(ROOT / "examples/chat/chat.rbr", python=str(limited))
+    with contextlib.ExitStack() as stack:
+        for _ in range(60):
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.port), PATIENCE_S))
+        server.wait_for_line("no connection can be accepted: Too many open files")
+    with urllib.request.urlopen(server.url, timeout=PATIENCE_S) as page:
+        assert page.status == 200
+    assert len(server.stderr) < 10
 
 
 def test_second_signal_ends_it_at_once(serve: Serve, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import sys
 from pathlib import Path
 
 import pytest
@@ -687,6 +688,114 @@ def test_post_waits_while_the_handler_does_not_read(tmp_path: Path) -> None:
     run(test())
 
 
+def test_second_post_while_one_is_held_ends_the_session(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with live(tmp_path, RBR.format(""), PUSH) as server:
+            poller = await Poller.connect(server.url)
+            wire = await Wire.open(server.url)
+            payload = "\x1e".join(['42["unread"]'] * 300)
+            head = f"POST {poller.target} HTTP/1.1\r\nHost: a\r\n"
+            await wire.send(f"{head}Content-Length: {len(payload)}\r\n\r\n{payload}")
+            await until(server.busy)
+            assert (await ask(server.url, "POST", poller.target, b'42["more"]'))[0] == 400
+            assert sessions(server) == 0
+
+    run(test())
+
+
+@pytest.mark.parametrize("hang_up_post", [True, False])
+def test_paused_poller_that_does_not_poll_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hang_up_post: bool
+) -> None:
+    monkeypatch.setattr(transports, "LOOK_EVERY_S", 0.05)
+
+    async def test() -> None:
+        limits = ", ping-interval 0.1, ping-timeout 0.1"
+        async with live(tmp_path, RBR.format(limits), PUSH) as server:
+            poller = await Poller.connect(server.url)
+            wire = await Wire.open(server.url)
+            payload = "\x1e".join(['42["unread"]'] * 300)
+            head = f"POST {poller.target} HTTP/1.1\r\nHost: a\r\n"
+            await wire.send(f"{head}Content-Length: {len(payload)}\r\n\r\n{payload}")
+            await until(server.busy)
+            if hang_up_post:
+                wire.close()
+            await until(lambda: sessions(server) == 0)
+
+    run(test())
+
+
+def test_heavy_messages_pause_reading_before_many_have_come(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with live(tmp_path, RBR.format(""), PUSH) as server:
+            client = await socketio(server.url)
+            (websocket,) = server.server.connections
+            assert isinstance(websocket, transports.WebSocket)
+            sending = asyncio.create_task(
+                client.send(b"".join([masked('42["' + "x" * 900_000 + '"]')] * 20))
+            )
+            transport = websocket._transport
+            assert transport is not None
+            await until(lambda: not transport.is_reading())
+            (socket,) = server.server.app.homes[0].hub.namespaces["/"].sockets.values()
+            assert socket._runner is not None
+            assert socket._runner._waiting() <= 3  # type: ignore[attr-defined]
+            sending.cancel()
+
+    run(test())
+
+
+def masked(text: str) -> bytes:
+    payload = text.encode()
+    return bytes((0x81, 0xFF)) + len(payload).to_bytes(8, "big") + bytes(4) + payload
+
+
+def test_message_larger_than_the_queue_reaches_who_reads(tmp_path: Path) -> None:
+    source = """
+        async def echo(request):
+            for number in range(3):
+                await request.socketio.send(str(number) * 3_000_000)
+            async for message in request.socketio:
+                request.socketio.send(message[0])
+    """
+
+    async def test() -> None:
+        async with live(tmp_path, RBR.format(""), source) as server:
+            client = await socketio(server.url)
+            poller = await Poller.connect(server.url)
+            for number in range(3):
+                assert await client.read() == f'42["message","{str(number) * 3_000_000}"]'
+                assert await poller.read() == f'42["message","{str(number) * 3_000_000}"]'
+            await poller.post('42["message","still here"]')
+            assert await poller.read() == '42["message","still here"]'
+            assert sessions(server) == 2
+
+    run(test())
+
+
+def test_query_of_too_many_fields_is_refused(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            target = f"{SOCKET_IO}&transport=polling" + "&a=1" * 1000
+            status, _, body = await ask(server.url, "GET", target)
+            assert (status, b"fields" in body) == (400, True)
+            status, _, body = await ask(server.url, "GET", target, Upgrade="websocket")
+            assert (status, b"fields" in body) == (400, True)
+
+    run(test())
+
+
+def test_encoded_payload_is_refused(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            poller = Poller(server.url)
+            await poller.handshake()
+            answer = await ask(server.url, "POST", poller.target, b"4a", Content_Encoding="gzip")
+            assert answer[0] == 400
+
+    run(test())
+
+
 def test_only_the_page_s_own_origin_may_connect(tmp_path: Path) -> None:
     async def test() -> None:
         async with echo(tmp_path) as server:
@@ -793,5 +902,55 @@ def test_hundreds_of_cycles_leave_nothing_behind(tmp_path: Path) -> None:
             await server.empties()
             assert not server.server.app.hub.namespaces["/"].sockets
             await until(lambda: len(asyncio.all_tasks()) <= 2)
+
+    run(test())
+
+
+def test_handlers_have_time_to_finish_at_the_end(tmp_path: Path) -> None:
+    source = """
+        import asyncio, time
+        saved = []
+        def echo(request):
+            while request.socketio.recv():
+                pass
+            time.sleep(0.1)
+            saved.append("in a thread")
+        async def other(request):
+            async for message in request.socketio:
+                pass
+            await asyncio.sleep(0.1)
+            saved.append("in a coroutine")
+        def tell(request):
+            return list(saved)
+    """
+    rbr = RBR.format("") + "path b ( method SOCKETIO, namespace /b, use python:MODULE.other );"
+
+    async def test() -> None:
+        async with live(tmp_path, rbr, source) as server:
+            client = await socketio(server.url)
+            await client.text("40/b,")
+            assert (await client.read()).startswith("40/b,")
+            closing = asyncio.create_task(server.server.close(PATIENCE_S))
+            assert (await client.read_close())[0] == 1001
+            await client.frame(0x88, b"\x03\xe9")
+            await closing
+            module = next(m for name, m in sys.modules.items() if hasattr(m, "saved"))
+            assert sorted(module.saved) == ["in a coroutine", "in a thread"]
+
+    run(test())
+
+
+def test_no_session_begins_while_the_server_ends(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            poller = await Poller.connect(server.url)  # keeps connections open for a while
+            kept = await Wire.open(server.url)
+            assert (await kept.ask("GET", "/nowhere"))[0] == 404
+            closing = asyncio.create_task(server.server.close(0.5))
+            await until(lambda: server.server.closing)
+            status, headers, _ = await kept.ask("GET", f"{SOCKET_IO}&transport=polling")
+            assert (status, headers["retry-after"]) == (503, "1")
+            assert poller.sid
+            await closing
 
     run(test())
