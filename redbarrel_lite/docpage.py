@@ -270,7 +270,7 @@ def _facts(entry: _Entry) -> Iterator[Html]:
     for part in entry.url.parts():
         if isinstance(part, Placeholder):
             fits = ("what fits ", Code(part.regex)) if part.regex else ("one segment of the url",)
-            rows.append((f"{{{part.name}}}", _phrase(fits)))
+            rows.append((_code(f"{{{part.name}}}"), _phrase(fits)))
     if path.is_socket and wording.socket_verb(path) == "SOCKETIO":
         rows.append(("Namespace", _code(wording.namespace(path))))
         rows.append(("Connect with", _code(_connecting(entry))))

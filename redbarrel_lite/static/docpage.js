@@ -219,8 +219,8 @@
       closed: (why) => {
         socket = null;
         note("note", "", `disconnected: ${why}`);
-        if (!state.matches(".fault")) show("not connected");
-        show(state.textContent, state.matches(".fault") ? "fault" : "");
+        if (state.matches(".fault")) show(state.textContent, "fault");
+        else show("not connected");
       },
       failed: (why) => {
         socket?.close();

@@ -84,6 +84,16 @@ const trySocketIo = async (page) => {
   return console_.log();
 };
 
+// What can't be connected says why, and may be tried again.
+const unconnected = async (page, fields) => {
+  const box = page.locator("#board .try");
+  for (const [name, value] of Object.entries(fields)) await box.locator(`[name=${name}]`).fill(value);
+  await box.getByRole("button", { name: "Connect", exact: true }).click();
+  await box.locator(".state.fault").waitFor();
+  await box.getByRole("button", { name: "Connect", exact: true }).waitFor();
+  return box.locator(".state").textContent();
+};
+
 const scenario = async (url) => {
   const browser = await launch();
   const { page, faults, asked } = await open(browser, url);
@@ -93,6 +103,8 @@ const scenario = async (url) => {
   const binary = await tryService(page, "bytes", {});
   await stopStream(page);
   const spoken = await trySocketIo(page);
+  const nowhere = await unconnected(page, { namespace: "/nowhere" });
+  const garbage = await unconnected(page, { namespace: "/", auth: "{" });
   // Each protocol below it is spoken with the same url: there is a real server at its end.
   const second = await open(browser, url);
   const engine = await connect(second.page, { protocol: "engineio" });
@@ -108,7 +120,7 @@ const scenario = async (url) => {
   await narrow.page.evaluate(() => document.querySelectorAll("details").forEach((one) => (one.open = true)));
 
   say({
-    got, posted, refused, binary, spoken,
+    got, posted, refused, binary, spoken, nowhere, garbage,
     engine: await engine.log(),
     raw: await raw.log(),
     without: {

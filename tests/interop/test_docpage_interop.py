@@ -72,6 +72,8 @@ def test_services_and_sockets_are_tried_from_the_page(serve: Serve, tmp_path: Pa
         "disconnected: io client disconnect",
     ]
     assert seen["spoken"][6].startswith("not sent: ")
+    assert seen["nowhere"] == "Invalid namespace"
+    assert "JSON" in seen["garbage"]
     assert seen["engine"][:2] == ["connected", "message 0"]  # the event is not sent
     assert seen["engine"][2] == '0{"sid":"SID"}'
     assert seen["raw"][0] == "connected"
