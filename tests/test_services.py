@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import logging
 import socket
 import struct
@@ -21,7 +22,7 @@ from redbarrel_lite.connection import TimeLimits
 from redbarrel_lite.forms import BadContent
 from redbarrel_lite.request import Request
 from redbarrel_lite.response import Response
-from redbarrel_lite.services import Full, Pool, service, to_response
+from redbarrel_lite.services import Full, Pool, _run_here, service, to_response
 
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -211,9 +212,7 @@ def failing(error: Any) -> list[Callable[..., Any]]:
 
 
 @pytest.mark.parametrize("which", range(3), ids=["def", "async def", "generator"])
-@pytest.mark.parametrize(
-    "error", [ValueError("x"), StopIteration(), SystemExit(3), asyncio.CancelledError(), {1}]
-)
+@pytest.mark.parametrize("error", [ValueError("x"), StopIteration(), SystemExit(3), {1}])
 def test_handler_that_fails_is_a_500(
     error: Any, which: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -228,21 +227,24 @@ def test_handler_that_fails_is_a_500(
     assert len([r for r in caplog.records if r.levelno == logging.ERROR]) == 3
 
 
+def test_handler_that_is_cancelled_is_a_503(caplog: pytest.LogCaptureFixture) -> None:
+    async def cancelled(globs: dict[str, Any], request: Request) -> Any:
+        raise asyncio.CancelledError
+
+    async def test() -> None:
+        assert (await answered(cancelled)).status == 503
+
+    run(test())
+    assert "GET '/x' was cancelled" in caplog.text
+
+
 def test_keyboard_interrupt_ends_what_it_is_meant_to_end() -> None:
-    async def handler(globs: dict[str, Any], request: Request) -> Any:
+    async def interrupted(globs: dict[str, Any], request: Request) -> Any:
         raise KeyboardInterrupt
 
     async def test() -> None:
-        coroutine: Any = None
-
-        def grab(globs: dict[str, Any], request: Request) -> Any:
-            return handler(globs, request)
-
-        from redbarrel_lite.services import _run_here  # noqa: PLC0415  # beneath the task
-
-        coroutine = _run_here(grab, Pool(), request())
         with pytest.raises(KeyboardInterrupt):
-            coroutine.send(None)
+            _run_here(interrupted, Pool(), request()).send(None)
 
     run(test())
 
@@ -691,3 +693,85 @@ def test_body_that_the_disk_has_no_room_for_is_a_507(
 
     run(test())
     assert "No space left" in caplog.text
+
+
+HOSTILE = """
+    def read(globs, request):
+        kind = request.headers.get("content-type", "")
+        return {"json": request.json} if "json" in kind else request.POST.mixed()
+
+    async def read_here(globs, request):
+        return read(globs, request)
+
+    def query(globs, request, **fields):
+        return {"fields": fields, "cookies": request.cookies}
+"""
+HOSTILE_RBR = """
+    path read ( method POST, url /read, use python:MODULE.read );
+    path here ( method POST, url /here, use python:MODULE.read_here );
+    path query ( url /query, use python:MODULE.query );
+"""
+_FORM = "application/x-www-form-urlencoded"
+_PARTS = "multipart/form-data; boundary=XX"
+_HEAD = b"--XX\r\nContent-Disposition: form-data; name=a"
+
+
+@pytest.mark.parametrize("target", ["/read", "/here"])
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        (_FORM, b"a=&" * 100_000),
+        (_FORM, b"a=%ff"),
+        (_PARTS, (_HEAD + b"\r\n\r\n\r\n") * 20_000),
+        (_PARTS, _HEAD + b"\r\n\r\n" + b"x" * 1000),
+        (_PARTS, _HEAD + b"\r\nX: " + b"x" * 1_000_000),
+        (_PARTS, _HEAD + b"\r\nContent-Length: +5\r\n\r\nhello\r\n--XX--"),
+        (_PARTS, _HEAD + b"; filename=x\r\n\r\n" + b"\r\n--X" * 200_000),
+        ("multipart/form-data", b"--XX--"),
+        ("application/json", b"9" * 5000),
+        ("application/json", b"1e400"),
+        ("application/json", b"[NaN, Infinity]"),
+        ("application/json", b"[" * 1_000_000),
+        ("application/json", b"\xef\xbb\xbf{}"),
+        ("application/json", '{"a": 1}'.encode("utf-16")),
+        ("application/json", b'"\xff"'),
+    ],
+)
+def test_hostile_body_is_a_400_and_harms_nobody(
+    tmp_path: Path, kind: str, body: bytes, target: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        async with live(tmp_path, HOSTILE_RBR, HOSTILE) as server:
+            status, headers, answer = await ask(server.url, "POST", target, body, Content_Type=kind)
+            assert status == 400, answer
+            assert headers["content-type"].startswith("text/plain")
+            assert len(answer) < 500
+            await server.serves()
+
+    run(test())
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+def test_half_of_a_surrogate_pair_comes_back_as_it_was(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with live(tmp_path, HOSTILE_RBR, HOSTILE) as server:
+            body = rb'{"a": "\ud800"}'
+            answer = await ask(server.url, "POST", "/read", body, Content_Type="application/json")
+            assert (answer[0], answer[2]) == (200, rb'{"json": {"a": "\ud800"}}')
+
+    run(test())
+
+
+@pytest.mark.parametrize("text", ["\\", '"', ";=", "a=b;"])
+def test_hostile_query_and_cookies_are_read_in_no_time(tmp_path: Path, text: str) -> None:
+    async def test() -> None:
+        async with live(tmp_path, HOSTILE_RBR, HOSTILE) as server:
+            target = "/query?" + "%" * 4000 + "&globs=1&request=2&globs"
+            field = text * (8000 // len(text))
+            status, _, answer = await ask(server.url, "GET", target, Cookie=field)
+            assert status == 200
+            assert json.loads(answer)["cookies"] == ({"a": "b"} if text == "a=b;" else {})
+            assert (await ask(server.url, "GET", "/query?" + "a&" * 999))[0] == 200
+            assert (await ask(server.url, "GET", "/query?" + "a&" * 1000 + "a"))[0] == 400
+
+    run(test())

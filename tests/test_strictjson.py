@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ def test_text_goes_out_as_utf_8_and_half_a_surrogate_pair_as_an_escape() -> None
     ("text", "reason"),
     [
         (b"", "Expecting value"),
-        (b"[1,]", "Expecting value"),
+        (b"[1,]", "Expecting value|Illegal trailing comma"),
         (b"{'a': 1}", "Expecting property name"),
         (b'"\n"', "Invalid control character"),
         (b"1 2", "Extra data"),
@@ -65,6 +66,12 @@ def test_limits_are_met_to_the_very_one() -> None:
     assert dumps(loads(nested(MAX_DEPTH))) == nested(MAX_DEPTH)
     wide = b"[" + b",".join([b'[[1, {"a": "b"}], null]'] * 100) + b"]"
     assert len(loads(wide)) == 100
+
+
+def test_names_are_texts_whose_hash_nobody_can_foretell() -> None:
+    """oCERT-2011-003: a number as a name would have a hash that an attacker can choose."""
+    assert [type(name) for name in loads(b'{"1": 0, "2": 0}')] == [str, str]
+    assert sys.flags.hash_randomization
 
 
 @pytest.mark.parametrize("data", [float("nan"), float("inf"), {1, 2}, b"x"])
