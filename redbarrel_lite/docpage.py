@@ -136,9 +136,8 @@ def _groups(files: Sequence[File]) -> list[_Group]:
         entries = []
         for path in file.tree.paths:
             if path.url is not None:
-                name = unique(path.name.text, ids)
-                ids.add(name)
-                entries.append(_Entry(path, Url(file.root + path.url.text), name))
+                url = Url(file.root + path.url.text)
+                entries.append(_Entry(path, url, unique(path.name.text, ids)))
         meta = file.tree.meta
         about = meta.text("description") if number else ""
         name = meta.text("title") or file.tree.source.filename.rpartition("/")[2]

@@ -39,14 +39,13 @@ def document(files: Sequence[File], root: str) -> Json:
     meta = files[0].tree.meta
     info = {"title": title(files), "version": meta.text("version") or "0"}
     info |= _description(meta.text("description"))
-    paths: dict[str, Json] = {}
-    ids: set[str] = set()
+    paths = _Paths()
     for path, url in _urls(files, root):
         if not path.is_socket:
-            _add(paths, path, url, ids)
+            paths.add(path, url)
     sockets = [_socket(path, url) for path, url in _urls(files, "") if path.is_socket]
     found: Json = {"openapi": "3.1.0", "info": info, "servers": [{"url": root or "/"}]}
-    return found | {"paths": paths} | ({"x-sockets": sockets} if sockets else {})
+    return found | {"paths": paths.items} | ({"x-sockets": sockets} if sockets else {})
 
 
 def _description(text: str) -> Json:
@@ -72,29 +71,36 @@ def _urls(files: Sequence[File], root: str) -> Iterator[tuple[Path, Url]]:
 # -- services ------------------------------------------------------------------
 
 
-def _add(paths: dict[str, Json], path: Path, url: Url, ids: set[str]) -> None:
-    """Enter a path under its template.
+class _Paths:
+    """The Paths Object, as it grows."""
 
-    Templates that differ in the names of their placeholders only are one to OpenAPI
-    (4.8.8.2): the later one takes the names of the first. Where a method is given
-    already, for two regexes may share what is one template here, the operation
-    becomes an alternative of the first.
-    """
-    template = _template(url)
-    shape = re.sub(r"\{\w+\}", "{}", template)
-    known = next((one for one in paths if re.sub(r"\{\w+\}", "{}", one) == shape), template)
-    names = re.findall(r"\{(\w+)\}", known)
-    item = paths.setdefault(known, {})
-    for verb in wording.methods(path):
-        name = path.name.text if len(path.verbs) == 1 else f"{path.name.text}-{verb.lower()}"
-        name = wording.unique(name, ids)
-        ids.add(name)
-        operation = _operation(path, verb, url, names) | {"operationId": name}
-        key = verb.lower() if verb in _METHODS else f"x-{verb.lower()}"
-        if key in item:
-            item[key].setdefault("x-alternatives", []).append(operation)
-        else:
-            item[key] = operation
+    def __init__(self) -> None:
+        self.items: dict[str, Json] = {}
+        self._templates: dict[str, str] = {}  # the first of each shape
+        self._ids: set[str] = set()
+
+    def add(self, path: Path, url: Url) -> None:
+        """Enter a path under its template.
+
+        Templates that differ in the names of their placeholders only are one to OpenAPI
+        (4.8.8.2): the later one takes the names of the first. Where a method is given
+        already, for two regexes may share what is one template here, the operation
+        becomes an alternative of the first.
+        """
+        template = _template(url)
+        known = self._templates.setdefault(re.sub(r"\{\w+\}", "{}", template), template)
+        names = re.findall(r"\{(\w+)\}", known)
+        item = self.items.setdefault(known, {})
+        verbs = wording.methods(path)
+        for verb in verbs:
+            name = path.name.text if len(verbs) == 1 else f"{path.name.text}-{verb.lower()}"
+            operation = _operation(path, verb, url, names)
+            operation["operationId"] = wording.unique(name, self._ids)
+            key = verb.lower() if verb in _METHODS else f"x-{verb.lower()}"
+            if key in item:
+                item[key].setdefault("x-alternatives", []).append(operation)
+            else:
+                item[key] = operation
 
 
 def _template(url: Url) -> str:

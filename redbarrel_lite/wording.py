@@ -11,7 +11,7 @@ In one line::
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, TypeAlias
@@ -272,8 +272,11 @@ def content_type(path: Path) -> str:
     return "application/json" if body_type(path, "response-body") == "json" else ""
 
 
-def unique(name: str, taken: Iterable[str]) -> str:
-    """A name that nothing else has, for paths of two files may share one."""
-    there = set(taken)
-    numbers = (f"{name}-{number}" for number in range(2, len(there) + 3))
-    return next(one for one in (name, *numbers) if one not in there)
+def unique(name: str, taken: set[str]) -> str:
+    """A name that nothing else has, for paths of two files may share one; it is taken then."""
+    found, number = name, 1
+    while found in taken:
+        number += 1
+        found = f"{name}-{number}"
+    taken.add(found)
+    return found

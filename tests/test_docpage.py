@@ -263,10 +263,9 @@ def test_several_files_are_told_file_by_file() -> None:
 
 
 def test_names_of_one_page_are_unique() -> None:
-    taken: list[str] = []
-    for _ in range(4):
-        taken.append(wording.unique("a", taken))
-    assert taken == ["a", "a-2", "a-3", "a-4"]
+    taken: set[str] = set()
+    names = [wording.unique("a", taken) for _ in range(4)]
+    assert names == ["a", "a-2", "a-3", "a-4"]
 
 
 def test_ids_are_unique_and_links_lead_somewhere() -> None:
