@@ -236,7 +236,7 @@ class Request:
         return self._response is not None
 
     @property
-    def socketio(self) -> Socket | ServerOnly | None:
+    def socketio(self) -> Any:
         """The client's socket in a socket's handler; elsewhere it has a ``server`` and no more."""
         if self._socketio is None and self.server is not None:
             return ServerOnly(self.server)

@@ -158,7 +158,7 @@ def failure(request: Request, error: BaseException) -> Response:
         return error_response(503, "too many requests are at work", [("retry-after", "1")])
     if isinstance(error, asyncio.CancelledError):
         log.error("%s %s was cancelled", request.method, ascii(request.path))
-        return Failed("503 the handler of this url was cancelled\n", 503)
+        return Failed("500 the handler of this url was cancelled; the log says why\n", 500)
     trace = user_traceback(error)
     log.error("%s %s failed:\n%s", request.method, ascii(request.path), trace)
     return Failed("500 the handler of this url failed; the log says why\n", 500)

@@ -220,11 +220,11 @@ def test_socket_closed_ends_a_handler_quietly(kind: str, caplog: pytest.LogCaptu
     async def story() -> None:
         def plain(_globs: Any, request: Request) -> None:
             while True:
-                request.socketio.recv()  # type: ignore[union-attr]
+                request.socketio.recv()
 
         async def coroutine(_globs: Any, request: Request) -> None:
             while True:
-                await request.socketio.recv()  # type: ignore[union-attr]
+                await request.socketio.recv()
 
         stage = Stage(of_kind(kind, plain, coroutine))
         stage.leave()
@@ -245,7 +245,7 @@ def test_loop_that_catches_everything_does_not_spin(
             while True:
                 news.append("call")
                 try:
-                    request.socketio.recv()  # type: ignore[union-attr]
+                    request.socketio.recv()
                 except:  # noqa: E722
                     continue
 
@@ -253,7 +253,7 @@ def test_loop_that_catches_everything_does_not_spin(
             while True:
                 news.append("call")
                 try:
-                    await request.socketio.recv()  # type: ignore[union-attr]
+                    await request.socketio.recv()
                 except:  # noqa: E722
                     continue
 
@@ -347,10 +347,10 @@ def test_recv_gives_up_after_its_timeout(kind: str, timeout: float) -> None:
 def test_socket_is_closed_when_its_handler_returns(kind: str) -> None:
     async def story() -> None:
         def plain(_globs: Any, request: Request) -> None:
-            request.socketio.send("bye")  # type: ignore[union-attr]
+            request.socketio.send("bye")
 
         async def coroutine(_globs: Any, request: Request) -> None:
-            await request.socketio.send("bye")  # type: ignore[union-attr]
+            await request.socketio.send("bye")
 
         stage = Stage(of_kind(kind, plain, coroutine))
         assert await stage.hears(2) == ['2["message","bye"]', "1"]
@@ -375,11 +375,11 @@ def test_failure_is_logged_once_with_the_users_frames(
 ) -> None:
     async def story() -> None:
         def plain(_globs: Any, request: Request) -> None:
-            request.socketio.recv()  # type: ignore[union-attr]
+            request.socketio.recv()
             fails_deep_down(error)
 
         async def coroutine(_globs: Any, request: Request) -> None:
-            await request.socketio.recv()  # type: ignore[union-attr]
+            await request.socketio.recv()
             fails_deep_down(error)
 
         stage = Stage(of_kind(kind, plain, coroutine))
@@ -505,7 +505,7 @@ def recursing(what: str) -> None:
             try:
                 kinds[what]()
             except RecursionError as error:
-                request.socketio.send(type(error).__name__)  # type: ignore[union-attr]
+                request.socketio.send(type(error).__name__)
 
         print(json.loads((await Stage(plain).hears(1))[0][1:])[1], flush=True)
 
@@ -520,7 +520,7 @@ def spinning() -> None:
         async def coroutine(_globs: Any, request: Request) -> None:
             while True:
                 try:
-                    await request.socketio.recv()  # type: ignore[union-attr]
+                    await request.socketio.recv()
                 except:  # noqa: E722
                     continue
 
@@ -549,7 +549,7 @@ def test_reading_pauses_at_the_high_mark_and_goes_on_at_the_low_one(kind: str) -
 
         async def coroutine(_globs: Any, request: Request) -> None:
             await go_on.wait()
-            async for message in request.socketio:  # type: ignore[union-attr]
+            async for message in request.socketio:
                 news.append((message[0], list(stage.connection.reading)))
 
         stage = Stage(of_kind(kind, plain, coroutine))
@@ -580,11 +580,11 @@ def test_handler_that_never_reads_holds_up_its_client_until_it_goes(kind: str) -
 
         def plain(_globs: Any, request: Request) -> None:
             gone.wait(PATIENCE_S)
-            news.append(request.socketio.connected())  # type: ignore[union-attr]
+            news.append(request.socketio.connected())
 
         async def coroutine(_globs: Any, request: Request) -> None:
             await gone_too.wait()
-            news.append(request.socketio.connected())  # type: ignore[union-attr]
+            news.append(request.socketio.connected())
 
         news = News()
         stage = Stage(of_kind(kind, plain, coroutine))
@@ -637,12 +637,12 @@ def test_sender_waits_while_the_clients_queue_is_long(kind: str) -> None:
 
         def plain(_globs: Any, request: Request) -> None:
             for number in range(2):
-                request.socketio.send(number)  # type: ignore[union-attr]
+                request.socketio.send(number)
                 news.append(number)
 
         async def coroutine(_globs: Any, request: Request) -> None:
             for number in range(2):
-                await request.socketio.send(number)  # type: ignore[union-attr]
+                await request.socketio.send(number)
                 news.append(number)
 
         stage = Stage(of_kind(kind, plain, coroutine))
@@ -722,17 +722,17 @@ def test_call_gives_up_after_its_timeout(kind: str, timeout: float) -> None:
 
         def plain(_globs: Any, request: Request) -> None:
             try:
-                request.socketio.call("ask", timeout=timeout)  # type: ignore[union-attr]
+                request.socketio.call("ask", timeout=timeout)
             except TimeoutError:
                 news.append("timeout")
-            request.socketio.recv()  # type: ignore[union-attr]
+            request.socketio.recv()
 
         async def coroutine(_globs: Any, request: Request) -> None:
             try:
-                await request.socketio.call("ask", timeout=timeout)  # type: ignore[union-attr]
+                await request.socketio.call("ask", timeout=timeout)
             except TimeoutError:
                 news.append("timeout")
-            await request.socketio.recv()  # type: ignore[union-attr]
+            await request.socketio.recv()
 
         stage = Stage(of_kind(kind, plain, coroutine))
         await news.reach(1)
@@ -752,14 +752,14 @@ def test_call_ends_when_the_client_goes(kind: str) -> None:
         def plain(_globs: Any, request: Request) -> None:
             for _ in range(2):
                 try:
-                    request.socketio.call("ask")  # type: ignore[union-attr]
+                    request.socketio.call("ask")
                 except SocketClosed:
                     news.append("closed")
 
         async def coroutine(_globs: Any, request: Request) -> None:
             for _ in range(2):
                 try:
-                    await request.socketio.call("ask")  # type: ignore[union-attr]
+                    await request.socketio.call("ask")
                 except SocketClosed:
                     news.append("closed")
 
@@ -778,7 +778,7 @@ def test_answer_and_end_in_one_turn_are_an_answer() -> None:
         news = News()
 
         async def coroutine(_globs: Any, request: Request) -> None:
-            news.append(await request.socketio.call("ask"))  # type: ignore[union-attr]
+            news.append(await request.socketio.call("ask"))
 
         stage = Stage(coroutine)
         await stage.hears(1)
@@ -846,7 +846,7 @@ def test_second_thread_of_a_handler_may_receive_and_both_end() -> None:
             def receive() -> None:
                 try:
                     while True:
-                        news.append(list(request.socketio.recv()))  # type: ignore[union-attr]
+                        news.append(list(request.socketio.recv()))
                 except SocketClosed:
                     news.append("closed")
 
@@ -869,7 +869,7 @@ def test_burst_of_a_thread_arrives_in_order() -> None:
     async def story() -> None:
         def plain(_globs: Any, request: Request) -> None:
             for number in range(1000):
-                request.socketio.send(number)  # type: ignore[union-attr]
+                request.socketio.send(number)
 
         heard = await Stage(plain).hears(1001)
         assert heard == [*(f'2["message",{number}]' for number in range(1000)), "1"]
@@ -905,8 +905,8 @@ def test_coroutine_runs_on_the_spot_while_it_only_receives() -> None:
 
         async def echo(_globs: Any, request: Request) -> None:
             while True:
-                message = await request.socketio.recv()  # type: ignore[union-attr]
-                request.socketio.send(message[0])  # type: ignore[union-attr]
+                message = await request.socketio.recv()
+                request.socketio.send(message[0])
 
         def deliver() -> None:
             for number in (1, 2, 3):
@@ -929,7 +929,7 @@ def test_messages_delivered_by_another_task_keep_their_order() -> None:
         news = News()
 
         async def coroutine(_globs: Any, request: Request) -> None:
-            async for message in request.socketio:  # type: ignore[union-attr]
+            async for message in request.socketio:
                 news.append(message[0])
 
         stage = Stage(coroutine)
@@ -1143,7 +1143,7 @@ def test_cancelled_coroutine_loses_no_message(when: str) -> None:
 def test_cancelled_handler_closes_its_socket(gone: bool, caplog: pytest.LogCaptureFixture) -> None:
     async def story() -> None:
         async def coroutine(_globs: Any, request: Request) -> None:
-            await request.socketio.recv()  # type: ignore[union-attr]
+            await request.socketio.recv()
 
         stage = Stage(coroutine)
         await asyncio.sleep(0)
@@ -1164,7 +1164,7 @@ def test_cancellation_reaches_what_the_coroutine_has_begun_to_wait_for(at_once: 
         children: list[asyncio.Task[Any]] = []
 
         async def coroutine(_globs: Any, request: Request) -> None:
-            await request.socketio.recv()  # type: ignore[union-attr]
+            await request.socketio.recv()
             children.extend(asyncio.create_task(asyncio.sleep(PATIENCE_S)) for _ in range(2))
             await asyncio.gather(*children)
 
@@ -1189,7 +1189,7 @@ def test_cancellation_interrupts_a_turn_of_the_loop() -> None:
         news = News()
 
         async def coroutine(_globs: Any, request: Request) -> None:
-            await request.socketio.recv()  # type: ignore[union-attr]
+            await request.socketio.recv()
             try:
                 await asyncio.sleep(0)
             except asyncio.CancelledError:
@@ -1215,7 +1215,7 @@ def test_outcome_of_a_handler_stands_though_it_is_cancelled_then(
 ) -> None:
     async def story() -> None:
         async def coroutine(_globs: Any, request: Request) -> None:
-            await request.socketio.recv()  # type: ignore[union-attr]
+            await request.socketio.recv()
             raise ValueError("before")
 
         stage = Stage(coroutine)
@@ -1295,7 +1295,7 @@ def test_loop_that_is_closed_under_a_handler_leaves_it_alone(
 
     async def coroutine(_globs: Any, request: Request) -> None:
         try:
-            await request.socketio.recv()  # type: ignore[union-attr]
+            await request.socketio.recv()
         finally:
             news.append("closed")
 
