@@ -79,10 +79,12 @@ def _length(value: str | None) -> int | None:
 def new_environ(request: Request, mount: str) -> dict[str, Any]:
     """The request in WSGI's words (PEP 3333, "environ Variables").
 
-    ``socketio`` is there as in a handler of 2011: its ``server`` reaches the sockets
-    of the same .rbr file.
+    ``redbarrel.server`` is `request.server`: it reaches the sockets of the same .rbr
+    file. (A handler of 2011 has it under ``socketio``, but what has no dot in its
+    name must be a str here.)
     """
     environ = dict(request.environ)
+    del environ["socketio"]
     # A header "Proxy" would be what HTTP clients take for the address of theirs (httpoxy).
     environ.pop("HTTP_PROXY", None)
     cookies = [value for name, value in request.headers.pairs if name == "cookie"]
@@ -103,6 +105,7 @@ def new_environ(request: Request, mount: str) -> dict[str, Any]:
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
         "wsgi.input_terminated": True,
+        "redbarrel.server": request.server,
     }
     return environ
 
@@ -167,10 +170,10 @@ class Answer:
 
     def send(self, part: bytes) -> None:
         """A part of the content, the head before the first one; waits while there is no room."""
-        if self._start is None:
-            raise RuntimeError("content before start_response (PEP 3333)")
         if not part:
             return
+        if self._start is None:
+            raise RuntimeError("content before start_response (PEP 3333)")
         with self._room:
             self._room.wait_for(lambda: self._abandoned or self._waiting < HIGH_BYTES)
             if self._abandoned:
