@@ -186,9 +186,9 @@ _APP = '''\
 """What the paths of the .rbr file use."""
 
 
-def hello(globs, request):
+def hello(globs, request, name="world"):
     """GET /hello?name=you"""
-    return {"hello": request.GET.get("name", "world")}  # a dict becomes JSON
+    return {"hello": name}  # a dict becomes JSON
 
 
 def chat(globs, request):
@@ -225,55 +225,39 @@ _PAGE = """\
 """
 
 _TEST = '''\
-"""Starts the real server and asks it what a browser would."""
+"""Asks the application what a browser would, in this process."""
 
 import json
-import subprocess
-import sys
 import unittest
-import urllib.request
 from pathlib import Path
+
+from redbarrel_lite import testing
 
 FILE = Path(__file__).with_name("$name.rbr")
 
 
 class TestApp(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        command = [sys.executable, "-m", "redbarrel_lite", str(FILE), "--port", "0"]
-        cls.server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        for line in cls.server.stderr:
-            if line.startswith("Serving on "):
-                cls.url = line.split()[-1]
-                return
-        raise RuntimeError("the server did not start")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.terminate()
-        cls.server.communicate()
-
-    def ask(self, path, data=None):
-        with urllib.request.urlopen(self.url + path, data, timeout=10) as answer:
-            return answer.read().decode()
+    def setUp(self):
+        self.client = testing.client(FILE)
+        self.addCleanup(self.client.close)
 
     def test_page_is_served(self):
-        self.assertIn("socket.io.js", self.ask("/"))
+        self.assertIn("socket.io.js", self.client.get("/").text)
 
     def test_hello_greets(self):
-        self.assertEqual(json.loads(self.ask("/hello")), {"hello": "world"})
-        self.assertEqual(json.loads(self.ask("/hello?name=you")), {"hello": "you"})
+        self.assertEqual(self.client.get("/hello").json, {"hello": "world"})
+        self.assertEqual(self.client.get("/hello", params={"name": "you"}).json, {"hello": "you"})
 
     def test_socket_answers(self):
-        # Engine.IO 4 over polling: 0 opens, 40 connects, 42 is an event.
+        # Engine.IO 4 over polling: 0 opens, 40 connects, 42 is an event, 1 closes.
         polling = "/socket.io/?EIO=4&transport=polling"
-        opened = self.ask(polling)
+        opened = self.client.get(polling).text
         polling += "&sid=" + json.loads(opened[1:])["sid"]
-        self.ask(polling, b"40")
-        self.assertTrue(self.ask(polling).startswith("40{"))
-        self.ask(polling, b'42["message","hi"]')
-        self.assertEqual(self.ask(polling), '42["message","hi"]')
-        self.ask(polling, b"1")
+        self.client.post(polling, body="40")
+        self.assertTrue(self.client.get(polling).text.startswith("40{"))
+        self.client.post(polling, body='42["message","hi"]')
+        self.assertEqual(self.client.get(polling).text, '42["message","hi"]')
+        self.client.post(polling, body="1")
 
 
 if __name__ == "__main__":
