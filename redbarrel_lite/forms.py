@@ -323,9 +323,8 @@ class _Multipart:
     def fields(self) -> list[tuple[str, str | Upload]]:
         """All fields. Raises `BadContent`."""
         fields: list[tuple[str, str | Upload]] = []
-        preamble = "something is in front of the first boundary"
-        if self._read_until(self._delimiter, 2, preamble) not in (b"", b"\r\n"):
-            raise BadContent(preamble)
+        # The two bytes are ours, where the body begins with a CR LF of its own.
+        self._read_until(self._delimiter, 2, "something is in front of the first boundary")
         while not self._is_last():
             if len(fields) == MAX_FIELDS:
                 raise BadContent(f"over {MAX_FIELDS} fields")

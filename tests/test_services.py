@@ -227,12 +227,12 @@ def test_handler_that_fails_is_a_500(
     assert len([r for r in caplog.records if r.levelno == logging.ERROR]) == 3
 
 
-def test_handler_that_is_cancelled_is_a_503(caplog: pytest.LogCaptureFixture) -> None:
+def test_handler_that_is_cancelled_is_a_500(caplog: pytest.LogCaptureFixture) -> None:
     async def cancelled(globs: dict[str, Any], request: Request) -> Any:
         raise asyncio.CancelledError
 
     async def test() -> None:
-        assert (await answered(cancelled)).status == 503
+        assert (await answered(cancelled)).status == 500
 
     run(test())
     assert "GET '/x' was cancelled" in caplog.text
@@ -288,6 +288,26 @@ def test_answer_for_a_client_that_gave_up_frees_its_place() -> None:
         assert await pool.run(release.is_set)
 
     run(test())
+
+
+def test_thread_outlives_the_loop_that_it_worked_for() -> None:
+    pool = Pool(threads=1)
+    entered, release = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        entered.set()
+        release.wait()
+
+    async def leaves() -> None:
+        pool.run(wait)
+        await asyncio.get_running_loop().run_in_executor(None, entered.wait)
+
+    async def comes() -> None:
+        release.set()
+        assert await pool.run(lambda: "done") == "done"
+
+    run(leaves())
+    run(comes())
 
 
 def test_answer_that_has_begun_goes_on_in_a_full_pool() -> None:
@@ -499,6 +519,18 @@ def test_content_that_is_not_wanted_is_ended(reason: str) -> None:
         answer = await answered(parts, asked)
         assert answer.status == (200 if reason == "HEAD" else 304)
         assert ended == ["ended"]
+
+    run(test())
+
+
+@pytest.mark.parametrize("make", [Counting, AsyncCounting])
+def test_iterator_that_can_t_be_closed_is_let_go(make: Callable[[int], Any]) -> None:
+    async def parts(globs: dict[str, Any], request: Request) -> Any:
+        return make(2)
+
+    async def test() -> None:
+        answer = await answered(parts, request("HEAD"))
+        assert await read(answer.stream) == b""  # type: ignore[arg-type]
 
     run(test())
 
