@@ -1,0 +1,141 @@
+"""Flask and Bottle applications behind `wsgi:`, which gain sockets from one .rbr file.
+
+The server runs with the Python that has them (RBL_PEERS_PYTHON, or this one).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import urllib.error
+import urllib.request
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Serve
+from test_readme import Poller
+
+pytestmark = pytest.mark.interop
+
+RBR = """
+path socket ( method SOCKETIO, use python:site_.listen );
+path shop ( url /shop, use wsgi:site_.app );
+"""
+LISTEN = """
+def listen(request):
+    for message in request.socketio:
+        pass
+"""
+FLASK = """
+import flask
+app = flask.Flask(__name__)
+
+@app.route("/")
+def index():
+    return flask.redirect(flask.url_for("show", name="é"))
+
+@app.route("/show/<name>")
+def show(name):
+    return f"<p>{name} {flask.request.args.get('q', '')}</p>"
+
+@app.route("/buy", methods=["POST"])
+def buy():
+    flask.request.environ["redbarrel.server"].broadcast(flask.request.form["what"])
+    file = flask.request.files["file"]
+    return flask.jsonify(name=file.filename, size=len(file.read()))
+
+@app.route("/count")
+def count():
+    @flask.stream_with_context
+    def parts():
+        for number in range(int(flask.request.args["to"])):
+            yield f"{number}\\n"
+    return flask.Response(parts(), mimetype="text/plain")
+
+@app.route("/fail")
+def fail():
+    flask.abort(418)
+"""
+BOTTLE = """
+import bottle
+app = bottle.Bottle()
+
+@app.route("/")
+def index():
+    bottle.redirect(bottle.request.script_name + "show/%C3%A9")
+
+@app.route("/show/<name>")
+def show(name):
+    return f"<p>{name} {bottle.request.query.getunicode('q', '')}</p>"
+
+@app.post("/buy")
+def buy():
+    bottle.request.environ["redbarrel.server"].broadcast(bottle.request.forms["what"])
+    file = bottle.request.files["file"]
+    return {"name": file.raw_filename, "size": len(file.file.read())}
+
+@app.route("/count")
+def count():
+    bottle.response.content_type = "text/plain"
+    for number in range(int(bottle.request.query["to"])):
+        yield f"{number}\\n"
+
+@app.route("/fail")
+def fail():
+    bottle.abort(418)
+"""
+
+
+@cache
+def python_with(framework: str) -> str:
+    python = os.environ.get("RBL_PEERS_PYTHON", sys.executable)
+    probe = [python, "-c", f"import {framework}"]
+    if subprocess.run(probe, capture_output=True).returncode:
+        message = f"{python} has no {framework}: pip install -e '.[dev]'"
+        if os.environ.get("RBL_INTEROP") == "required":
+            pytest.fail(message)
+        pytest.skip(message)
+    return python
+
+
+def ask(url: str, data: bytes | None = None, kind: str = "text/plain") -> bytes:
+    request = urllib.request.Request(url, data, {"Content-Type": kind})
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        body: bytes = answer.read()
+        return body
+
+
+@pytest.mark.parametrize(("framework", "source"), [("flask", FLASK), ("bottle", BOTTLE)])
+def test_framework_runs_as_it_is_and_has_sockets(
+    serve: Serve, tmp_path: Path, framework: str, source: str
+) -> None:
+    python = python_with(framework)
+    (tmp_path / "app.rbr").write_text(RBR)
+    (tmp_path / "site_.py").write_text(textwrap.dedent(source + LISTEN), encoding="utf-8")
+    server = serve(tmp_path / "app.rbr", python=python)
+    shop = server.url + "/shop"
+
+    # A redirect, whose target the framework makes from SCRIPT_NAME and Host.
+    assert ask(shop + "/").decode() == "<p>é </p>"
+    assert ask(shop + "/show/b?q=%C3%A9").decode() == "<p>b é</p>"
+    assert ask(shop + "/count?to=10000").splitlines()[-1] == b"9999"
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        ask(shop + "/fail")
+    assert refused.value.code == 418
+    refused.value.close()
+
+    listener = Poller(server.url)
+    content = bytes(range(256)) * 2000  # on disk, by then
+    form = (
+        b'--b\r\nContent-Disposition: form-data; name="what"\r\n\r\ntea\r\n'
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="t.bin"\r\n'
+        b"Content-Type: application/octet-stream\r\n\r\n" + content + b"\r\n--b--\r\n"
+    )
+    answer: dict[str, Any] = json.loads(ask(shop + "/buy", form, "multipart/form-data; boundary=b"))
+    assert answer == {"name": "t.bin", "size": len(content)}
+    assert listener.ask() == '42["message","tea"]'
