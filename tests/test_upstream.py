@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from segments import segmentations
 from wire import PATIENCE_S, Live, WebSocket, Wire, ask, live, run, until
 
@@ -1035,5 +1036,25 @@ def test_other_upgrades_are_not_handed_on(tmp_path: Path, fields: str) -> None:
             assert not {"upgrade", "http2-settings"} & set(upstream.fields)
             assert upstream.fields["connection"] == "close"
             assert (await wire.ask("GET", "/up"))[0] == 200
+
+    run(test())
+
+
+# -- docs/proxy.md -----------------------------------------------------------------------
+
+
+def test_listing_of_the_page_streams_to_who_has_a_key(tmp_path: Path) -> None:
+    async def test() -> None:
+        page = (ROOT / "docs" / "proxy.md").read_text(encoding="utf-8")
+        (rbr,) = re.findall(r"^```rbr\n([^`]*proxy:[^`]*)^```$", page, re.MULTILINE)
+        upstream = Recorder([OK])
+        listener = await asyncio.start_server(upstream, "127.0.0.1", 0)
+        port = listener.sockets[0].getsockname()[1]
+        async with live(tmp_path, rbr.replace("localhost:5000", f"127.0.0.1:{port}")) as server:
+            assert (await ask(server.url, "PUT", "/api/a", b"x"))[0] == 401
+            assert upstream.got == []
+            assert (await ask(server.url, "PUT", "/api/a?b", b"x", X_Key="7"))[0] == 200
+            assert upstream.line == "PUT /v1/a?b HTTP/1.1"
+        listener.close()
 
     run(test())

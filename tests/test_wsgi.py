@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ROOT
 from wire import PATIENCE_S, Wire, ask, live, run, socketio, until
 
 from redbarrel_lite.connection import TimeLimits
 from redbarrel_lite.errors import RbrError
+from redbarrel_lite.request import Request
+from redbarrel_lite.upstream import Upstream
 
 RBR = """
     path demo ( url /demo, use wsgi:MODULE.checked_demo );
@@ -444,5 +448,60 @@ def test_application_that_is_none_is_refused_at_the_start(
         with pytest.raises(RbrError, match=message):
             async with live(tmp_path, rbr, "text = 'x'"):
                 pass
+
+    run(test())
+
+
+# -- docs/proxy.md -----------------------------------------------------------------------
+
+PAGE = (ROOT / "docs" / "proxy.md").read_text(encoding="utf-8")
+LISTINGS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def test_listing_of_the_page_counts_before_the_eyes_of_all(tmp_path: Path) -> None:
+    async def test() -> None:
+        (rbr,) = [code for kind, code in LISTINGS if kind == "rbr" and "wsgi:" in code]
+        (source,) = [code for kind, code in LISTINGS if kind == "python"]
+        async with live(tmp_path, rbr.replace("counter.", "MODULE."), source) as server:
+            client = await socketio(server.url)
+            for count in (1, 2):
+                wire = await Wire.open(server.url)
+                await wire.send("GET / HTTP/1.0\r\n\r\n")
+                assert (await wire.rest()).endswith(b"\r\n\r\nvisit %d\n" % count)
+                assert await client.read() == f'42["message",{count}]'
+            client.close()
+
+    run(test())
+
+
+def rows() -> list[list[str]]:
+    table = PAGE.partition("|---|---|---|---|\n")[2].partition("\n\n")[0]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in table.splitlines()]
+
+
+@pytest.mark.parametrize(("path", "request_", "asked", "got"), rows())
+def test_table_of_the_page_says_where_requests_go(
+    tmp_path: Path, path: str, request_: str, asked: str, got: str
+) -> None:
+    def plain(cell: str) -> list[str]:
+        return cell.replace("empty", "``").split("`")[1::2]
+
+    async def test() -> None:
+        (url,), (target,) = plain(path), plain(request_)
+        rbr = "path s ( method SOCKETIO, use python:MODULE.listen );"
+        rbr += f"path a ( {url}, use wsgi:MODULE.seen );"
+        async with live(tmp_path, rbr, SOURCE) as server:
+            seen = described((await ask(server.url, "GET", target))[2])
+            assert [seen["SCRIPT_NAME"], seen["PATH_INFO"]] == plain(got)
+        made: list[Upstream] = []
+
+        def proxy(address: str, mount: str) -> Upstream:
+            made.append(Upstream("http://h:81/base", mount))
+            return made[-1]
+
+        (tmp_path / "other").mkdir()
+        rbr = f"path a ( {url}, use proxy:http://h:81/base );"
+        async with live(tmp_path / "other", rbr, proxy=proxy):
+            assert [made[0].target(Request("GET", target, []))] == plain(asked)
 
     run(test())
