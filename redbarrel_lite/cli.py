@@ -12,6 +12,7 @@ import configparser
 import contextlib
 import logging
 import os
+import ssl
 import sys
 import threading
 from collections.abc import Callable
@@ -22,8 +23,9 @@ from .accesslog import FORMATS, Entry
 from .app import App
 from .connection import TimeLimits
 from .errors import RbrError
+from .forwarded import trust
 from .handlers import user_traceback
-from .server import GRACE_S, Server
+from .server import GRACE_S, Address, Server
 from .upstream import Upstream
 
 
@@ -76,6 +78,18 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=_port, default=8000, help="0 picks a free one (%(default)s)")
+    parser.add_argument("--uds", metavar="PATH", help="listen on a Unix socket instead")
+    parser.add_argument("--certfile", metavar="FILE", help="speak TLS, with this certificate")
+    parser.add_argument("--keyfile", metavar="FILE", help="its key, if that is in another file")
+    parser.add_argument(
+        "--trust-proxy",
+        type=_network,
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="CIDR",
+        help="believe what these proxies say of the client; 'unix' for who comes by --uds",
+    )
     parser.add_argument(
         "--log", choices=FORMATS, default="common", help="the access log's form (%(default)s)"
     )
@@ -161,7 +175,12 @@ def _serve(options: argparse.Namespace) -> int:
         return _fail(f"error: {error.filename}: {error.strerror}")
     for line in (*app.warnings, *app.hooked):
         _tell(str(line))
-    server = Server(app, _time_limits(options), _access_log(options.log))
+    try:
+        options.tls = _tls(options)
+    except (OSError, ValueError) as error:
+        return _fail(f"error: --certfile, --keyfile: {error}")
+    trusted = trust(options.trust_proxy)
+    server = Server(app, _time_limits(options), _access_log(options.log), trusted)
     _raise_limit_of_open_files()
     try:
         asyncio.run(_serve_until_signal(server, options), debug=options.debug or None)
@@ -169,14 +188,41 @@ def _serve(options: argparse.Namespace) -> int:
         return _fail(str(error), error.__cause__)
     except OSError as error:
         # asyncio wraps the system's words into a sentence of its own.
-        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
-        return _fail(f"error: can't serve on {options.host}:{options.port}: {why}")
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        where = options.uds or f"{options.host}:{options.port}"
+        return _fail(f"error: can't serve on {where}: {why}")
     return 0
+
+
+def _tls(options: argparse.Namespace) -> ssl.SSLContext | None:
+    """What --certfile and --keyfile ask for: the library's own choice, TLS 1.2 at least.
+
+    Raises OSError or ValueError for files that are no certificate and its key.
+    """
+    if options.certfile is None and options.keyfile is None:
+        return None
+    if options.certfile is None:
+        raise ValueError("a key needs its certificate")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(options.certfile, options.keyfile)
+    return context
+
+
+def _network(text: str) -> str:
+    try:
+        trust([text])
+    except ValueError:
+        what = f"{text!r} is no address, no network such as 10.0.0.0/8, and not 'unix'"
+        raise argparse.ArgumentTypeError(what) from None
+    return text
 
 
 async def _serve_until_signal(server: Server, options: argparse.Namespace) -> None:
     await server.serve(
-        options.host, options.port, lambda url: _tell(f"Serving on {url}"), options.grace
+        Address(options.host, options.port, options.uds, options.tls),
+        lambda url: _tell(f"Serving on {url}"),
+        options.grace,
     )
     # The grace is over. What is left would keep asyncio, or Python itself, from ending.
     left = asyncio.all_tasks() - {asyncio.current_task()}

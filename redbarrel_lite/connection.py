@@ -26,6 +26,7 @@ from .bodystream import BodyStream
 from .endpoint import Endpoint
 from .errors import RemoteProtocolError
 from .forms import SPOOL_BYTES, Spool
+from .forwarded import Trust, seen_through
 from .handlers import user_traceback
 from .request import Request
 from .response import FileContent, Response, Stream, close_stream, error_response
@@ -83,6 +84,8 @@ class Host(Protocol):
 
     app: App
     limits: TimeLimits
+    scheme: str
+    trusted: Trust
     connections: set[HttpConnection | WebSocket | Tunnel]
     closing: bool
     access: Callable[[Entry], None] | None  # writes the access log; None: there is none
@@ -340,8 +343,11 @@ class HttpConnection(asyncio.Protocol):
                 head.target,
                 head.headers,
                 host=head.host,
+                scheme=self._server.scheme,
                 remote_addr=self._peer(),
             )
+            if self.request.remote_addr in self._server.trusted:
+                self._look_through_proxies()
             target, self.request.match = self._server.app.find(self.request)
         except RemoteProtocolError as error:
             self._refuse(error.code, str(error))
@@ -362,6 +368,13 @@ class HttpConnection(asyncio.Protocol):
         if self._server.app.wants_stream(target):
             self._stream = self.request.stream = BodyStream(self._resume_body)
             self._serve(head, target)
+
+    def _look_through_proxies(self) -> None:
+        request = self.request
+        origin = seen_through(request.headers, request.remote_addr, self._server.trusted)
+        request.remote_addr = origin.address
+        request.scheme = origin.scheme or request.scheme
+        request.host = origin.host or request.host
 
     def _not_routed(self, error: NotRouted) -> None:
         request = self.request

@@ -5,7 +5,7 @@ telling every socket. What it leaves out: what happens on a connection.
 
 In one line::
 
-    asyncio.run(Server(app).serve("127.0.0.1", 8000, print))
+    asyncio.run(Server(app).serve(Address(port=8000), print))
 """
 
 from __future__ import annotations
@@ -15,15 +15,20 @@ import errno
 import logging
 import os
 import signal
+import socket
+import ssl
+import stat
 import time
 from collections.abc import Callable, Coroutine
 from email.utils import formatdate
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 from .accesslog import Entry
 from .app import App, SocketPath
 from .connection import HttpConnection, TimeLimits
 from .endpoint import Endpoint
+from .forwarded import Trust
 from .handlers import run_handler
 from .transports import WebSocket
 from .upstream import Tunnel
@@ -38,6 +43,35 @@ QUIET_S: Final = 60.0
 BACKLOG: Final = 1024
 
 
+class Address(NamedTuple):
+    """Where to listen: a host and a port, or the path of a Unix socket; with TLS or without."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    uds: str | None = None
+    tls: ssl.SSLContext | None = None
+
+
+def _make_room(path: str) -> None:
+    """Remove a socket that a server of before has left; nothing else, and none in use.
+
+    Raises OSError for what must stay where it is.
+    """
+    try:
+        is_socket = stat.S_ISSOCK(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return
+    if not is_socket:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink()
+            return
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE), path)
+
+
 class Server:
     """One application behind one listening address."""
 
@@ -46,8 +80,11 @@ class Server:
         app: App,
         limits: TimeLimits | None = None,
         access: Callable[[Entry], None] | None = None,
+        trusted: Trust | None = None,
     ) -> None:
         self.app = app
+        self.trusted = trusted or Trust()
+        self.scheme = "http"
         self.limits = limits or TimeLimits()
         self.access = access
         self.connections: set[HttpConnection | WebSocket | Tunnel] = set()
@@ -61,38 +98,51 @@ class Server:
         self._changed = asyncio.Event()  # a connection, a session or a task has ended
 
     async def serve(
-        self, host: str, port: int, started: Callable[[str], None], grace: float = GRACE_S
+        self, address: Address, started: Callable[[str], None], grace: float = GRACE_S
     ) -> None:
-        """Serve until SIGINT or SIGTERM; ``started`` is told the address once it accepts.
+        """Serve until SIGINT or SIGTERM; ``started`` is told the URL once it accepts.
 
-        Raises OSError if the address can't be had.
+        Raises what `start` raises.
         """
         loop = asyncio.get_running_loop()
-        url = await self.start(host, port)
+        url = await self.start(address)
         for signum in (signal.SIGINT, signal.SIGTERM):
             self._on_signal(loop, signum)
         started(url)
         await self._stop.wait()
         await self.close(grace)
 
-    async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
+    async def start(self, address: Address | None = None) -> str:
         """Begin to accept; return the URL.
 
         Raises OSError if the address can't be had, and `RbrError` if a global can't be built.
         """
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(self._on_loop_error)
+        asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
         await self.start_app()
         try:
-            self._listener = await loop.create_server(
-                lambda: HttpConnection(self), host, port, backlog=BACKLOG
-            )
+            return await self._listen(address or Address(port=0))
         except OSError:
             await self.app.stop()
             raise
-        address = self._listener.sockets[0].getsockname()
-        shown = f"[{address[0]}]" if ":" in address[0] else address[0]
-        return f"http://{shown}:{address[1]}"
+
+    async def _listen(self, address: Address) -> str:
+        loop = asyncio.get_running_loop()
+        self.scheme = "https" if address.tls else "http"
+        if address.uds is not None:
+            _make_room(address.uds)
+            self._listener = await loop.create_unix_server(
+                lambda: HttpConnection(self), address.uds, ssl=address.tls, backlog=BACKLOG
+            )
+            return f"unix:{address.uds}"
+        self._listener = await loop.create_server(
+            lambda: HttpConnection(self),
+            address.host,
+            address.port,
+            ssl=address.tls,
+            backlog=BACKLOG,
+        )
+        host, port = self._listener.sockets[0].getsockname()[:2]
+        return f"{self.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
     async def start_app(self) -> None:
         """Let the application begin, without a port: `testing` brings connections of its own.

@@ -21,7 +21,7 @@ from redbarrel_lite.rbr_nodes import Location
 from redbarrel_lite.request import Request
 from redbarrel_lite.response import Response
 from redbarrel_lite.routes import NotRouted
-from redbarrel_lite.server import Server
+from redbarrel_lite.server import Address, Server
 
 
 @pytest.fixture(autouse=True)
@@ -244,7 +244,7 @@ def test_address_in_use_ends_the_globals(tmp_path: Path) -> None:
         first = Server(App.load(file))
         url = await first.start()
         with pytest.raises(OSError, match="in use"):
-            await Server(App.load(file)).start(port=int(url.rpartition(":")[2]))
+            await Server(App.load(file)).start(Address(port=int(url.rpartition(":")[2])))
         assert sys.modules["ends"].told == ["ended"]
         await first.close(0.1)
 

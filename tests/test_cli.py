@@ -118,6 +118,28 @@ def test_time_limit_is_a_number_of_seconds(value: str) -> None:
     assert f"'{value}' is not a number of seconds" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--keyfile", "tests/tls/key.pem"], "a key needs its certificate"),
+        (["--certfile", "tests/tls/none.pem"], "No such file"),
+        (["--certfile", "README.md"], "--certfile, --keyfile: "),
+        (["--uds", "README.md"], "can't serve on README.md: File exists"),
+    ],
+)
+def test_faulty_address_is_one_line(args: list[str], message: str) -> None:
+    done = command("examples/chat/chat.rbr", *args)
+    assert done.returncode == 1
+    assert message in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_only_addresses_are_trusted() -> None:
+    done = command("examples/chat/chat.rbr", "--trust-proxy", "10.0.0.0/8", "everybody")
+    assert done.returncode == 2
+    assert "'everybody' is no address" in done.stderr
+
+
 def test_access_log_has_a_line_for_each_answer(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "page.html").write_text("hello")
     (tmp_path / "app.rbr").write_text("path a ( url /, use file:page.html );")

@@ -55,7 +55,8 @@ KINDS = {
     # Awaits and starts threads for user code, but never touches a connection.
     "application": Kind(
         2,
-        "request response cookies forms exc routes handlers handover services eager modules"
+        "request response forwarded cookies forms exc routes handlers handover services"
+        " eager modules"
         " locations loading globs conditions files selection cors builtin wsgi refusals sockets"
         " markup wording openapi docpage app",
         "selectors socket socketserver ssl select",

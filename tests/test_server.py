@@ -7,6 +7,7 @@ import contextlib
 import logging
 import signal
 import socket
+import ssl
 import sys
 import urllib.error
 import urllib.request
@@ -16,7 +17,9 @@ import pytest
 from conftest import ROOT, Serve
 from wire import PATIENCE_S, Live, Wire, ask, live, run, until
 
+from redbarrel_lite.app import App
 from redbarrel_lite.connection import HttpConnection, TimeLimits
+from redbarrel_lite.server import Address, Server
 
 RBR = """
     path page ( url /, use file:page.html );
@@ -418,6 +421,52 @@ def test_requests_at_work_are_finished_at_the_end(tmp_path: Path) -> None:
             assert await idle.rest() == b""
             with pytest.raises(ConnectionError):
                 await Wire.open(server.url)
+
+    run(test())
+
+
+def test_unix_socket_is_listened_on_and_left_alone_if_it_is_not_ours(tmp_path: Path) -> None:
+    async def test() -> None:
+        (tmp_path / "page.html").write_text("page")
+        (tmp_path / "app.rbr").write_text("path page ( url /, use file:page.html );")
+        path = tmp_path / "s"
+        with socket.socket(socket.AF_UNIX) as left:  # by a server that was killed
+            left.bind(str(path))
+        server = Server(App.load(tmp_path / "app.rbr"))
+        assert await server.start(Address(uds=str(path))) == f"unix:{path}"
+        wire = Wire(*await asyncio.open_unix_connection(path))
+        assert (await wire.ask("GET", "/"))[2] == b"page"
+        wire.close()
+        with pytest.raises(OSError, match="in use"):
+            await Server(App.load(tmp_path / "app.rbr")).start(Address(uds=str(path)))
+        await server.close(1.0)
+        with pytest.raises(FileExistsError):
+            await Server(App.load(tmp_path / "app.rbr")).start(
+                Address(uds=str(tmp_path / "page.html"))
+            )
+        assert (tmp_path / "page.html").read_text() == "page"
+
+    run(test())
+
+
+def test_tls_is_spoken(tmp_path: Path) -> None:
+    async def test() -> None:
+        (tmp_path / "page.html").write_text("page")
+        (tmp_path / "app.rbr").write_text("path page ( url /, use file:page.html );")
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(ROOT / "tests/tls/cert.pem", ROOT / "tests/tls/key.pem")
+        server = Server(App.load(tmp_path / "app.rbr"))
+        url = await server.start(Address(port=0, tls=tls))
+        assert url.startswith("https://127.0.0.1:")
+        trusting = ssl.create_default_context(cafile=str(ROOT / "tests/tls/cert.pem"))
+
+        def get() -> bytes:
+            with urllib.request.urlopen(url, timeout=PATIENCE_S, context=trusting) as page:
+                content: bytes = page.read()
+            return content
+
+        assert await asyncio.to_thread(get) == b"page"
+        await server.close(1.0)
 
     run(test())
 
