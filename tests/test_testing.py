@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import re
 import subprocess
@@ -327,7 +326,6 @@ def test_client_that_nobody_holds_ends(folder: Path) -> None:
     client.get("/echo/")
     ended = globals_of(folder)["ENDED"]
     del client
-    gc.collect()
     assert waits_until(lambda: ended == [True])
     assert "testing" not in {thread.name for thread in threading.enumerate()}
 
