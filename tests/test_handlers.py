@@ -73,12 +73,13 @@ class StageConnection(RecordingConnection):
 class Stage:
     """One client, connected; a handler, running; and a hub on the running loop."""
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: Handler, *, congested: bool = False) -> None:
         self.hub = Hub()
         self.hub.add("/", handler)
         self.hub.attach(asyncio.get_running_loop().call_soon_threadsafe, self.run_handler)
         self.runners: list[Any] = []
         self.connection = StageConnection()
+        self.connection.congested = congested  # before the handler runs
         request = Request("GET", "/socket.io/", [])
         self.client = Client(self.hub, self.connection, request, 45.0)
         self.say("0")
@@ -645,8 +646,7 @@ def test_sender_waits_while_the_clients_queue_is_long(kind: str) -> None:
                 await request.socketio.send(number)
                 news.append(number)
 
-        stage = Stage(of_kind(kind, plain, coroutine))
-        stage.connection.congested = True
+        stage = Stage(of_kind(kind, plain, coroutine), congested=True)
         await stage.hears(1)
         while not stage.connection.waiting:  # noqa: ASYNC110
             await asyncio.sleep(0)
@@ -671,8 +671,7 @@ def test_wait_that_was_given_up_is_not_ended_twice() -> None:
                 news.append("timeout")
             await request.socketio.recv()
 
-        stage = Stage(coroutine)
-        stage.connection.congested = True
+        stage = Stage(coroutine, congested=True)
         await news.reach(1)
         stage.connection.drain()
         stage.leave()
