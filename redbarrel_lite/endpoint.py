@@ -76,6 +76,11 @@ class Endpoint:
         for connection in tuple(self._sessions.values()):
             connection.close()
 
+    def drop(self) -> None:
+        """End the sessions that are left."""
+        for connection in tuple(self._sessions.values()):
+            connection.drop()
+
     # -- requests ------------------------------------------------------------------
 
     def handle(self, exchange: Exchange) -> None:

@@ -180,6 +180,8 @@ class Server:
         await self._wait(
             lambda: not any(map(len, self._endpoints.values())), loop.time() + min(1.0, grace / 2)
         )
+        for endpoint in self._endpoints.values():
+            endpoint.drop()
         for connection in tuple(self.connections):
             if isinstance(connection, HttpConnection):
                 connection.close_if_idle()

@@ -39,8 +39,9 @@ def check_file(file: Path, *, syntax_only: bool = False, as_json: bool = False) 
 
 
 def _print_report(reading: Reading) -> None:
-    for failure in reading.failures:
-        _tell(user_traceback(failure))
+    # A module that fails does so for each location that names it: told once.
+    for trace in dict.fromkeys(map(user_traceback, reading.failures)):
+        _tell(trace)
     for one in reading.diagnostics:
         _tell(one.picture)
     errors, all_told = len(reading.errors), len(reading.diagnostics)

@@ -492,6 +492,11 @@ class EngineConnection:
             self.session.close()
             self._settle()
 
+    def drop(self) -> None:
+        """End the session now; who has not come for its last packet will not get it."""
+        self.session.end("server shutting down")
+        self._settle()
+
     def flush(self) -> None:
         """Give a waiting poll what is queued."""
         self._flushing = False

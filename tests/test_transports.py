@@ -940,6 +940,17 @@ def test_handlers_have_time_to_finish_at_the_end(tmp_path: Path) -> None:
     run(test())
 
 
+def test_poller_that_does_not_come_again_is_not_waited_for(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            await Poller.connect(server.url)
+            async with asyncio.timeout(PATIENCE_S):
+                await server.server.close(grace=10 * PATIENCE_S)
+            assert sessions(server) == 0
+
+    run(test())
+
+
 def test_no_session_begins_while_the_server_ends(tmp_path: Path) -> None:
     async def test() -> None:
         async with echo(tmp_path) as server:
