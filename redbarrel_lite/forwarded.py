@@ -32,6 +32,8 @@ class Trust:
     def __contains__(self, peer: object) -> bool:
         if peer == "":
             return self.unix
+        if not self.networks:  # nobody is, mostly: not worth reading an address for
+            return False
         try:
             address = ip_address(str(peer))
         except ValueError:
