@@ -91,6 +91,9 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         help="believe what these proxies say of the client; 'unix' for who comes by --uds",
     )
     parser.add_argument(
+        "--max-connections", type=_count, default=0, metavar="N", help="0 is no limit (%(default)s)"
+    )
+    parser.add_argument(
         "--log", choices=FORMATS, default="common", help="the access log's form (%(default)s)"
     )
     parser.add_argument("--no-doc", action="store_true", help="keep the API's pages to yourself")
@@ -120,6 +123,12 @@ _LIMITS = {
 def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
     return int(text)
 
 
@@ -180,7 +189,8 @@ def _serve(options: argparse.Namespace) -> int:
     except (OSError, ValueError) as error:
         return _fail(f"error: --certfile, --keyfile: {error}")
     trusted = trust(options.trust_proxy)
-    server = Server(app, _time_limits(options), _access_log(options.log), trusted)
+    access = _access_log(options.log)
+    server = Server(app, _time_limits(options), access, trusted, options.max_connections)
     _raise_limit_of_open_files()
     try:
         asyncio.run(_serve_until_signal(server, options), debug=options.debug or None)

@@ -65,6 +65,13 @@ MAX_PIPELINED_BYTES: Final = 64 * 1024
 MAX_ANSWERS_A_TURN: Final = 16
 
 
+# To who would be one connection too many, before a word of his is read.
+_TOO_MANY: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\n"
+    b"content-length: 0\r\nconnection: close\r\n\r\n"
+)
+
+
 class State(enum.Enum):
     """What a connection is about."""
 
@@ -84,6 +91,7 @@ class Host(Protocol):
 
     app: App
     limits: TimeLimits
+    max_connections: int  # 0: no limit
     scheme: str
     trusted: Trust
     connections: set[HttpConnection | WebSocket | Tunnel]
@@ -165,6 +173,10 @@ class HttpConnection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._server.connections.add(self)
+        if 0 < self._server.max_connections < len(self._server.connections):
+            transport.write(_TOO_MANY)
+            self._close()
+            return
         self._limit(self._server.limits.head)
 
     def data_received(self, data: bytes) -> None:

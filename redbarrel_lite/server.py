@@ -81,9 +81,11 @@ class Server:
         limits: TimeLimits | None = None,
         access: Callable[[Entry], None] | None = None,
         trusted: Trust | None = None,
+        max_connections: int = 0,
     ) -> None:
         self.app = app
         self.trusted = trusted or Trust()
+        self.max_connections = max_connections
         self.scheme = "http"
         self.limits = limits or TimeLimits()
         self.access = access

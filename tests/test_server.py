@@ -425,6 +425,23 @@ def test_requests_at_work_are_finished_at_the_end(tmp_path: Path) -> None:
     run(test())
 
 
+def test_connection_too_many_is_turned_away_and_the_others_are_served(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with site(tmp_path) as server:
+            server.server.max_connections = 3
+            kept = [await Wire.open(server.url) for _ in range(3)]
+            for wire in kept:
+                assert (await wire.ask("GET", "/"))[0] == 200
+            refused = await Wire.open(server.url)
+            assert (await refused.rest()).startswith(b"HTTP/1.1 503 ")
+            assert (await kept[0].ask("GET", "/"))[0] == 200
+            kept[0].close()
+            await until(lambda: len(server.server.connections) == 2)
+            await server.serves()
+
+    run(test())
+
+
 def test_unix_socket_is_listened_on_and_left_alone_if_it_is_not_ours(tmp_path: Path) -> None:
     async def test() -> None:
         (tmp_path / "page.html").write_text("page")
