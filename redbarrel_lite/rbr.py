@@ -32,6 +32,7 @@ from .rbr_nodes import (
     Location,
     Meta,
     Name,
+    Number,
     OnError,
     OnEvent,
     Operation,
@@ -133,8 +134,11 @@ class Parser(SectionParser):
 
     def parse_include(self, start: int) -> Include:
         """include = "include" TEXT [ "at" URL ] ";" ;"""
+        faults = len(self.errors)
         file = self.expect_text("include")
         at = self.expect_url("at") if self.accept_word("at") else None
+        if faults != len(self.errors):
+            raise Skip  # what another file says is no matter before this one says which
         return Include(file, at, start=start, end=self.end)
 
     def parse_worker(self, start: int) -> Worker:
@@ -203,7 +207,10 @@ class Parser(SectionParser):
         """
         word = self.peek_word()
         if not word or self.at_location():
-            return self.expect_value("")
+            value = self.expect_value("")
+            if isinstance(value, Number) and self.char() == '"':
+                return self._mend_describe(value)
+            return value
         after = self.char_after(word)
         if word in _PARSE_OPERATION and after and after not in "(:=,)":
             start = self.pos
@@ -213,11 +220,22 @@ class Parser(SectionParser):
             return self.parse_words()
         return self._parse_field(table)
 
+    def _mend_describe(self, code: Number) -> Describe:
+        start = code.start
+        text = self.expect_text("describe")
+        hint = f"write: describe {clip(code.text)} {clip(text.written)}"
+        self.report("RBR019", code.span, f"expected 'describe' before '{clip(code.text)}'", hint)
+        return Describe(code, text, start=start, end=self.end)
+
     def _parse_field(self, table: str) -> Field:
         start = self.pos
         key = self.accept_name()
         assert key is not None  # the caller has seen it
         self.skip_assignment(f"the key '{clip(key.text)}'")
+        known = keys_of(table).get(key.text)
+        if self.at_opener() and known and known.kind in ("verbs", "transports"):
+            words = self.mend_list(key.text)
+            return Field(key, words, start=start, end=self.end)
         if self.at_opener():
             section = self.parse_section(f"section '{clip(key.text)}'", "rules")
             return Field(key, section, start=start, end=self.end)
@@ -328,7 +346,12 @@ class Parser(SectionParser):
     def _expect_is(self, header: str | None) -> None:
         if self.accept_word("is"):
             return
-        example = f"unless {header + ' ' if header else ''}type is json return 400"
+        found = self.peek_word()
+        is_type = found and found != "return" and not self.at_location()
+        kind = found if is_type else "json"
+        example = f"unless {header + ' ' if header else ''}type is {clip(kind)} return 400"
+        if header in BUILT_IN_TYPES:
+            example = f"unless type is {header} return 400"
         self.expect_word("is", example)
 
     def _expect_type(self) -> Name:

@@ -17,7 +17,7 @@ from .errors import Diagnostic, Span
 from .rbr import read
 from .rbr_check_entries import EntryChecker, Resolve
 from .rbr_diagnostics import MAX_ERRORS, clip, did_you_mean, listed
-from .rbr_keys import OWN_OPTIONS, SOCKET_VERBS, VERBS, keys_of
+from .rbr_keys import OWN_OPTIONS, SOCKET_VERBS, VERBS, is_custom, keys_of
 from .rbr_nodes import (
     Arbiter,
     Definition,
@@ -141,7 +141,7 @@ class Checker(EntryChecker):
         for fault in rbr_patterns.faults(url.text):
             start, end = fault.span
             span = Span(url.span.start + start, url.span.start + end)
-            say = self.warn if fault.code == "RBR037" else self.error
+            say = self.warn if fault.code in ("RBR037", "RBR056") else self.error
             say(fault.code, span, fault.message, fault.hint)
 
     def _check_verbs(self, path: Path) -> None:
@@ -188,6 +188,8 @@ class Checker(EntryChecker):
 
     def _check_presence(self, path: Path, title: str) -> None:
         name = path.name.span
+        if any(isinstance(entry, Field) and _is_unknown(entry) for entry in path.section.entries):
+            return  # what is missing may be what was misspelt
         if path.url is None and not path.section.fields("url"):
             hint = "write: url /something"
             self.warn("RBR050", name, f"{title} has no url, so nothing reaches it", hint)
@@ -202,7 +204,7 @@ class Checker(EntryChecker):
                 "RBR055",
                 url.span,
                 "this url names no file of the folder",
-                f"write: url {clip(url.text.rstrip('/'))}/{{name:.*}}",
+                f"write: url {clip(url.text.rstrip('/*'))}/{{name:.*}}",
             )
 
     # --- paths among each other
@@ -307,6 +309,10 @@ class _Template:
         if "{" in later.url:
             return later.shape == self.shape
         return self.pattern is not None and self.pattern.fullmatch(later.url) is not None
+
+
+def _is_unknown(field: Field) -> bool:
+    return field.key.text not in keys_of("path") and not is_custom(field.key.text)
 
 
 def _identity(definition: Definition) -> tuple[str, Name]:

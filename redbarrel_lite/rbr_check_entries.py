@@ -6,6 +6,7 @@ where. Used by `rbr_check`, whose class builds on the one here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Literal, TypeAlias
@@ -53,6 +54,8 @@ Severity: TypeAlias = Literal["error", "warning"]
 # Says what is wrong with a location, as (message, hint), or None if it leads somewhere.
 Resolve: TypeAlias = Callable[[Location], tuple[str, str] | None]
 
+_SERVER = re.compile(r"[\w.-]+(?::\d+)?(?:/.*)?")
+
 _RESOLVE_CODES = {"file": "RBR038", "directory": "RBR039"}
 
 # Where each operation does something. A rule that stands elsewhere would be ignored, and a
@@ -68,6 +71,28 @@ _PLACES: dict[type[Operation], tuple[str, ...]] = {
     Describe: _STATUSES,
     Alter: _BODIES,
 }
+
+# What other frameworks call the keys of a path.
+_ALIASES = {
+    "handler": "use",
+    "view": "use",
+    "controller": "use",
+    "function": "use",
+    "callback": "use",
+    "target": "use",
+    "template": "use",
+    "file": "use",
+    "route": "url",
+    "uri": "url",
+    "pattern": "url",
+    "endpoint": "url",
+    "verb": "method",
+    "summary": "description",
+    "cors": "allow-origin",
+}
+
+# What other languages call `on` and `off`.
+_SWITCHES = {"true": "on", "yes": "on", "1": "on", "false": "off", "no": "off", "0": "off"}
 
 _NUMBERS = ("number", "bytes", "count", "seconds")
 
@@ -141,6 +166,11 @@ class EntryChecker:
         if self.is_full(severity):
             return  # looking for what was meant is what takes time
         own = f"a field of your own starts with 'x-': x-{clip(word).lstrip('xX-_')}"
+        if table == "response-headers":
+            written = self.rbr.source.text[field.value.start : field.value.end]
+            own = f"write: set {clip(word)} {clip(written)}"
+        if _ALIASES.get(word) in keys:
+            own = f"did you mean '{_ALIASES[word]}'?"
         near = did_you_mean(word, keys, own)
         say = self.error if self.resolve else self.warn
         say(
@@ -165,13 +195,13 @@ class EntryChecker:
         written = self.rbr.source.text[value.span.start : value.span.end].split("\n")[0]
         shown = written
         key = {Url: "url", Location: "use", Text: "description"}.get(type(value), "")
-        if isinstance(value, Number) and "-status'" in title:
-            key = "describe"
-        if isinstance(value, Words) and value.names[0].text.upper() in VERBS:
+        if isinstance(value, Words) and value.names[0].text in TRANSPORTS:
+            key = "transports"
+        elif isinstance(value, Words) and value.names[0].text.upper() in VERBS:
             key = "method"
-            method = section.get("method")
-            if isinstance(method, Words):
-                written = "|".join((*method.texts, *value.texts))
+        before = section.get(key)
+        if isinstance(before, Words) and isinstance(value, Words):
+            written = "|".join((*before.texts, *value.texts))
         if isinstance(value, Words) and is_custom(written):
             self.error(
                 "RBR017", value.span, f"'{clip(written)}' has no value", "write one behind it"
@@ -202,12 +232,12 @@ class EntryChecker:
         elif key.kind == "origin" and isinstance(value, Text):
             self._check_origin(value)
 
-    def _report_kind(self, key: Key, value: Value | Section) -> None:
+    def _report_kind(self, key: Key, value: Value | Section, hint: str = "") -> None:
         self.error(
             "RBR042",
             value.span,
             f"'{key.name}' takes {_KINDS[key.kind]}",
-            f"write for instance: {key.name} {_example(key)}",
+            hint or f"write for instance: {key.name} {_example(key)}",
         )
 
     def _check_number(self, key: Key, value: Value) -> None:
@@ -225,7 +255,9 @@ class EntryChecker:
 
     def _check_switch(self, key: Key, value: Value) -> None:
         if not isinstance(value, Words) or value.texts not in (("on",), ("off",)):
-            self._report_kind(key, value)
+            written = self.rbr.source.text[value.start : value.end].strip('"').lower()
+            meant = _SWITCHES.get(written, key.default)
+            self._report_kind(key, value, f"write: {key.name} {meant}")
 
     def _check_transports(self, key: Key, value: Value) -> None:
         if not isinstance(value, Words):
@@ -324,7 +356,9 @@ class EntryChecker:
     def _check_use(self, use: Location) -> None:
         if use.kind == "proxy" and not use.target.startswith(("http://", "https://")):
             message = f"'{clip(use.target)}' is no address of a server"
-            self.error("RBR042", use.target_span, message, "write: use proxy:http://localhost:5000")
+            server = use.target if _SERVER.fullmatch(use.target) else "localhost:5000"
+            hint = f"write: use proxy:http://{clip(server)}"
+            self.error("RBR042", use.target_span, message, hint)
             return
         self.check_location(use)
 

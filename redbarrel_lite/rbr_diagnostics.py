@@ -73,6 +73,7 @@ CODES: dict[str, str] = {
     "RBR053": "a file that serves nothing",
     "RBR054": "a path that is never reached",
     "RBR055": "a folder under a url without a placeholder",
+    "RBR056": "a url that is taken as it stands",
     "RBR099": "a part of the language that this version does not serve",
 }
 

@@ -13,10 +13,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from .errors import Span
+from .rbr_diagnostics import clip
 from .rbr_nodes import Placeholder, template_parts
 
 _BRACES = re.compile(r"\{[^{}]*\}?|\}")
 _PIECE = re.compile(r"\\.|\[\^?\]?(?:\\.|[^]\\])*\]|\(\?[:=!>]|\(\?P?<?[^>:)]*[>:]", re.DOTALL)
+# How other frameworks write what is `{name}` here, and where a path ends: `<int:id>` of Flask,
+# `:id` of Express, `*` of servers.
+_FOREIGN = re.compile(r"<(?:\w+:)?(\w+)>|(?<=/):([A-Za-z_]\w*)|\*+|\?.*")
 _UNBOUNDED = re.compile(r"[*+]|\{\d*,\}")
 
 
@@ -30,12 +34,13 @@ class Fault(NamedTuple):
 
 
 def faults(template: str) -> Iterator[Fault]:
-    """What makes a template useless (RBR036) or dangerous (RBR037)."""
+    """What makes a template useless (RBR036), dangerous (RBR037) or suspicious (RBR056)."""
     names: set[str] = set()
     at = 0
     for part in template_parts(template):
         if isinstance(part, str):
             yield from _stray_braces(part, at)
+            yield from _foreign_placeholders(part, at)
             at += len(part)
             continue
         at = part.end
@@ -57,6 +62,18 @@ def _stray_braces(literal: str, at: int) -> Iterator[Fault]:
             "write '{name}' or '{name:regex}'; a name is letters, digits and '_', and starts with "
             "a letter",
         )
+
+
+def _foreign_placeholders(literal: str, at: int) -> Iterator[Fault]:
+    for match in _FOREIGN.finditer(literal):
+        name = match[1] or match[2]
+        hint = (
+            f"write: {{{name}}}" if name else "write '{name}' for one segment, '{name:.*}' for more"
+        )
+        if match.group().startswith("?"):
+            hint = "remove it: the query of a request is no part of the url"
+        message = f"'{clip(match.group())}' fits only itself"
+        yield Fault("RBR056", Span(at + match.start(), at + match.end()), message, hint)
 
 
 def _regex_faults(part: Placeholder, span: Span) -> Iterator[Fault]:

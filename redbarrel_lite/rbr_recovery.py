@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 from .errors import Span
 from .rbr_diagnostics import Source, clip, closest, listed
-from .rbr_keys import DEFINITIONS, OPERATIONS, all_keys, is_custom
-from .rbr_nodes import Entry, Field, Set, Url, Words
+from .rbr_keys import DEFINITIONS, OPERATIONS, TRANSPORTS, VERBS, all_keys, is_custom
+from .rbr_nodes import Entry, Field, Name, Set, Url, Words
 from .rbr_tokens import StopReading
 from .rbr_values import Skip, ValueParser
 
@@ -40,6 +40,8 @@ _MARK = re.compile(
     re.MULTILINE,
 )
 
+_LETTERS = re.compile(r"[A-Za-z]++")
+_REST = re.compile(r"[^\n,;)]{0,200}")
 _INDENT = re.compile(r"[ \t]*+")
 # How other languages start what RBR says with `unless`.
 _OTHER_LANGUAGES = {"if": "unless", "when": "unless", "assert": "unless"}
@@ -104,6 +106,22 @@ class SectionParser(ValueParser):
                 "RBR needs two levels; is a ')' missing further up?",
             )
             raise StopReading
+
+    def mend_list(self, key: str) -> Words:
+        """Read ``[GET, "POST"]`` as ``GET|POST``."""
+        start = self.pos
+        self.move(start + 1)
+        names: list[Name] = []
+        while word := self.accept_name() or self.accept_text():
+            names.append(Name(word.text, start=word.start, end=word.end))
+            self.accept(",") or self.accept("|")
+        if not names or self.char() not in (")", "]", "}"):
+            what = f"expected words joined by '|' after '{key}', not '{self.text[start]}'"
+            raise self.failure_at(Span(start, start + 1), "RBR020", what, "remove the brackets")
+        self.move(self.pos + 1)
+        cure = f"write: {key} {'|'.join(clip(name.text) for name in names[:12])}"
+        self.report("RBR020", Span(start, self.end), "words are not put in brackets", cure)
+        return Words(tuple(names), start=start, end=self.end)
 
     def at_opener(self) -> bool:
         return self.char() in ("(", "[", "{")
@@ -262,10 +280,16 @@ class SectionParser(ValueParser):
             return "separate entries by ','"
         phrase = clip(self.text[value.start : self.here().end])
         key = entry.key.text if isinstance(entry, Field) else f"set {entry.header}"
-        word = self.peek_word()
-        if key in ("method", "transports") and word:
-            return f"join words by '|': {key} {'|'.join((*value.texts, word))}"
+        if key in ("method", "transports"):
+            known = VERBS if key == "method" else TRANSPORTS
+            more = [word for word in _LETTERS.findall(self._rest_of_entry()) if word in known]
+            return f"join words by '|': {key} {'|'.join((*value.texts, *more))}"
         return f'put a text between double quotes: {key} "{phrase}"'
+
+    def _rest_of_entry(self) -> str:
+        rest = _REST.match(self.text, self.pos)
+        assert rest is not None  # the pattern fits an empty text too
+        return rest.group()
 
     def skip_assignment(self, after: str) -> None:
         """Report and skip the ``:`` or ``=`` that other languages put before a value."""

@@ -35,11 +35,25 @@ _ESCAPE = re.compile(r'\\(u[0-9a-fA-F]{4}|["\\nt])')
 _TARGET = re.compile(r"[^\s,;(){}#\"]++")
 _LINE = re.compile(r"[^\n]*+")
 _WORD = re.compile(r"[^\s,;()\"#]++")
+_TARGET_WORD = re.compile(r"[^\s,;\"]++")
 _FOREIGN_COMMENT = re.compile(r"//[^\n]*+|/\*|--[^\n]*+")
 
 _TEXT_LOOKAHEAD = 4000  # characters in which a text that runs over its line is closed again
 
 
+# In bytes and seconds. `m` is not among them: it may be minutes or megabytes.
+_UNITS = {
+    "k": 1 << 10,
+    "kb": 1 << 10,
+    "kib": 1 << 10,
+    "mb": 1 << 20,
+    "mib": 1 << 20,
+    "gb": 1 << 30,
+    "gib": 1 << 30,
+    "ms": 0.001,
+    "min": 60,
+    "h": 3600,
+}
 _ESCAPES = {'"': '"', "\\": "\\", "n": "\n", "t": "\t"}
 # Opening and closing: the plain single one, the backtick, and what word processors make of
 # quotes in several countries (U+2018 to U+201E, U+00AB and U+00BB).
@@ -264,12 +278,11 @@ class Scanner:
         tail = _NUMBER_TAIL.match(self.text, match.end())
         if tail:
             whole = self.text[match.start() : tail.end()]
-            meant = _NUMBER.fullmatch(whole.replace("_", "")) or match
             self.report(
                 "RBR018",
                 Span(match.start(), tail.end()),
                 f"'{clip(whole)}' is not a number",
-                f"a number is digits and dots, without a unit: {clip(meant.group())}",
+                f"a number is digits and dots, without a unit: {clip(_plain(whole[:80]))}",
             )
         self.move(tail.end() if tail else match.end())
         return Number(match.group(), start=match.start(), end=match.end())
@@ -422,8 +435,9 @@ class Scanner:
                 f"this '{{' in the {what} is never closed",
                 "write '{name}' or '{name:regex}'; a brace that the regex is to match is '\\{'",
             )
-            word = _WORD.match(self.text, start + 1)
-            return word.end() - 1 if word else start
+            word = _TARGET_WORD.match(self.text, start)
+            assert word is not None  # the caller has seen the '{'
+            return start + max(1, len(word.group().rstrip(")"))) - 1
         return close
 
     def _report_unpaired(self, start: int, what: str) -> None:
@@ -452,6 +466,16 @@ _BACKSLASH = " (the last one here is escaped by the '\\' before it)"
 def _unescaped(match: re.Match[str]) -> str:
     escape = match[1]
     return chr(int(escape[1:], 16)) if escape[0] == "u" else _ESCAPES[escape]
+
+
+def _plain(written: str) -> str:
+    """What a number with a unit is in bytes or seconds, which is what all keys count."""
+    match = _NUMBER.match(written.replace("_", ""))
+    assert match is not None  # the caller has seen a digit
+    factor = _UNITS.get(written[match.end() :].lower(), 1)
+    if factor == 1 or match.group().count(".") > 1:
+        return match.group()
+    return f"{float(match.group()) * factor:.12g}"
 
 
 def _kind(char: str) -> str:

@@ -11,16 +11,20 @@ import re
 
 from .errors import Span
 from .rbr_diagnostics import clip, closest, listed
-from .rbr_keys import DEFINITIONS, EXAMPLES, FILE_ENDINGS, LOCATION_KINDS, Key, keys_of
+from .rbr_keys import DEFINITIONS, EXAMPLES, FILE_ENDINGS, LOCATION_KINDS, Key, all_keys, keys_of
 from .rbr_nodes import Location, Name, Number, Text, Url, Value, Words
 from .rbr_tokens import Scanner
 
 _IDENTIFIERS = re.compile(r"[^\W\d]\w*+(?:\.[^\W\d]\w*+)*")
 _DOTTED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*+\.")
 _PREFIX = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*+:")
+_MODULE_AND_NAME = re.compile(r"[^\W\d]\w*+(?:\.[^\W\d]\w*+)*:[^\W\d]\w*+")
 _NAME_ALONE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _QUOTED_WORD = re.compile(r"([\"'`])([^\s\"'`]++)\1")
 _PHRASE = re.compile(r"[^\n#]*+")
+_NEXT_ENTRY = re.compile(rf",[ \t]*(?:{'|'.join(all_keys())})[ \t]")
+_VERSION = re.compile(r"[^\s,;)\"#]++")
+_LIKE_VERSION = re.compile(r"v[0-9].*|[0-9][0-9.]*+[A-Za-z+_-].*")
 ENDS = (",", ")", ";", "")
 
 
@@ -105,13 +109,19 @@ class ValueParser(Scanner):
     def _guess_kind(self, word: str) -> str:
         near = closest(word, LOCATION_KINDS)
         span = Span(self.pos, self.pos + len(word))
+        if word in ("http", "https"):
+            address = self.text[self.pos : self.here().end]
+            message = "an address does not say what it is"
+            hint = f"write proxy:{clip(address)} to hand requests on to that server"
+            raise self.failure("RBR023", message, hint)
         self.report(
             "RBR023",
             span,
             f"unknown location '{clip(word)}:'",
             f"did you mean '{near}:'?"
             if near
-            else f"a location starts with {listed(f'{kind}:' for kind in LOCATION_KINDS)}",
+            else _as_python(self.text[self.pos : self.here().end])
+            or f"a location starts with {listed(f'{kind}:' for kind in LOCATION_KINDS)}",
         )
         if not near:
             raise Skip
@@ -201,11 +211,13 @@ class ValueParser(Scanner):
             )
         if self.text[self.end : self.end + 1] == "." and keyword == "path":
             raise self.failure(
-                "RBR019", "a name holds no '.'", f"write '{name.text}_...' or the like"
+                "RBR019",
+                "a name holds no '.'",
+                f"write: path {clip(self.text[name.start : self.here().end]).replace('.', '_')}",
             )
         return name
 
-    def expect_value(self, before: str) -> Value:
+    def expect_value(self, before: str, hint: str = "") -> Value:
         value = None if self.at_stray_prefix() else self.parse_value()
         if value is not None:
             return value
@@ -215,7 +227,8 @@ class ValueParser(Scanner):
         raise self.failure(
             "RBR019" if self.char() not in ENDS else "RBR017",
             f"expected a value{after}, not {self.seen()}",
-            "a value is a text in double quotes, a number, a url such as /show, a word or "
+            hint
+            or "a value is a text in double quotes, a number, a url such as /show, a word or "
             "a location such as python:module.function",
         )
 
@@ -233,7 +246,7 @@ class ValueParser(Scanner):
             return self.expect_url(key.text)
         if kind == "location":
             return self.expect_location(key.text)
-        if kind == "text":
+        if kind in ("text", "origin"):
             return self.expect_text(key.text)
         if kind == "section":
             raise self.failure(
@@ -241,7 +254,21 @@ class ValueParser(Scanner):
                 f"'{key.text}' takes a section, not {self.seen()}",
                 f"write: {key.text} ( ... )",
             )
-        return self.expect_value(key.text)
+        if kind == "version" and (version := self._accept_bare_version(key.text)):
+            return version
+        example = f"write for instance: {key.text} {EXAMPLES[known.kind]}" if known else ""
+        return self.expect_value(key.text, example)
+
+    def _accept_bare_version(self, key: str) -> Text | None:
+        """Take ``v1.0`` or ``1.0-beta``, which are a version but no number."""
+        match = _VERSION.match(self.text, self.pos)
+        if match is None or not _LIKE_VERSION.fullmatch(match.group()):
+            return None
+        written = f'"{match.group()}"'
+        message = "a version that is more than digits and dots is put between double quotes"
+        self.report("RBR018", Span(*match.span()), message, f"write: {key} {clip(written)}")
+        self.move(match.end())
+        return Text(match.group(), written, start=match.start(), end=match.end())
 
     def _no_value(self, key: Name, known: Key | None) -> Skip:
         example = f": {key.text} {EXAMPLES[known.kind]}" if known else ", or remove it"
@@ -294,10 +321,13 @@ class ValueParser(Scanner):
         if self.at_location() or self.at_stray_prefix():
             return self.parse_location()
         keyword = clip(keyword)
-        if self.peek_word():
-            return self._guess_callable(keyword)
-        if self.char() in ("/", "."):
+        word = self.peek_word()
+        if word in LOCATION_KINDS and self.char_after(word) not in ENDS:
+            return self._guess_prefix(keyword, word)
+        if self.char() in ("/", ".") or (word and self.text.startswith("/", self.pos + len(word))):
             return self._guess_file(keyword)
+        if word:
+            return self._guess_callable(keyword)
         quoted = self._accept_quoted()
         if quoted is not None:
             text, span = quoted
@@ -308,6 +338,25 @@ class ValueParser(Scanner):
             "RBR017" if self.char() in ENDS else "RBR018",
             f"expected a location after '{keyword}', not {self.seen()}",
             f"write for instance: {keyword} python:module.function",
+        )
+
+    def _guess_prefix(self, keyword: str, word: str) -> Location:
+        """Go on as if ``file index.html`` were ``file:index.html``."""
+        start = self.pos
+        self.move(start + len(word))
+        target = self.text[self.pos : self.here().end]
+        self.report(
+            "RBR023",
+            Span(start, start + len(word)),
+            f"a ':' is missing after '{word}'",
+            f"write: {keyword} {word}:{clip(target)}",
+        )
+        target, span = (
+            self._expect_dotted(word) if word in ("python", "wsgi") else self._expect_path(word)
+        )
+        kind = "file" if word == "location" else word
+        return Location(
+            kind, target, f"{word}:{target}", target_span=span, start=start, end=self.end
         )
 
     def _guess_callable(self, keyword: str) -> Location:
@@ -327,12 +376,12 @@ class ValueParser(Scanner):
         target = self.accept_target("path")
         assert target is not None  # the caller has seen a '/' or '.'
         path, span = target
-        self.report(
-            "RBR018",
-            span,
-            f"'{clip(path)}' does not say what it is",
-            f"write: {keyword} file:{clip(path)} or {keyword} directory:{clip(path)}",
-        )
+        cure = f"write: {keyword} file:{clip(path)} or {keyword} directory:{clip(path)}"
+        if path.endswith(FILE_ENDINGS):
+            cure = f"write: {keyword} file:{clip(path)}"
+        elif path.endswith("/"):
+            cure = f"write: {keyword} directory:{clip(path.rstrip('/') or path)}"
+        self.report("RBR018", span, f"'{clip(path)}' does not say what it is", cure)
         return Location("file", path, path, target_span=span, start=span.start, end=span.end)
 
     def expect_text(self, keyword: str) -> Text:
@@ -347,7 +396,7 @@ class ValueParser(Scanner):
             )
         start = self.pos
         end = self.end_of_phrase()
-        words = self.text[start:end]
+        words = self.text[start:end].removeprefix("file:")
         span = Span(start, end)
         self.report(
             "RBR018",
@@ -359,10 +408,15 @@ class ValueParser(Scanner):
         return Text(words, f'"{words}"', start=span.start, end=span.end)
 
     def end_of_phrase(self) -> int:
-        """Where words that lack their quotes end: before the last punctuation of the line."""
+        """Where words that lack their quotes end: before the last punctuation of the line.
+
+        Or before a ``,`` behind which the next entry starts.
+        """
         phrase = _PHRASE.match(self.text, self.pos)
         assert phrase is not None  # the pattern fits an empty text too
-        words = phrase.group().rstrip().rstrip(",;)").rstrip()
+        following = _NEXT_ENTRY.search(phrase.group())
+        end = following.start() if following else None
+        words = phrase.group()[:end].rstrip().rstrip(",;)").rstrip()
         return self.pos + max(1, len(words))
 
     def expect_code(self, keyword: str) -> Number:
@@ -377,7 +431,9 @@ class ValueParser(Scanner):
         return code
 
     def expect_return(self) -> Number:
-        self.expect_word("return", "... return 400")
+        number = self.here() if self.char().isdigit() else None
+        code = self.text[number.start : number.end] if number else "400"
+        self.expect_word("return", f"... return {clip(code)}")
         return self.expect_code("return")
 
     def expect_word(self, word: str, example: str) -> None:
@@ -398,6 +454,12 @@ class ValueParser(Scanner):
         return name.text if name else None
 
 
+def _as_python(text: str) -> str:
+    """The hint for ``app:hello``, as other servers write it."""
+    is_pair = _MODULE_AND_NAME.fullmatch(text)
+    return f"write: python:{clip(text.replace(':', '.'))}" if is_pair else ""
+
+
 def _is_callable(text: str) -> bool:
     is_dotted = "." in text and _IDENTIFIERS.fullmatch(text) is not None
     return is_dotted and not text.endswith(FILE_ENDINGS)
@@ -405,5 +467,5 @@ def _is_callable(text: str) -> bool:
 
 def _with_slash(url: str) -> str:
     """The path of what was written as a whole address, or as a path without its slash."""
-    path = re.sub(r"^[a-z]+://[^/]*", "", url)
+    path = re.sub(r"^(?:[a-z]+://[^/]*|\.+(?=/))", "", url)
     return path if path.startswith("/") else f"/{path}"

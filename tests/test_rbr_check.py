@@ -160,7 +160,7 @@ def test_many_paths_are_compared_in_bounded_time() -> None:
 
 
 def test_no_more_than_twenty_errors_and_twenty_warnings() -> None:
-    text = "".join(f"path p{n} (url /{n}, colour red);" for n in range(50))
+    text = "".join(f"path p{n} (url /{n}, colour red); path q{n} (url /q{n});" for n in range(50))
     assert codes_of(text) == ["RBR012"] * 20
     assert codes_of(text, "warning") == ["RBR052"] * 20
     both = "path a (url x, use app.hello);" * 15 + "path b (url /, use app.hello, y 1);" * 15
