@@ -253,6 +253,8 @@ class HttpConnection(asyncio.Protocol):
     def _take(self, event: http1.Event) -> None:
         if self._transport is None or self._transport.is_closing():
             return  # nobody is there for an answer
+        if self._state is State.LINGERING:
+            return  # the last answer is out: a fault in the body behind it gets no other
         if isinstance(event, http1.Request):
             self._begin(event)
         elif self._stream is not None:
