@@ -108,14 +108,13 @@ def serving(command: list[str], folder: Path, port: int) -> Iterator[tuple[int, 
     """Port and process id of a server that accepts, pinned to the first processor."""
     environment = os.environ | {"PYTHONPATH": str(HERE.parent)}
     first, *_ = sorted(os.sched_getaffinity(0))
-    with open(folder / f"{port}.log", "w") as log:  # a file costs the least of all logs
+    with (folder / f"{port}.log").open("w") as log:  # a file costs the least of all logs
         process = subprocess.Popen(
-            command,
+            ["taskset", "-c", str(first), *command],
             cwd=folder,
             env=environment,
             stdout=log,
             stderr=log,
-            preexec_fn=lambda: os.sched_setaffinity(0, {first}),
         )
     try:
         await_port(process, port)
