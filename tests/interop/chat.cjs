@@ -1,4 +1,4 @@
-// node chat.cjs URL polling|websocket|upgrade
+// node chat.cjs URL polling|websocket|upgrade [ORIGIN]
 // Three people in the chat. Prints who they were and what each heard; pytest judges.
 "use strict";
 
@@ -6,10 +6,11 @@ const { open, run, say, upgraded } = require("./clients.cjs");
 
 const LINES = Array.from({ length: 35 }, (_, number) => `line ${number}`);
 
-const scenario = async (url, mode) => {
-  const a = open(url, mode);
+const scenario = async (url, mode, origin) => {
+  const options = origin ? { extraHeaders: { Origin: origin } } : {}; // as a browser sends it
+  const a = open(url, mode, options);
   await a.heard(1); // the buffer
-  const b = open(url, mode);
+  const b = open(url, mode, options);
   await Promise.all([a.heard(2), b.heard(1)]); // b's coming; the buffer
 
   a.socket.send("hello ✓ \u{1F600}");
@@ -19,7 +20,7 @@ const scenario = async (url, mode) => {
   for (const line of LINES) a.socket.send(line);
   await b.heard(2 + LINES.length);
 
-  const c = open(url, mode); // the late-comer
+  const c = open(url, mode, options); // the late-comer
   await Promise.all([c.heard(1), a.heard(4), b.heard(3 + LINES.length)]);
   const ids = { a: a.socket.id, b: b.socket.id, c: c.socket.id };
   await Promise.all([a, b, c].map((client) => upgraded(client, mode)));
@@ -35,4 +36,4 @@ const scenario = async (url, mode) => {
   say({ ids, transports, a: a.log, b: b.log, c: c.log });
 };
 
-run(scenario, process.argv[2], process.argv[3]);
+run(scenario, ...process.argv.slice(2));
