@@ -119,6 +119,7 @@ class HttpConnection(asyncio.Protocol):
         "_began",
         "_body",
         "_body_began",
+        "_client",
         "_congested",
         "_deadline",
         "_discarded",
@@ -149,6 +150,7 @@ class HttpConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._head: http1.Request | None = None  # None between two requests
+        self._client = ""  # who asked, if a trusted proxy says so
         self._target: Target | None = None
         self._body = bytearray()
         self._spool: Spool | None = None  # what has come of a body that is too large for memory
@@ -339,6 +341,7 @@ class HttpConnection(asyncio.Protocol):
     def _begin(self, head: http1.Request) -> None:
         """A head has come: find out whether its body is wanted before it is read."""
         self._head = head
+        self._client = ""
         self._state = State.READING
         self._began = self._body_began = self._loop.time()
         self._received = 0
@@ -386,7 +389,7 @@ class HttpConnection(asyncio.Protocol):
     def _look_through_proxies(self) -> None:
         request = self.request
         origin = seen_through(request.headers, request.remote_addr, self._server.trusted)
-        request.remote_addr = origin.address
+        request.remote_addr = self._client = origin.address
         request.scheme = origin.scheme or request.scheme
         request.host = origin.host or request.host
 
@@ -639,11 +642,11 @@ class HttpConnection(asyncio.Protocol):
         if head is not None:
             took = self._loop.time() - self._began
             agent = head.header("user-agent") or ""
-            peer = self._peer()
+            client = self._client or self._peer()
             access(
                 Entry(
                     time.time(),
-                    peer,
+                    client,
                     head.method,
                     head.target,
                     head.version,
