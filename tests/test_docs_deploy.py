@@ -5,7 +5,6 @@ from __future__ import annotations
 import configparser
 import http.client
 import json
-import os
 import re
 import shlex
 import shutil
@@ -31,7 +30,7 @@ from redbarrel_lite.rbr_keys import PATH_KEYS
 
 PAGE = ROOT / "docs" / "deploy.md"
 TEXT = PAGE.read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.M | re.S)
+BLOCKS: list[tuple[str, str]] = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.M | re.S)
 # The listings by the path in their first line, and the commands in their order.
 FILES = {code.split("\n", 1)[0].removeprefix("# "): code for kind, code in BLOCKS if kind != "sh"}
 COPY, START, TLS = (code for kind, code in BLOCKS if kind == "sh")
@@ -41,7 +40,7 @@ HANDSHAKE = "/socket.io/?EIO=4&transport=polling"
 START_S = 30.0
 
 
-def unit(name: str) -> configparser.ConfigParser:
+def unit(name: str) -> configparser.RawConfigParser:
     # Not strict: an option of systemd's may stand there twice, and be emptied first.
     parsed = configparser.RawConfigParser(strict=False)
     parsed.optionxform = str  # type: ignore[assignment,method-assign]
@@ -76,7 +75,7 @@ def running(command: list[str], folder: Path, umask: int = -1) -> Iterator[tuple
         late.cancel()
         yield line.removeprefix("Serving on ").strip(), said
         process.send_signal(signal.SIGTERM)
-        said += process.communicate(timeout=START_S)[0:2][1].splitlines()
+        said += process.communicate(timeout=START_S)[1].splitlines()
         assert process.returncode == 0, said
     finally:
         late.cancel()
@@ -169,7 +168,7 @@ def test_unit_waits_longer_than_the_server() -> None:
     ini = configparser.ConfigParser()
     ini.read_string(FILES["/srv/chat/rbr.ini"])
     service = unit(UNIT)["Service"]
-    assert service.getint("TimeoutStopSec") > ini["rbr"].getint("grace")
+    assert int(service["TimeoutStopSec"]) > float(ini["rbr"]["grace"])
     assert service["KillSignal"] == "SIGTERM"
 
 
@@ -223,7 +222,7 @@ def test_statuses_of_the_table_are_those_of_the_server(srv: Path) -> None:
     command = [sys.executable, "-m", "redbarrel_lite", "chat.rbr", "--port", "0"]
     with running([*command, "--head-timeout", "0.2"], srv) as (url, _):
 
-        def first_line(request: str) -> str:
+        def answered(request: str) -> str:
             with socket.create_connection((urlsplit(url).hostname, urlsplit(url).port)) as client:
                 client.sendall(request.encode())
                 answer = http.client.HTTPResponse(client)
@@ -233,7 +232,7 @@ def test_statuses_of_the_table_are_those_of_the_server(srv: Path) -> None:
         line = f"GET /{'x' * http1.MAX_LINE_BYTES} HTTP/1.1\r\nHost: x\r\n\r\n"
         field = f"GET / HTTP/1.1\r\nHost: x\r\nX: {'x' * http1.MAX_LINE_BYTES}\r\n\r\n"
         large = f"POST {HANDSHAKE} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000001\r\n\r\n"
-        seen = [first_line(request) for request in ("GET / HT", large, line, field)]
+        seen = [answered(request) for request in ("GET / HT", large, line, field)]
     assert seen == ["408", "413", "414", "431"]
     table = TEXT[TEXT.index("| a client sees |") :]
     assert re.findall(r"^\| (4[0-9]{2}) \|", table, re.M) == seen

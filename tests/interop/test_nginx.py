@@ -48,24 +48,22 @@ WHO_PY = "def who(request): return [request.remote_addr, request.scheme, request
 class Nginx(NamedTuple):
     """One that runs: where it speaks http and https."""
 
-    http: int
-    https: int
+    plain_port: int
+    tls_port: int
 
     @property
     def url(self) -> str:
-        return f"https://localhost:{self.https}"
+        return f"https://localhost:{self.tls_port}"
 
-    def get(
-        self, target: str, headers: dict[str, str] | None = None
-    ) -> tuple[int, http.client.HTTPMessage, bytes]:
+    def get(self, target: str, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
         trusting = ssl.create_default_context(cafile=CERT)
         client = http.client.HTTPSConnection(
-            "localhost", self.https, context=trusting, timeout=START_S
+            "localhost", self.tls_port, context=trusting, timeout=START_S
         )
         try:
             client.request("GET", target, headers=headers or {})
             answer = client.getresponse()
-            return answer.status, answer.headers, answer.read()
+            return answer.status, answer.read()
         finally:
             client.close()
 
@@ -91,8 +89,8 @@ def nginx(folder: Path, upstream: str) -> Iterator[Nginx]:
     ports = Nginx(free_port(), free_port())
     site = replaced(
         {
-            "listen 80;": f"listen 127.0.0.1:{ports.http};",
-            "listen 443 ssl;": f"listen 127.0.0.1:{ports.https} ssl;",
+            "listen 80;": f"listen 127.0.0.1:{ports.plain_port};",
+            "listen 443 ssl;": f"listen 127.0.0.1:{ports.tls_port} ssl;",
             "server 127.0.0.1:8000;": f"server {upstream};",
             "/etc/ssl/chat/cert.pem": str(CERT),
             "/etc/ssl/chat/key.pem": str(KEY),
@@ -160,9 +158,9 @@ def test_official_client_chats_over_a_unix_socket(tmp_path: Path) -> None:
 def test_page_comes_and_http_leads_to_https(serve: Serve, tmp_path: Path) -> None:
     server = serve(BLOCKING.rbr, *TRUSTING)
     with nginx(tmp_path, f"127.0.0.1:{server.port}") as front:
-        status, _, page = front.get("/")
+        status, page = front.get("/")
         assert (status, page) == (200, BLOCKING.rbr.with_suffix(".html").read_bytes())
-        plain = http.client.HTTPConnection("localhost", front.http, timeout=START_S)
+        plain = http.client.HTTPConnection("localhost", front.plain_port, timeout=START_S)
         plain.request("GET", "/?a=b", headers={"Host": "chat.example"})
         answer = plain.getresponse()
         assert (answer.status, answer.headers["Location"]) == (301, "https://chat.example/?a=b")
@@ -192,9 +190,9 @@ def test_clients_do_not_speak_for_nginx(serve: Serve, tmp_path: Path) -> None:
     }
     with nginx(tmp_path, f"127.0.0.1:{server.port}") as front:
         for headers in ({}, lies):
-            status, _, body = front.get("/who", headers)
+            status, body = front.get("/who", headers)
             assert status == 200
-            assert json.loads(body) == ["127.0.0.1", "https", f"localhost:{front.https}"]
+            assert json.loads(body) == ["127.0.0.1", "https", f"localhost:{front.tls_port}"]
 
 
 def test_502_when_nobody_is_there(tmp_path: Path) -> None:
