@@ -273,7 +273,21 @@ def _access_log(name: str) -> Callable[[Entry], None] | None:
     form = FORMATS[name]
     if form is None:
         return None
-    return lambda entry: _tell(form(entry))
+    lines: list[str] = []
+
+    def write() -> None:
+        text = "\n".join(lines)
+        lines.clear()
+        _tell(text)
+
+    def note(entry: Entry) -> None:
+        # One write for all that is answered in a turn of the loop: the system's call
+        # costs more than making the line does.
+        if not lines:
+            asyncio.get_running_loop().call_soon(write)
+        lines.append(form(entry))
+
+    return note
 
 
 def _log_to_stderr(*, debug: bool) -> None:
