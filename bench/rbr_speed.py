@@ -47,6 +47,7 @@ HOSTILE = {
     "escapes": lambda size: 'global a "' + '\\"' * (size // 2) + '";',
     "blanks": lambda size: "global a " + " " * size + "1;",
     "comments": lambda size: "#\n" * (size // 2),
+    "placeholders": lambda size: "root /" + "{a}" * (size // 3) + ";",
     "open braces": lambda size: "root /" + "{" * size,
     "open brackets": lambda size: "root /" + "(" * size,
     "NUL": lambda size: "\0" * size,

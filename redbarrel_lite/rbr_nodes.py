@@ -435,17 +435,19 @@ class Rbr:
 
 # --- url templates
 
-_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_BRACE = re.compile(r"\\.|[{}\n]")
 _PLACEHOLDER = re.compile(r"\s*([A-Za-z_]\w*)\s*(?::(.*))?", re.DOTALL | re.ASCII)
 
 
-def closing_brace(text: str, start: int, stop: int) -> int:
-    """The offset of the ``}`` that pairs with the ``{`` at ``start``, or -1.
+def closing_brace(text: str, start: int) -> int:
+    """The offset of the ``}`` on its line that pairs with the ``{`` at ``start``, or -1.
 
     A brace behind a backslash is a character of the regex and pairs with nothing.
     """
     depth = 0
-    for match in _BRACE.finditer(text, start, stop):
+    for match in _BRACE.finditer(text, start):
+        if match.group() == "\n":
+            break
         depth += {"{": 1, "}": -1}.get(match.group(), 0)
         if depth == 0:
             return match.start()
@@ -457,7 +459,7 @@ def template_parts(text: str) -> Iterator[str | Placeholder]:
     literal = 0
     start = text.find("{")
     while start != -1:
-        end = closing_brace(text, start, len(text))
+        end = closing_brace(text, start)
         if end == -1:
             break
         match = _PLACEHOLDER.fullmatch(text, start + 1, end)

@@ -425,9 +425,7 @@ class Scanner:
         return text[start:pos], span
 
     def _close_brace(self, start: int, what: str) -> int:
-        line = _LINE.match(self.text, start)
-        assert line is not None
-        close = closing_brace(self.text, start, line.end())
+        close = closing_brace(self.text, start)
         if close == -1:
             self.report(
                 "RBR024",
