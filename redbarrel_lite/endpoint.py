@@ -228,7 +228,15 @@ class Endpoint:
         if origin is None or "*" in self._allowed_origins:
             return True
         allowed = (request.host_url, *self._allowed_origins)
-        return origin.lower() in (one.lower() for one in allowed)
+        if origin.lower() in (one.lower() for one in allowed):
+            return True
+        log.info(
+            "%s: pages of %.100a may not connect, those of %s may; to let them: allow-origin",
+            request.remote_addr,
+            origin,
+            ", ".join(allowed),
+        )
+        return False
 
     def _cors(self, request: Request) -> list[tuple[str, str]]:
         origin = request.headers.get("origin")

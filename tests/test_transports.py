@@ -796,7 +796,9 @@ def test_encoded_payload_is_refused(tmp_path: Path) -> None:
     run(test())
 
 
-def test_only_the_page_s_own_origin_may_connect(tmp_path: Path) -> None:
+def test_only_the_page_s_own_origin_may_connect(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async def test() -> None:
         async with echo(tmp_path) as server:
             target = f"{SOCKET_IO}&transport=polling"
@@ -823,7 +825,12 @@ def test_only_the_page_s_own_origin_may_connect(tmp_path: Path) -> None:
             )
             assert (await wire.answer())[0] == 200
 
-    run(test())
+    with caplog.at_level(logging.INFO, "redbarrel_lite"):
+        run(test())
+    assert (
+        "127.0.0.1: pages of 'https://evil' may not connect, those of http://a may;"
+        " to let them: allow-origin"
+    ) in caplog.messages
 
 
 def test_allowed_origin_gets_its_headers(tmp_path: Path) -> None:
