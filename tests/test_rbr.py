@@ -512,7 +512,7 @@ HOSTILE = {
     "only slashes": "/" * 10_000,
     "open comment": "/*" * 10_000,
     "braces": "path a (url /" + "{" * 10_000 + ");",
-    "placeholders": "path a (url /" + "{a}" * 100_000 + ");",
+    "placeholders": "path a (url /" + "{a}" * 30_000 + ");",
     "pairs of braces": "path a (url /" + "{" * 10_000 + "}" * 10_000 + ");",
     "a name of 1 MB": "path " + "x" * 1_000_000,
     "an unknown word of 1 MB": "x" * 1_000_000 + " y;",
