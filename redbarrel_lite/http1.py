@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import enum
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any, ClassVar, Final, Generic, NamedTuple, TypeAlias, TypeVar
@@ -141,7 +142,7 @@ _FORBIDDEN_TRAILERS: Final = frozenset(
 EventT = TypeVar("EventT")
 
 
-class Reader(Generic[EventT]):
+class Reader(ABC, Generic[EventT]):
     """What reads messages, of either side: heads line by line, content by its framing.
 
     A side adds the table of its steps, and what reads a head of its own kind.
@@ -251,11 +252,13 @@ class Reader(Generic[EventT]):
 
     # What a head starts with is the side's own.
 
+    @abstractmethod
     def _check_start(self, buffer: bytearray) -> None:
-        raise NotImplementedError
+        """Refuse what no first line can start with."""
 
+    @abstractmethod
     def _check_first_line(self, line: str) -> None:
-        raise NotImplementedError
+        """Refuse a first line, without waiting for the rest of the head."""
 
     def _line_limit(self, start: int) -> tuple[int, int, str]:
         """How long the head's line that starts there may be, and what to answer if it is longer."""
