@@ -1,7 +1,8 @@
 """What stands behind `use`: a Python callable, or a file.
 
-What it implements: the locations ``python:`` and ``file:``. What it leaves out:
-``directory:``, ``proxy:`` and ``wsgi:``.
+What it implements: finding what a location names, saying what is wrong where
+nothing is found, and how a callable gets its arguments. What it leaves out: the
+serving, which is in `services`, `files`, `wsgi` and `upstream`.
 
 In one line::
 

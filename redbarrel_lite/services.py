@@ -66,14 +66,24 @@ class Pool:
 
     def go_on(self, function: Callable[[], Any]) -> asyncio.Future[Any]:
         """The same for work that has begun: half an answer is of no use to anybody."""
+        if self._threads < min(self._busy + 1, self._max_threads):
+            self._start_thread()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         self._busy += 1
         self._jobs.put(partial(self._job, function, future, loop))
-        if self._threads < min(self._busy, self._max_threads):
-            self._threads += 1
-            threading.Thread(target=self._work, name="service", daemon=True).start()
         return future
+
+    def _start_thread(self) -> None:
+        """Start one more; if the system gives us none, those that there are do the work."""
+        try:
+            threading.Thread(target=self._work, name="service", daemon=True).start()
+        except RuntimeError as error:
+            log.error("no further thread for services: %s", error)
+            if not self._threads:
+                raise Full from None
+        else:
+            self._threads += 1
 
     def _work(self) -> None:
         while True:

@@ -274,6 +274,31 @@ def test_full_pool_is_a_503_that_says_when_to_come_back() -> None:
     run(test())
 
 
+def test_pool_goes_on_with_the_threads_that_the_system_gives(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def test() -> None:
+        pool = Pool(threads=2)
+        with monkeypatch.context() as system:
+            system.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(Full):
+                pool.run(lambda: "nobody runs it")
+        assert pool._busy == 0
+        assert await pool.run(lambda: "one thread") == "one thread"
+        with monkeypatch.context() as system:
+            system.setattr(threading.Thread, "start", refuse)
+            both = [pool.run(lambda: "shared"), pool.run(lambda: "shared")]
+        assert await asyncio.gather(*both) == ["shared", "shared"]
+        assert (pool._threads, pool._busy) == (1, 0)
+
+    run(test())
+    told = {record.getMessage() for record in caplog.records if record.name == "redbarrel_lite"}
+    assert told == {"no further thread for services: can't start new thread"}
+
+
 def test_answer_for_a_client_that_gave_up_frees_its_place() -> None:
     release = threading.Event()
 
