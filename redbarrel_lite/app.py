@@ -24,6 +24,7 @@ from .cors import Cors
 from .errors import AppError, Diagnostic, RbrError
 from .files import directory_service, file_service
 from .globs import Globs
+from .hub import Hub
 from .loading import File, Reading
 from .rbr_keys import HTTP_VERBS
 from .rbr_nodes import Location, Name, Node, Path, Text, UnlessValidates, Url, Words
@@ -31,7 +32,6 @@ from .refusals import not_served, operations
 from .request import Request
 from .response import Response
 from .routes import NotRouted, Route, Router, Service, compile_template
-from .sockets import Hub
 from .wsgi import wsgi_service
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from typing import Final, TypeAlias
 
 from . import engineio, wsproto
 from .errors import RemoteProtocolError
+from .hub import Hub
 from .request import Request
 from .response import Response, error_response
-from .sockets import Hub
 from .transports import EngineConnection, Exchange, Flusher, WebSocket
 
 log = logging.getLogger("redbarrel_lite")

@@ -29,8 +29,9 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeAlias
 
 from .errors import SocketClosed
+from .hub import Hub
 from .request import Request
-from .sockets import DONE, Connection, Handler, Hub, Message, Runner, Socket
+from .sockets import DONE, Connection, Handler, Message, Runner, Socket
 
 log = logging.getLogger("redbarrel_lite")
 

@@ -24,7 +24,8 @@ from .forms import BadContent, Body, MultiDict, Upload, file_of, parse_form, par
 from .response import Response
 
 if TYPE_CHECKING:
-    from .sockets import Hub, Socket
+    from .hub import Hub
+    from .sockets import Socket
 
 _NONE: Final[Mapping[str, int]] = MappingProxyType({})
 

@@ -1,10 +1,10 @@
-"""The socket object, and who is in which namespace and room.
+"""The socket object, which a handler holds.
 
-What it implements: the rules of Socket.IO protocol 5 above the packets (connect
-before anything else, one socket a namespace, each acknowledgement once), and the
-object that a handler holds. What it leaves out: I/O, time and the running of
-handlers, which rooms of the floor above lend through two small interfaces,
-`Connection` and `Runner`.
+What it implements: receiving, sending, acknowledgements and the end, for one client
+in one group of clients (`hub.Group`: a Socket.IO namespace, or those of a path without
+Socket.IO). What it leaves out: what the group's messages look like on the wire, which
+the group knows; I/O and the running of handlers, which are lent through two small
+interfaces, `Connection` and `Runner`.
 
 In one line::
 
@@ -24,25 +24,23 @@ is handed over by `Hub.run` (see `handover`), in the order in which it was made.
 from __future__ import annotations
 
 import itertools
-import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
-from typing import Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
-from . import socketio
-from .errors import RemoteProtocolError, SocketClosed
-from .handover import Handover
+from .errors import SocketClosed
 from .request import Request
 
-log = logging.getLogger("redbarrel_lite")
+if TYPE_CHECKING:
+    from .hub import Group, Hub
 
-# A client that joins namespace after namespace makes us keep a socket, and a
-# thread, for each; one that asks for many that do not exist is looking for doors.
-MAX_NAMESPACES_PER_CLIENT: Final = 16
 # Acknowledgements that a client owes and never gives; the oldest is forgotten.
 MAX_PENDING_ACKS: Final = 1000
 # What handing a packet over to the loop costs besides its bytes, more or less.
 _PACKET_BYTES: Final = 256
+
+# One message of the layer below.
+Wire: TypeAlias = str | bytes
 
 
 class Outgoing:
@@ -54,7 +52,7 @@ class Outgoing:
 
     __slots__ = ("frames", "messages")
 
-    def __init__(self, messages: tuple[socketio.Message, ...]) -> None:
+    def __init__(self, messages: tuple[Wire, ...]) -> None:
         self.messages = messages
         self.frames: bytes | None = None
 
@@ -164,7 +162,7 @@ class Message(list[Any]):
         """Acknowledge the event, once; does nothing if that was not asked for."""
         if self._ack_id is None or self._socket is None:
             return DONE
-        messages = socketio.encode_ack(self._ack_id, args, self._socket.namespace)
+        messages = self._socket._home.encode_ack(self._ack_id, args)
         self._ack_id = None
         return self._socket._send(messages)
 
@@ -196,7 +194,7 @@ class Socket:
         "session",
     )
 
-    def __init__(self, home: Namespace, connection: Connection, auth: Any) -> None:
+    def __init__(self, home: Group, connection: Connection, auth: Any) -> None:
         # 128 bits: nobody finds another's by trying.
         self.session = Session(secrets.token_urlsafe(16))
         self.auth = auth
@@ -278,7 +276,7 @@ class Socket:
         handler awaiting the result does. Raises TypeError or ValueError, here
         and now, for what is no JSON.
         """
-        return self._send(socketio.encode_event("message", (x,), self._home.name))
+        return self._send(self._home.encode("message", (x,)))
 
     def emit(
         self, event: str, *args: Any, ack: Callable[..., object] | None = None
@@ -288,7 +286,7 @@ class Socket:
         It is a plain function, called in the loop's thread: it must not block.
         """
         if ack is None:
-            return self._send(socketio.encode_event(event, args, self._home.name))
+            return self._send(self._home.encode(event, args))
         return self._drained(self._emit_for_ack(event, args, ack))
 
     def call(self, event: str, *args: Any, timeout: float | None = None) -> Any:
@@ -305,9 +303,9 @@ class Socket:
 
     def _emit_for_ack(
         self, event: str, args: tuple[Any, ...], ack: Callable[..., object]
-    ) -> tuple[socketio.Message, ...]:
+    ) -> tuple[Wire, ...]:
         ack_id = next(self._ids)
-        messages = socketio.encode_event(event, args, self._home.name, ack_id)
+        messages = self._home.encode(event, args, ack_id)
         self._home.hub.run(self._queue_for_ack, ack_id, ack, Outgoing(messages))
         return messages
 
@@ -318,7 +316,7 @@ class Socket:
                 del self._acks[next(iter(self._acks))]
             self.connection.send(outgoing)
 
-    def _send(self, messages: tuple[socketio.Message, ...]) -> Awaitable[None]:
+    def _send(self, messages: tuple[Wire, ...]) -> Awaitable[None]:
         if self._closed:
             return DONE
         self._home.hub.run(self._queue, Outgoing(messages))
@@ -330,9 +328,9 @@ class Socket:
         if not self._gone:
             self.connection.send(outgoing)
 
-    def _drained(self, messages: tuple[socketio.Message, ...]) -> Awaitable[None]:
+    def _drained(self, messages: tuple[Wire, ...]) -> Awaitable[None]:
         if not self._home.hub.is_here():
-            self._home.hub.pace(_size(messages), self.connection)
+            self._home.hub.pace(size_of(messages), self.connection)
         elif self._runner is not None and self.connection.congested:
             return self._runner.drained(self.connection)
         return DONE
@@ -366,39 +364,37 @@ class Socket:
         self._home.hub.run(self._home.leave, self, room)
 
     def close(self, reason: str = "server namespace disconnect") -> None:
-        """Turn the client out of this namespace."""
+        """Turn the client out."""
         self._closed = True
         self._home.hub.run(self._close, reason)
 
     def _close(self, reason: str) -> None:
         if not self._gone:
-            self.connection.send(Outgoing(socketio.encode_disconnect(self._home.name)))
+            self._home.turn_out(self)
             self.end(reason)
 
     # -- from below ------------------------------------------------------------
 
-    def start(self, request: Request) -> None:
-        """Enter the namespace and start the handler."""
+    def start(self, handler: Handler, request: Request) -> None:
+        """Enter the group and start the handler."""
         self._home.sockets[self.session.session_id] = self
         hub = self._home.hub
         assert hub.run_handler is not None
-        self._runner = hub.run_handler(self._home.handler, self, request)
+        self._runner = hub.run_handler(handler, self, request)
         hub.runners.add(self._runner)
         self._runner.start()
 
-    def deliver(self, packet: socketio.Packet, size: int) -> None:
-        """An EVENT has come, in messages of ``size`` characters and bytes."""
-        name, *args = packet.data
+    def deliver(self, event: str, args: list[Any], ack_id: int | None, size: int) -> None:
+        """An event has come, in messages of ``size`` characters and bytes."""
         assert self._runner is not None
-        # A name may be a number, which in JavaScript is the same as its digits.
-        self._runner.deliver(Message(args, str(name), self, packet.ack_id, size))
+        self._runner.deliver(Message(args, event, self, ack_id, size))
 
-    def acknowledge(self, packet: socketio.Packet) -> None:
-        """An ACK has come; one that nobody waits for is ignored, as the reference does."""
-        ack = self._acks.pop(packet.ack_id or 0, None)
+    def acknowledge(self, ack_id: int, args: list[Any]) -> None:
+        """An acknowledgement has come; if nobody waits for it, it is ignored."""
+        ack = self._acks.pop(ack_id, None)
         if ack is not None:
             try:
-                ack(*packet.data)
+                ack(*args)
             except Exception as error:
                 assert self._runner is not None
                 self._runner.report("a callback", error)
@@ -414,178 +410,6 @@ class Socket:
             self._runner.finish()
 
 
-def _size(messages: tuple[socketio.Message, ...]) -> int:
+def size_of(messages: tuple[Wire, ...]) -> int:
+    """What a packet weighs on its way to the loop, in bytes."""
     return sum(map(len, messages)) + _PACKET_BYTES
-
-
-class Namespace:
-    """The sockets of one namespace, and their rooms."""
-
-    def __init__(self, name: str, hub: Hub, handler: Handler) -> None:
-        self.name = name
-        self.hub = hub
-        self.handler = handler
-        self.sockets: dict[str, Socket] = {}
-        self.rooms: dict[str, dict[str, Socket]] = {}
-
-    def broadcast(self, event: str, x: Any, room: str | None, skip: Iterable[str]) -> None:
-        """Send to all members but those of the session ids in ``skip``; from any thread."""
-        messages = socketio.encode_event(event, (x,), self.name)
-        self.hub.run(self.send_to_all, Outgoing(messages), room, skip)
-        if not self.hub.is_here():
-            self.hub.pace(_size(messages))
-
-    def send_to_all(self, outgoing: Outgoing, room: str | None, skip: Iterable[str]) -> None:
-        """Queue a packet for all members but those of the session ids in ``skip``."""
-        members = self.sockets if room is None else self.rooms.get(room, {})
-        # A copy: who can't take it may be dropped on the spot.
-        for sid, socket in tuple(members.items()):
-            if sid not in skip:
-                socket.connection.send(outgoing)
-
-    def join(self, socket: Socket, room: str) -> None:
-        """Add a socket to a room, which begins to exist with its first member."""
-        if not socket._gone:
-            self.rooms.setdefault(room, {})[socket.session.session_id] = socket
-
-    def leave(self, socket: Socket, room: str) -> None:
-        """Take a socket out of a room, which ends with its last member."""
-        members = self.rooms.get(room, {})
-        members.pop(socket.session.session_id, None)
-        if not members:
-            self.rooms.pop(room, None)
-
-    def remove(self, socket: Socket) -> None:
-        """Take a socket out of the namespace and all its rooms."""
-        self.sockets.pop(socket.session.session_id, None)
-        for room in tuple(socket._rooms):
-            self.leave(socket, room)
-
-
-class Hub(Handover):
-    """All namespaces of one .rbr file; calls from other threads are handed over to its loop."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.namespaces: dict[str, Namespace] = {}
-        self.run_handler: Callable[[Handler, Socket, Request], Runner] | None = None
-        self.runners: set[Runner] = set()  # of the handlers that have not ended
-        self._when_handler_ends: Callable[[], object] = lambda: None
-
-    def add(self, name: str, handler: Handler) -> None:
-        """Open a namespace, whose sockets are handled by ``handler``."""
-        self.namespaces[name] = Namespace(name, self, handler)
-
-    def attach(
-        self,
-        wake: Callable[[Callable[[], None]], object],
-        run_handler: Callable[[Handler, Socket, Request], Runner],
-        when_handler_ends: Callable[[], object] = lambda: None,
-    ) -> None:
-        """Begin to work; ``run_handler`` makes what runs a handler, ``wake`` is `Handover`'s."""
-        self.run_handler = run_handler
-        self._when_handler_ends = when_handler_ends
-        self.attach_to_loop(wake)
-
-    def handler_ended(self, runner: Runner) -> None:
-        """A handler is over; in the loop's thread."""
-        self.runners.discard(runner)
-        self._when_handler_ends()
-
-    def broadcast(
-        self, x: Any, room: str | None = None, namespace: str = "/", event: str = "message"
-    ) -> None:
-        """Send to all clients of a namespace, or of a room; from any thread."""
-        self.namespaces[namespace].broadcast(event, x, room, ())
-
-
-class Client:
-    """The Socket.IO side of one connection: which namespaces it is in."""
-
-    __slots__ = (
-        "_connection",
-        "_decoder",
-        "_hub",
-        "_refused",
-        "_request",
-        "_size",
-        "_sockets",
-        "connect_by",
-    )
-
-    def __init__(
-        self,
-        hub: Hub,
-        connection: Connection,
-        request: Request,
-        connect_by: float,
-        max_attached: int = socketio.MAX_ATTACHED_BYTES,
-    ) -> None:
-        self._hub = hub
-        self._connection = connection
-        self._request = request
-        self._decoder = socketio.Decoder(max_attached)
-        self._sockets: dict[str, Socket] = {}
-        self._refused = 0  # namespaces asked for in vain
-        self._size = 0  # of the messages of a packet so far
-        self.connect_by: float | None = connect_by  # None once it has connected
-
-    def receive(self, message: socketio.Message) -> None:
-        """Take one message of the connection.
-
-        Raises `RemoteProtocolError` where the reference closes the connection.
-        """
-        packet = self._decoder.receive(message)
-        self._size += len(message)
-        if packet is None:
-            return
-        size, self._size = self._size, 0
-        if packet.type == socketio.CONNECT:
-            self._connect(packet)
-            return
-        socket = self._sockets.get(packet.namespace)
-        if socket is None:
-            raise RemoteProtocolError(
-                f"packet of type {packet.type} for a namespace not connected:"
-                f" {ascii(packet.namespace)[:40]}"
-            )
-        if packet.type == socketio.EVENT:
-            socket.deliver(packet, size)
-        elif packet.type == socketio.ACK:
-            socket.acknowledge(packet)
-        else:
-            del self._sockets[packet.namespace]
-            socket.end("client namespace disconnect")
-
-    def _connect(self, packet: socketio.Packet) -> None:
-        name = packet.namespace
-        old = self._sockets.get(name)
-        if old is not None and not old._gone:
-            raise RemoteProtocolError(f"second CONNECT for {ascii(name)[:40]}")
-        if old is None and len(self._sockets) + self._refused >= MAX_NAMESPACES_PER_CLIENT:
-            raise RemoteProtocolError(f"over {MAX_NAMESPACES_PER_CLIENT} namespaces")
-        home = self._hub.namespaces.get(name)
-        if home is None:
-            self._refused += 1
-            self._connection.send(
-                Outgoing(socketio.encode_connect_error("Invalid namespace", namespace=name))
-            )
-            return
-        if home.name in self._request.refused:
-            self._refused += 1
-            status = {"status": self._request.refused[home.name]}
-            error = socketio.encode_connect_error("refused by a rule", status, name)
-            self._connection.send(Outgoing(error))
-            return
-        self.connect_by = None
-        socket = Socket(home, self._connection, packet.data)
-        self._sockets[name] = socket
-        # The answer first: a client drops events that come before it.
-        self._connection.send(Outgoing(socketio.encode_connect(socket.session.session_id, name)))
-        socket.start(self._request.for_socket(socket))
-
-    def end(self, reason: str) -> None:
-        """The connection has gone, with all its sockets."""
-        sockets, self._sockets = self._sockets, {}
-        for socket in sockets.values():
-            socket.end(reason)

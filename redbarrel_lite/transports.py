@@ -11,7 +11,7 @@ In one line::
 One client, seen from here::
 
     Exchange (a GET or POST) --+
-                               +-- EngineConnection -- sockets.Client -- Socket ...
+                               +-- EngineConnection -- client.Client -- Socket ...
     WebSocket (TCP)  ----------+        |
                                   engineio.Session
 """
@@ -25,10 +25,12 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from . import engineio, wsproto
+from .client import Client
 from .errors import RemoteProtocolError
+from .hub import Hub
 from .request import Request
 from .response import Response
-from .sockets import Client, Hub, Outgoing
+from .sockets import Outgoing
 
 log = logging.getLogger("redbarrel_lite")
 

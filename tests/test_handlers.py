@@ -20,6 +20,7 @@ import pytest
 from test_sockets import RecordingConnection
 
 from redbarrel_lite import handlers, socketio
+from redbarrel_lite.client import Client
 from redbarrel_lite.errors import SocketClosed
 from redbarrel_lite.handlers import (
     INBOX_HIGH,
@@ -30,8 +31,9 @@ from redbarrel_lite.handlers import (
     run_handler,
     user_traceback,
 )
+from redbarrel_lite.hub import Hub
 from redbarrel_lite.request import Request
-from redbarrel_lite.sockets import Client, Handler, Hub, Outgoing, Runner, Socket
+from redbarrel_lite.sockets import Handler, Outgoing, Runner, Socket
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_S = 20.0  # only a fault waits this long

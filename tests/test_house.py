@@ -58,6 +58,7 @@ KINDS = {
         "request response forwarded cookies forms exc routes handlers handover services"
         " eager modules"
         " locations loading globs conditions files selection cors builtin wsgi refusals sockets"
+        " hub client"
         " markup wording openapi docpage app",
         "selectors socket socketserver ssl select",
     ),

@@ -6,8 +6,8 @@ import pytest
 
 from redbarrel_lite.errors import RemoteProtocolError
 from redbarrel_lite.forms import BadContent, Spool
+from redbarrel_lite.hub import Hub
 from redbarrel_lite.request import Headers, Request, ServerOnly
-from redbarrel_lite.sockets import Hub
 
 
 def request(target: str = "/", **more: object) -> Request:

@@ -11,17 +11,16 @@ from typing import Any
 import pytest
 
 from redbarrel_lite import socketio
+from redbarrel_lite.client import MAX_NAMESPACES_PER_CLIENT, Client
 from redbarrel_lite.errors import RemoteProtocolError, SocketClosed
 from redbarrel_lite.handover import HAND_OVER_BYTES
+from redbarrel_lite.hub import Hub
 from redbarrel_lite.request import Request
 from redbarrel_lite.sockets import (
     DONE,
-    MAX_NAMESPACES_PER_CLIENT,
     MAX_PENDING_ACKS,
-    Client,
     Connection,
     Handler,
-    Hub,
     Message,
     Outgoing,
     Socket,
