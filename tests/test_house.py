@@ -244,7 +244,12 @@ def project_files() -> Iterator[Path]:
             for name in folders
             if name not in _NOT_OURS and not name.endswith(("_cache", "__pycache__", ".egg-info"))
         ]
-        yield from (Path(folder, name) for name in names if not name.startswith(".coverage"))
+        # In a worktree of git, ".git" is a file.
+        yield from (
+            Path(folder, name)
+            for name in names
+            if name not in _NOT_OURS and not name.startswith(".coverage")
+        )
 
 
 def test_no_file_points_out_of_the_project() -> None:
