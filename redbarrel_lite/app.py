@@ -407,6 +407,8 @@ def _options(path: Path) -> engineio.Options:
         ping_interval=path.number("ping-interval"),
         ping_timeout=path.number("ping-timeout"),
         max_payload=int(path.number("max-payload")),
+        max_fragments=int(path.number("max-fragments")),
+        compression=path.switch("compression"),
         upgrade_timeout=path.number("upgrade-timeout"),
         transports=transports.texts if isinstance(transports, Words) else engineio.TRANSPORTS,
     )

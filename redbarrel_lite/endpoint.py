@@ -17,7 +17,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
-from . import engineio, wsproto
+from . import deflate, engineio, wsproto
 from .errors import RemoteProtocolError
 from .hub import Hub
 from .request import Request
@@ -129,22 +129,41 @@ class Endpoint:
             return
         try:
             headers = wsproto.accept(request.method, version, request.headers.pairs)
+            agreed = self._extension(request, headers)
         except RemoteProtocolError as error:
             more = wsproto.UPGRADE_REQUIRED if error.code == 426 else []
             exchange.respond(error_response(error.code, str(error), more))
             return
         if connection is None:
-            self._admit(exchange, lambda: self._switch(exchange, headers))
+            self._admit(exchange, lambda: self._switch(exchange, headers, agreed))
             return
-        websocket = WebSocket(connection, self.options.max_payload)
+        websocket = WebSocket(connection, self.options, agreed)
         # Before the switch, which may bring the first frames with it.
         connection.start_probe(websocket, asyncio.get_running_loop().time())
         exchange.switch(headers, websocket)
 
-    def _switch(self, exchange: Exchange, headers: list[tuple[str, str]]) -> None:
+    def _extension(
+        self, request: Request, headers: list[tuple[str, str]]
+    ) -> deflate.Agreement | None:
+        """Agree on compression, if the path allows it, and say so in the answer."""
+        if not self.options.compression:
+            return None
+        agreed = deflate.accept(
+            value for name, value in request.headers.pairs if name == "sec-websocket-extensions"
+        )
+        if agreed is not None:
+            headers.append(("sec-websocket-extensions", agreed.response))
+        return agreed
+
+    def _switch(
+        self,
+        exchange: Exchange,
+        headers: list[tuple[str, str]],
+        agreed: deflate.Agreement | None,
+    ) -> None:
         now = asyncio.get_running_loop().time()
         connection = self._new(exchange.request, engineio.WEBSOCKET, now)
-        websocket = WebSocket(connection, self.options.max_payload)
+        websocket = WebSocket(connection, self.options, agreed)
         connection.start_websocket(websocket)
         exchange.switch(headers, websocket)
 

@@ -94,6 +94,8 @@ class Options(NamedTuple):
     ping_interval: float = 25.0  # seconds between two pings
     ping_timeout: float = 20.0  # seconds that a pong may take
     max_payload: int = 1_000_000  # bytes of one POST, or of one WebSocket message
+    max_fragments: int = 1024  # that one WebSocket message may come in
+    compression: bool = False  # of WebSocket messages, for clients that offer it
     upgrade_timeout: float = 10.0  # seconds from a WebSocket to its upgrade packet
     transports: tuple[str, ...] = TRANSPORTS
 

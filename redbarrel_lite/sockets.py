@@ -46,15 +46,16 @@ Wire: TypeAlias = str | bytes
 class Outgoing:
     """The messages of one packet, encoded once for however many clients get them.
 
-    ``frames`` belongs to the floor below, which keeps there what it made of them
-    for the first WebSocket, for all the others.
+    ``frames`` and ``deflated`` belong to the floor below, which keeps there what it
+    made of them for the first WebSocket, for all the others.
     """
 
-    __slots__ = ("frames", "messages")
+    __slots__ = ("deflated", "frames", "messages")
 
     def __init__(self, messages: tuple[Wire, ...]) -> None:
         self.messages = messages
         self.frames: bytes | None = None
+        self.deflated: dict[int, bytes] = {}  # by the window that their client wants
 
 
 class Connection(Protocol):

@@ -26,6 +26,7 @@ from typing import Final, Protocol
 
 from . import engineio, wsproto
 from .client import Client
+from .deflate import Agreement, Inflater
 from .errors import RemoteProtocolError
 from .hub import Hub
 from .request import Request
@@ -97,19 +98,16 @@ class Flusher:
             writer.flush()
 
 
-def frames_of(outgoing: Outgoing) -> bytes:
-    """The WebSocket frames of a packet, made once for all who get it."""
-    frames = outgoing.frames
-    if frames is None:
-        frames = outgoing.frames = b"".join(
-            _frame(engineio.MESSAGE + message if isinstance(message, str) else message)
-            for message in outgoing.messages
-        )
-    return frames
+def _frame(packet: engineio.Packet, deflate: Agreement | None = None) -> bytes:
+    return wsproto.message_frame(packet, None if deflate is None else deflate.compress)
 
 
-def _frame(packet: engineio.Packet) -> bytes:
-    return wsproto.text_frame(packet) if isinstance(packet, str) else wsproto.binary_frame(packet)
+def _frames(outgoing: Outgoing, deflate: Agreement | None) -> bytes:
+    """The WebSocket frames of a packet."""
+    return b"".join(
+        _frame(engineio.MESSAGE + message if isinstance(message, str) else message, deflate)
+        for message in outgoing.messages
+    )
 
 
 class WebSocket(asyncio.Protocol):
@@ -117,6 +115,7 @@ class WebSocket(asyncio.Protocol):
 
     __slots__ = (
         "_close_timer",
+        "_deflate",
         "_dirty",
         "_engine",
         "_out",
@@ -127,9 +126,14 @@ class WebSocket(asyncio.Protocol):
         "when_lost",
     )
 
-    def __init__(self, engine: EngineConnection, max_message: int) -> None:
+    def __init__(
+        self, engine: EngineConnection, options: engineio.Options, deflate: Agreement | None
+    ) -> None:
         self._engine = engine
-        self._ws = wsproto.Connection(max_message)
+        self._ws = wsproto.Connection(
+            options.max_payload, options.max_fragments, None if deflate is None else Inflater
+        )
+        self._deflate = deflate
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
         self._queued = 0  # bytes in it
@@ -194,6 +198,23 @@ class WebSocket(asyncio.Protocol):
         self._engine.lost(self, "transport error" if error else "transport close")
 
     # -- our calls -------------------------------------------------------------
+
+    def send_outgoing(self, outgoing: Outgoing) -> None:
+        """Queue a packet; its frames are made once for all who get them."""
+        deflate = self._deflate
+        if deflate is None:
+            frames = outgoing.frames
+            if frames is None:
+                frames = outgoing.frames = _frames(outgoing, None)
+        else:
+            frames = outgoing.deflated.get(deflate.window_bits)
+            if frames is None:
+                frames = outgoing.deflated[deflate.window_bits] = _frames(outgoing, deflate)
+        self.send(frames)
+
+    def send_packet(self, packet: engineio.Packet) -> None:
+        """Queue one packet of this client alone."""
+        self.send(_frame(packet, self._deflate))
 
     def send(self, frames: bytes) -> None:
         """Queue frames for the end of this turn of the loop."""
@@ -316,7 +337,7 @@ class EngineConnection:
     def send(self, outgoing: Outgoing) -> None:
         websocket = self._websocket
         if websocket is not None:
-            websocket.send(frames_of(outgoing))
+            websocket.send_outgoing(outgoing)
             return
         if self.session.queued > MAX_QUEUE_BYTES and self.session.state is engineio.State.OPEN:
             log.warning("%s does not poll: dropped", self.who)
@@ -385,7 +406,7 @@ class EngineConnection:
     def _receive_probe(self, websocket: WebSocket, packet: engineio.Packet, now: float) -> None:
         answer = self.session.receive_probe(packet, now)
         if isinstance(answer, str):
-            websocket.send(wsproto.text_frame(answer))
+            websocket.send_packet(answer)
         if self.session.transport == engineio.WEBSOCKET:
             self._probe, self._websocket = None, websocket
             if self._paused:
@@ -525,7 +546,7 @@ class EngineConnection:
         if self._websocket is None:
             return
         for packet in self.session.take_packets():
-            self._websocket.send(_frame(packet))
+            self._websocket.send_packet(packet)
 
     def _tell_drained(self) -> None:
         waiting, self._drained = self._drained, []

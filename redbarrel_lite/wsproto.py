@@ -1,9 +1,9 @@
 r"""WebSocket, the server's side, without I/O: bytes in, messages out, and back.
 
 What it implements: RFC 6455 sections 4.2 (the server's handshake), 5 (framing,
-masking, fragmentation, control frames), 7 (closing) and 8 (UTF-8). What it
-leaves out: extensions (none is negotiated, so the reserved bits must be 0) and
-the client's side, but for masking, which the tests and teaching need.
+masking, fragmentation, control frames), 7 (closing) and 8 (UTF-8), and the mark of
+a compressed message (RFC 7692 section 6). What it leaves out: compression itself,
+which it is handed (`deflate`), and the client's side (`wsproto_client`).
 
 In one line::
 
@@ -32,8 +32,8 @@ import binascii
 import codecs
 import enum
 import hashlib
-from collections.abc import Iterable
-from typing import Final, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from .errors import LocalProtocolError, RemoteProtocolError
 
@@ -56,6 +56,7 @@ OPCODES: Final = {
 # RFC 6455 5.2, the fields of the first two bytes.
 FIN: Final = 0x80
 RSV: Final = 0x70
+RSV1: Final = 0x40  # RFC 7692 6: a compressed message, on its first frame
 OPCODE: Final = 0x0F
 CONTROL: Final = 0x08  # the opcode's bit that control frames have set (5.5)
 MASK: Final = 0x80
@@ -64,6 +65,7 @@ MAX_SHORT_LENGTH: Final = 125
 LENGTH_IN_16_BITS: Final = 126
 LENGTH_IN_64_BITS: Final = 127
 MAX_LENGTH_IN_16_BITS: Final = 0xFFFF
+KEY_BYTES: Final = 4
 MAX_CONTROL_BYTES: Final = 125  # RFC 6455 5.5
 _WHOLE_TEXT: Final = FIN | TEXT
 
@@ -109,6 +111,13 @@ class Pong(NamedTuple):
     payload: bytes
 
 
+class Inflater(Protocol):
+    """What decompresses one message."""
+
+    def inflate(self, part: bytes, *, final: bool) -> bytes:
+        """Decompress the next part, or the last; raise `RemoteProtocolError` if it can't be."""
+
+
 # A message is a str or bytes itself: the two types that RFC 6455 knows.
 Event: TypeAlias = str | bytes | Ping | Pong | Close | RemoteProtocolError
 
@@ -127,29 +136,38 @@ class Connection:
 
     `receive` takes bytes and returns events; what the protocol makes us answer
     (pongs, the echo of a close) gathers in `replies`, which the caller writes
-    and clears. Frames to send come from `text_frame`, `binary_frame` and, since
-    it changes the state, `close`.
+    and clears. Frames to send come from `message_frame` and, since it changes the
+    state, `close`. With an ``inflater``, called for each compressed message with the
+    limit of its size, messages may be compressed.
     """
 
     __slots__ = (
         "_decoder",
         "_final",
         "_fragments",
+        "_inflater",
         "_key",
         "_left",
         "_max_fragments",
         "_max_message",
         "_message",
+        "_new_inflater",
         "_opcode",
         "_reading",
+        "_reserved",
         "_short",
         "_unread",
         "replies",
         "state",
     )
 
+    _mask = MASK  # what the peer's frames must have (RFC 6455 5.1)
+
     def __init__(
-        self, max_message: int = MAX_MESSAGE_BYTES, max_fragments: int = MAX_FRAGMENTS
+        self,
+        max_message: int = MAX_MESSAGE_BYTES,
+        max_fragments: int = MAX_FRAGMENTS,
+        inflater: Callable[[int], Inflater] | None = None,
     ) -> None:
         self.state = State.OPEN
         self.replies: list[bytes] = []
@@ -157,10 +175,13 @@ class Connection:
         self._max_message = max_message
         self._max_fragments = max_fragments
         self._short = min(MAX_SHORT_LENGTH, max_message)
+        self._new_inflater = inflater
+        self._reserved = RSV if inflater is None else RSV ^ RSV1
         self._unread = b""  # the start of a frame: a header, or a control frame
         # The message of which parts have come, and the data frame we are in.
         self._opcode = CONTINUATION  # of the message; CONTINUATION: we are in none
         self._message = bytearray()
+        self._inflater: Inflater | None = None
         self._decoder: codecs.IncrementalDecoder | None = None
         self._fragments = 0
         self._final = True
@@ -195,7 +216,7 @@ class Connection:
             reason = f"text is not UTF-8: {error.reason} (RFC 6455 8.1)"
             error = RemoteProtocolError(reason, INVALID_PAYLOAD)
         if self.state is State.OPEN:
-            self.replies.append(_close_frame(error.code, str(error)))
+            self.replies.append(self._own_frame(_close_frame(error.code, str(error))))
         self.state = State.ERROR
         self._stop_reading()
         return error
@@ -203,6 +224,7 @@ class Connection:
     def _stop_reading(self) -> None:
         self._reading = False
         self._message = bytearray()  # of which no more will come
+        self._inflater = None
 
     def _frames(self, data: bytes, events: list[Event]) -> int:
         """Read all frames of ``data``; return how much of it needs no second look."""
@@ -235,53 +257,65 @@ class Connection:
 
         If the header, or of a control frame anything, is missing, that is where it began.
         """
-        header = _header(data, position)
+        header = _header(data, position, self._reserved, self._mask)
         if header is None:
             return position
-        first, length, start = header
+        first, length, head_end = header
         opcode = first & OPCODE
+        start = head_end + (KEY_BYTES if self._mask else 0)
         end = start + length
         if opcode & CONTROL:
             if len(data) < end:
                 return position
-            self._control(opcode, unmask(data[start:end], data[start - 4 : start]), events)
+            self._control(opcode, unmask(data[start:end], data[head_end:start]), events)
             return end
-        self._check_data(opcode, length)  # before its key and payload are there
+        self._check_data(first, length)  # before its key and payload are there
         if len(data) < start:
             return position
-        key = data[start - 4 : start]
-        if opcode and first & FIN and end <= len(data):
+        key = data[head_end:start]
+        if opcode and first & (FIN | RSV1) == FIN and end <= len(data):
             payload = unmask(data[start:end], key)
             events.append(payload.decode() if opcode == TEXT else payload)
             return end
-        self._start_of_data(opcode, length, key, final=first & FIN != 0)
+        self._start_of_data(first, length, key)
         if not length:
             self._part(b"", events)
         return start
 
-    def _check_data(self, opcode: int, length: int) -> None:
+    def _check_data(self, first: int, length: int) -> None:
         """Check a data frame against the message that it is a part of (RFC 6455 5.4)."""
+        opcode = first & OPCODE
         if opcode == CONTINUATION and not self._opcode:
             raise _violation("continuation frame without a message (RFC 6455 5.4)")
         if opcode != CONTINUATION and self._opcode:
             raise _violation(f"{OPCODES[opcode]} frame inside a fragmented message (RFC 6455 5.4)")
-        if len(self._message) + length > self._max_message:
-            raise RemoteProtocolError(f"message over {self._max_message} bytes", MESSAGE_TOO_BIG)
+        limit = self._max_message
+        if first & RSV1 or self._inflater is not None:
+            # What it makes of it, the inflater counts. What can't be compressed gets
+            # longer, by some bytes for each of the blocks that it comes in.
+            most = limit + (limit >> 3) + 64
+        else:
+            most = limit - len(self._message)
+        if length > most:
+            raise RemoteProtocolError(f"message over {limit} bytes", MESSAGE_TOO_BIG)
         if self._fragments == self._max_fragments:
             raise RemoteProtocolError(
                 f"message in over {self._max_fragments} fragments", MESSAGE_TOO_BIG
             )
 
-    def _start_of_data(self, opcode: int, length: int, key: bytes, *, final: bool) -> None:
-        """Get ready for a payload that comes in parts, or is only a part of its message."""
+    def _start_of_data(self, first: int, length: int, key: bytes) -> None:
+        """Get ready for a payload that is not simply a message, there and complete."""
+        opcode = first & OPCODE
         if opcode:
             self._opcode = opcode
             if opcode == TEXT:
                 # Only validates, as the bytes come, so that bad UTF-8 is refused
                 # at once (Autobahn 6.4) and not when the message ends.
                 self._decoder = _UTF8()
+            if first & RSV1 and self._new_inflater is not None:
+                self._inflater = self._new_inflater(self._max_message)
         self._fragments += 1
-        self._final = final
+        self._final = first & FIN != 0
         self._key = key
         self._left = length
 
@@ -298,6 +332,8 @@ class Connection:
     def _part(self, part: bytes, events: list[Event]) -> None:
         """Add to the message, which may be complete then."""
         complete = self._final and not self._left
+        if self._inflater is not None:
+            part = self._inflater.inflate(part, final=complete)
         if self._decoder is not None:
             self._decoder.decode(part, complete)
         self._message += part
@@ -306,6 +342,7 @@ class Connection:
             events.append(message.decode() if self._opcode == TEXT else bytes(message))
             self._message = bytearray()
             self._opcode = CONTINUATION
+            self._inflater = None
             self._decoder = None
             self._fragments = 0
 
@@ -313,7 +350,7 @@ class Connection:
         """Obey a control frame, which may stand between the fragments of a message."""
         if opcode == PING:
             if self.state is State.OPEN:
-                self.replies.append(_frame_bytes(PONG, payload))
+                self.replies.append(self._own_frame(_frame_bytes(PONG, payload)))
             events.append(Ping(payload))
         elif opcode == PONG:
             events.append(Pong(payload))
@@ -321,7 +358,7 @@ class Connection:
             close = _parse_close(payload)
             if self.state is State.OPEN:
                 # RFC 6455 5.5.1: the code is echoed; the reason need not be.
-                self.replies.append(_frame_bytes(CLOSE, payload[:2]))
+                self.replies.append(self._own_frame(_frame_bytes(CLOSE, payload[:2])))
             self.state = State.CLOSED
             self._stop_reading()
             events.append(close)
@@ -335,33 +372,41 @@ class Connection:
         if self.state is not State.OPEN:
             return b""
         self.state = State.CLOSING
-        return _close_frame(code, reason)
+        return self._own_frame(_close_frame(code, reason))
+
+    def _own_frame(self, frame: bytes) -> bytes:
+        """A control frame as this side sends it."""
+        return frame
 
 
-def _header(data: bytes, position: int) -> tuple[int, int, int] | None:
-    """First byte, payload length, and where the payload will start; None if that is not known yet.
+def _header(data: bytes, position: int, reserved: int, mask: int) -> tuple[int, int, int] | None:
+    """First byte, payload length, and where that ended; None if it is not all there yet.
 
     All rules that the header alone can break are checked, each as soon as the
     bytes that break it are there: the key at its end need not have come.
+    ``reserved`` are the bits that the first frame of a message must not have set; of
+    all other frames that is true of RSV1 too (RFC 7692 6).
     """
     available = len(data) - position
     first = data[position]
-    if first & RSV:
-        raise _violation("reserved bit set without an extension (RFC 6455 5.2)")
-    if first & OPCODE not in OPCODES:
-        raise _violation(f"reserved opcode {first & OPCODE} (RFC 6455 5.2)")
+    opcode = first & OPCODE
+    if opcode not in OPCODES:
+        raise _violation(f"reserved opcode {opcode} (RFC 6455 5.2)")
+    if first & (reserved if opcode in (TEXT, BINARY) else RSV):
+        raise _violation(
+            f"{OPCODES[opcode]} frame with a reserved bit set (RFC 6455 5.2, RFC 7692 6)"
+        )
     if available < 2:
         return None
     second = data[position + 1]
-    if not second & MASK:
-        raise _violation("client frame is not masked (RFC 6455 5.1)")
+    if second & MASK != mask:
+        who = "client frame is not" if mask else "server frame is"
+        raise _violation(f"{who} masked (RFC 6455 5.1)")
     length = second & LENGTH
     if first & CONTROL and (length > MAX_CONTROL_BYTES or not first & FIN):
-        raise _violation(
-            f"{OPCODES[first & OPCODE]} frame is fragmented or over 125 bytes (RFC 6455 5.5)"
-        )
+        raise _violation(f"{OPCODES[opcode]} frame is fragmented or over 125 bytes (RFC 6455 5.5)")
     if length <= MAX_SHORT_LENGTH:
-        return first, length, position + 6
+        return first, length, position + 2
     extended = 2 if length == LENGTH_IN_16_BITS else 8
     if available < 2 + extended:
         return None
@@ -370,7 +415,7 @@ def _header(data: bytes, position: int) -> tuple[int, int, int] | None:
         raise _violation("length with its top bit set (RFC 6455 5.2)")
     if length <= (MAX_SHORT_LENGTH if extended == 2 else MAX_LENGTH_IN_16_BITS):
         raise _violation(f"length {length} is not in its shortest form (RFC 6455 5.2)")
-    return first, length, position + 6 + extended
+    return first, length, position + 2 + extended
 
 
 def _parse_close(payload: bytes) -> Close:
@@ -426,27 +471,44 @@ _TEXT_HEADS: Final = tuple(bytes((FIN | TEXT, length)) for length in range(MAX_S
 
 def text_frame(text: str) -> bytes:
     """A whole text message in one frame, unmasked, as servers send it (RFC 6455 5.1)."""
-    try:
-        payload = text.encode()
-    except UnicodeEncodeError:
-        payload = _encode_with_surrogates(text)
+    payload = _utf8(text)
     if len(payload) <= MAX_SHORT_LENGTH:
         return _TEXT_HEADS[len(payload)] + payload
     return _frame_bytes(TEXT, payload)
 
 
-def _encode_with_surrogates(text: str) -> bytes:
-    """UTF-8 of a text with lone surrogates, which become U+FFFD.
+def _utf8(text: str) -> bytes:
+    """The payload of a text; lone surrogates become U+FFFD.
 
     JSON can hold one (``"\\ud800"``), so a client can make a handler echo it. It
     must not end the connection; browsers' own `WebSocket.send` does the same.
     """
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
 def binary_frame(payload: bytes) -> bytes:
     """A whole binary message in one frame, unmasked."""
     return _frame_bytes(BINARY, payload)
+
+
+def message_frame(
+    message: str | bytes, compress: Callable[[bytes], bytes | None] | None = None
+) -> bytes:
+    """A whole message in one frame, unmasked.
+
+    ``compress`` makes of its payload what a compressed message has (RFC 7692 7.2.1),
+    or None if the message is better sent as it is.
+    """
+    if compress is None:
+        return text_frame(message) if isinstance(message, str) else binary_frame(message)
+    opcode, payload = (TEXT, _utf8(message)) if isinstance(message, str) else (BINARY, message)
+    compressed = compress(payload)
+    if compressed is None:
+        return _frame_bytes(opcode, payload)
+    return _frame_bytes(opcode | RSV1, compressed)
 
 
 def ping_frame(payload: bytes = b"") -> bytes:

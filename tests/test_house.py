@@ -46,7 +46,7 @@ KINDS = {
     # randomness arrive as arguments, so a test needs neither patience nor luck.
     "wire": Kind(
         1,
-        "http1 http1_client wsproto engineio socketio resp",
+        "http1 http1_client wsproto wsproto_client deflate engineio socketio resp",
         _IO + " " + _CHANCE,
         neighbours=False,
     ),

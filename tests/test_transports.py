@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ from wire import (
 )
 
 from redbarrel_lite import transports, wsproto
+from redbarrel_lite.deflate import Agreement
 
 # An echo that notes what becomes of its sockets.
 ECHO = """
@@ -431,6 +433,7 @@ BAD_UPGRADES = {
     "no key": ({"Sec-WebSocket-Key": ""}, 400),
     "old version": ({"Sec-WebSocket-Version": "8"}, 426),
     "no upgrade token": ({"Connection": "keep-alive"}, 400),
+    "no list of extensions": ({"Sec-WebSocket-Extensions": "permessage-deflate;;"}, 400),
 }
 
 
@@ -439,7 +442,7 @@ def test_bad_handshake_is_refused_and_closes(tmp_path: Path, name: str) -> None:
     fields, status = BAD_UPGRADES[name]
 
     async def test() -> None:
-        async with echo(tmp_path) as server:
+        async with echo(tmp_path, "compression on") as server:
             wire = await Wire.open(server.url)
             headers = {
                 "Upgrade": "websocket",
@@ -481,6 +484,128 @@ def test_upgrade_with_a_bad_query_is_refused_in_plain_words(
             assert (status, headers["connection"]) == (400, "close")
             assert reason.encode() in body
             assert sessions(server) == 0
+
+    run(test())
+
+
+# -- compression (RFC 7692) ---------------------------------------------------------------
+
+
+async def compressing(url: str, offer: str = "permessage-deflate") -> WebSocket:
+    headers = {"Sec-WebSocket-Extensions": offer}
+    websocket = await WebSocket.connect(url, f"{SOCKET_IO}&transport=websocket", **headers)
+    await websocket.read()
+    await websocket.text("40")
+    await websocket.read()
+    assert await websocket.read() == '42["message","hello"]'
+    return websocket
+
+
+def inflated(frame: tuple[int, bytes], bits: int = 15) -> str:
+    opcode, payload = frame
+    assert opcode == wsproto.TEXT | wsproto.RSV1
+    return zlib.decompressobj(-bits).decompress(payload + b"\x00\x00\xff\xff").decode()
+
+
+def test_compression_is_agreed_on_where_the_path_allows_it(tmp_path: Path) -> None:
+    async def test() -> None:
+        answer = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+        async with echo(tmp_path, "compression on") as server:
+            websocket = await compressing(server.url)
+            assert websocket.answered["sec-websocket-extensions"] == answer
+            websocket = await compressing(
+                server.url, "permessage-deflate; server_max_window_bits=9"
+            )
+            assert websocket.answered["sec-websocket-extensions"] == (
+                f"{answer}; server_max_window_bits=9"
+            )
+            for offer in ("x-other", "permessage-deflate; server_max_window_bits=8"):
+                websocket = await compressing(server.url, offer)
+                assert "sec-websocket-extensions" not in websocket.answered
+        async with echo(tmp_path) as server:
+            websocket = await compressing(server.url)
+            assert "sec-websocket-extensions" not in websocket.answered
+
+    run(test())
+
+
+def test_long_messages_are_compressed_both_ways(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path, "compression on") as server:
+            websocket = await compressing(server.url)
+            text = '42["a","' + "x" * 5000 + '"]'
+            compressor = zlib.compressobj(wbits=-15)
+            payload = compressor.compress(text.encode()) + compressor.flush(zlib.Z_SYNC_FLUSH)
+            await websocket.frame(wsproto.FIN | wsproto.RSV1 | wsproto.TEXT, payload[:-4])
+            frame = await websocket.read_frame()
+            assert len(frame[1]) < 200
+            assert inflated(frame) == text
+            await websocket.text('42["short"]')  # as it is, and so is its answer
+            assert await websocket.read() == '42["short"]'
+
+    run(test())
+
+
+def test_broadcast_is_compressed_once_for_all_of_one_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test() -> None:
+        made = []
+        compress = Agreement.compress
+
+        def counting(agreement: Agreement, payload: bytes) -> bytes | None:
+            made.append(agreement.window_bits)
+            return compress(agreement, payload)
+
+        monkeypatch.setattr(Agreement, "compress", counting)
+        async with echo(tmp_path, "compression on") as server:
+            small = "permessage-deflate; server_max_window_bits=9"
+            clients = [await compressing(server.url) for _ in range(3)]
+            narrow = [await compressing(server.url, small) for _ in range(2)]
+            plain = await socketio(server.url)
+            assert await plain.read() == '42["message","hello"]'
+            made.clear()
+            server.server.app.hub.broadcast("word " * 1000)
+            text = '42["message","' + "word " * 1000 + '"]'
+            frames = [await websocket.read_frame() for websocket in clients]
+            assert len(set(frames)) == 1
+            assert inflated(frames[0]) == text
+            for websocket in narrow:
+                assert inflated(await websocket.read_frame(), 9) == text
+            assert await plain.read() == text
+            assert sorted(made) == [9, 15]
+
+    run(test())
+
+
+def test_bomb_closes_its_own_connection_only(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path, "compression on") as server:
+            other, websocket = await compressing(server.url), await compressing(server.url)
+            compressor = zlib.compressobj(9, wbits=-15)
+            bomb = compressor.compress(bytes(50_000_000)) + compressor.flush(zlib.Z_SYNC_FLUSH)
+            await websocket.frame(wsproto.FIN | wsproto.RSV1 | wsproto.BINARY, bomb[:-4])
+            assert await websocket.read_close() == (
+                wsproto.MESSAGE_TOO_BIG,
+                "message over 1000000 bytes",
+            )
+            await other.text('42["still there"]')
+            assert await other.read() == '42["still there"]'
+
+    run(test())
+
+
+def test_message_in_more_fragments_than_the_path_allows_is_1009(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path, "max-fragments 3") as server:
+            websocket = await socketio(server.url)
+            assert await websocket.read() == '42["message","hello"]'
+            for first, part in ((0x01, b"42["), (0x00, b'"a"'), (0x80, b"]")):
+                await websocket.frame(first, part)
+            assert await websocket.read() == '42["a"]'
+            for first in (0x01, 0x00, 0x00, 0x80):
+                await websocket.frame(first, b"")
+            assert (await websocket.read_close())[0] == wsproto.MESSAGE_TOO_BIG
 
     run(test())
 

@@ -4,6 +4,7 @@ Every input is fed whole and a byte at a time, by `segments`. The wire examples
 are in vectors/wsproto.json: what the client sends (hexadecimal), the events that
 it makes, the close code of the fault that ends them, or null, and the frames
 that the server must answer with by itself (the close frame of a fault apart).
+Where "deflate" is true, that had been agreed on.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import random
 import time
 import tracemalloc
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from typing import Any
 import pytest
 from segments import same_verdict
 
+from redbarrel_lite.deflate import Agreement, Inflater
 from redbarrel_lite.errors import LocalProtocolError, RemoteProtocolError
 from redbarrel_lite.wsproto import (
     BINARY,
@@ -36,6 +39,7 @@ from redbarrel_lite.wsproto import (
     PING,
     PONG,
     PROTOCOL_ERROR,
+    RSV1,
     TEXT,
     UPGRADE_REQUIRED,
     Close,
@@ -47,6 +51,7 @@ from redbarrel_lite.wsproto import (
     accept,
     accept_key,
     binary_frame,
+    message_frame,
     ping_frame,
     text_frame,
     unmask,
@@ -86,10 +91,10 @@ def close_payload(frames: list[bytes]) -> tuple[int, bytes]:
 
 
 def judge(
-    pieces: Iterable[bytes], limit: int = 1_000_000, fragments: int = 1024
+    pieces: Iterable[bytes], limit: int = 1_000_000, fragments: int = 1024, *, deflate: bool = False
 ) -> tuple[list[object], list[str]]:
     """What a server sees: events in the words of the vectors, and its replies."""
-    connection = Connection(limit, fragments)
+    connection = Connection(limit, fragments, Inflater if deflate else None)
     seen: list[object] = []
     for piece in pieces:
         for event in connection.receive(piece):
@@ -112,14 +117,16 @@ def in_words(event: Event) -> object:
     return event.code
 
 
-def verdict(data: bytes, limit: int = 1_000_000, fragments: int = 1024) -> list[object]:
+def verdict(
+    data: bytes, limit: int = 1_000_000, fragments: int = 1024, *, deflate: bool = False
+) -> list[object]:
     """The events, after the replies were found to be the same in all segmentations too."""
 
     def events(pieces: list[bytes]) -> list[object]:
-        return judge(pieces, limit, fragments)[0]
+        return judge(pieces, limit, fragments, deflate=deflate)[0]
 
     def replies(pieces: list[bytes]) -> list[str]:
-        return judge(pieces, limit, fragments)[1]
+        return judge(pieces, limit, fragments, deflate=deflate)[1]
 
     trailing = frame(TEXT, b"trailing")
     same_verdict(replies, data, trailing)
@@ -133,9 +140,10 @@ def verdict(data: bytes, limit: int = 1_000_000, fragments: int = 1024) -> list[
 def test_wire_examples_get_one_verdict_however_they_are_cut(claim: str) -> None:
     for row in (row for row in VECTORS if row["claim"] == claim):
         data = bytes.fromhex(row["frames"])
+        deflate = row.get("deflate", False)
         fault = [] if row["fault"] is None else [row["fault"]]
-        assert verdict(data) == row["events"] + fault, row
-        replies = [bytes.fromhex(reply) for reply in judge([data])[1]]
+        assert verdict(data, deflate=deflate) == row["events"] + fault, row
+        replies = [bytes.fromhex(reply) for reply in judge([data], deflate=deflate)[1]]
         if fault:
             assert close_payload(replies[-1:])[0] == row["fault"], row
             del replies[-1]
@@ -224,6 +232,58 @@ def test_message_that_will_not_end_is_let_go() -> None:
     connection.receive(frame(BINARY, bytes(100_000), final=False))
     connection.receive(frame(CLOSE))
     assert not connection._message
+
+
+# -- compressed messages (RFC 7692 6) -----------------------------------------------------
+
+
+def deflated(data: bytes, level: int = 6) -> bytes:
+    compressor = zlib.compressobj(level, zlib.DEFLATED, -15)
+    return (compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+
+def test_limit_is_for_what_a_compressed_message_was() -> None:
+    for payload in (b"x" * 2000, random.Random(0).randbytes(2000)):
+        data = frame(BINARY | RSV1, deflated(payload))
+        assert verdict(data, 2000, deflate=True) == [{"binary": payload.hex()}]
+        assert verdict(data, 1999, deflate=True) == [MESSAGE_TOO_BIG]
+
+
+def test_limit_stops_a_compressed_message_in_fragments() -> None:
+    data = deflated(bytes(1_000_000))
+    frames = frame(BINARY | RSV1, data[:50], final=False)
+    frames += b"".join(frame(CONTINUATION, bytes([one]), final=False) for one in data[50:500])
+    assert verdict(frames, 100_000, deflate=True) == [MESSAGE_TOO_BIG]
+    assert verdict(frames, deflate=True, fragments=40) == [MESSAGE_TOO_BIG]
+
+
+def test_compressed_frame_that_can_only_be_too_large_is_1009_at_once() -> None:
+    """Its header says so: nothing of it need be kept."""
+    allowed = 1000 + 125 + 64
+    assert verdict(header(BINARY | RSV1, allowed), 1000, deflate=True) == []
+    assert verdict(header(BINARY | RSV1, allowed + 1)[:-4], 1000, deflate=True) == [MESSAGE_TOO_BIG]
+    assert verdict(header(BINARY | RSV1, 1 << 40)[:-4], deflate=True) == [MESSAGE_TOO_BIG]
+    parts = frame(TEXT | RSV1, deflated(b"x"), final=False) + header(CONTINUATION, allowed + 1)
+    assert verdict(parts, 1000, deflate=True) == [MESSAGE_TOO_BIG]
+
+
+def test_message_is_compressed_if_that_pays() -> None:
+    compress = Agreement().compress
+    for message in ("é" * 2000, b"x" * 4000):
+        sent = message_frame(message, compress)
+        assert sent[0] == FIN | RSV1 | (TEXT if isinstance(message, str) else BINARY)
+        assert len(sent) < 100
+        assert sent[1] == len(sent) - 2
+        client = sent[:1] + bytes([sent[1] | 0x80]) + KEY + masked(sent[2:])
+        assert Connection(inflater=Inflater).receive(client) == [message]
+    for message in ("short", b"short", random.Random(0).randbytes(4000)):
+        assert message_frame(message, compress) == message_frame(message)
+    assert message_frame("a\ud800b" * 1000, compress) == message_frame("a\ufffdb" * 1000, compress)
+
+
+def test_message_frame_is_that_of_its_type() -> None:
+    assert message_frame("é") == text_frame("é")
+    assert message_frame(b"e") == binary_frame(b"e")
 
 
 # -- text --------------------------------------------------------------------------------

@@ -174,12 +174,14 @@ async def ask(
 
 
 class WebSocket(Wire):
-    """A WebSocket client."""
+    """A WebSocket client; ``answered`` are the header fields of the 101."""
+
+    answered: dict[str, str]
 
     @classmethod
     async def connect(cls, url: str, target: str, **headers: str) -> WebSocket:
         wire = await cls.open(url)
-        assert isinstance(wire, WebSocket)
+        assert isinstance(wire, cls)
         key = "dGhlIHNhbXBsZSBub25jZQ=="
         fields = {"Host": urlsplit(url).netloc, "Upgrade": "websocket", "Connection": "Upgrade"}
         fields |= {"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": key} | headers
@@ -188,6 +190,7 @@ class WebSocket(Wire):
         status, answer, _ = await wire.answer()
         assert status == 101, status
         assert answer["sec-websocket-accept"] == wsproto.accept_key(key)
+        wire.answered = answer
         return wire
 
     async def text(self, text: str) -> None:
@@ -205,13 +208,13 @@ class WebSocket(Wire):
         await self.send(bytes((first,)) + length + key + wsproto.unmask(payload, key))
 
     async def read_frame(self) -> tuple[int, bytes]:
-        """Opcode and payload of the server's next frame."""
+        """Opcode and payload of the server's next frame; 0x40 is the mark of a compressed one."""
         async with asyncio.timeout(PATIENCE_S):
             first, length = await self.reader.readexactly(2)
             if length >= 126:
                 extended = await self.reader.readexactly(2 if length == 126 else 8)
                 length = int.from_bytes(extended, "big")
-            return first & 0x0F, await self.reader.readexactly(length)
+            return first & 0x4F, await self.reader.readexactly(length)
 
     async def read(self) -> str:
         """The server's next text message."""

@@ -1,0 +1,226 @@
+r"""permessage-deflate: WebSocket messages made smaller, without I/O.
+
+What it implements: RFC 7692, the server's side: the negotiation (sections 5 and 7.1),
+compression (7.2.1) and decompression (7.2.2). What it leaves out on purpose: context
+takeover (7.2.3.2). Each message is compressed by itself, both ways, which the answer
+to the client says::
+
+    client   Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits
+    server   Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover;
+                                       client_no_context_takeover
+
+With a context that lives from message to message, similar small messages become
+smaller, and each client costs up to 300 KiB for as long as it stays. Without one, an idle
+client costs nothing, a broadcast is compressed once and the same bytes are right for
+everybody, and one message can't be guessed from the length of the next (the attack
+named CRIME).
+
+In one line::
+
+    accept(["permessage-deflate"]).compress(b'{"a": [1, 1, 1, 1]}' * 100)
+
+A message in DEFLATE (RFC 1951) is a row of blocks. Only the last four bytes need a
+word: who sends a message ends it with an empty block, and leaves out its four bytes
+``00 00 ff ff``, which every message would have; who receives it puts them back.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from .errors import RemoteProtocolError
+
+EXTENSION: Final = "permessage-deflate"
+SERVER_NO_CONTEXT: Final = "server_no_context_takeover"
+CLIENT_NO_CONTEXT: Final = "client_no_context_takeover"
+SERVER_WINDOW: Final = "server_max_window_bits"
+CLIENT_WINDOW: Final = "client_max_window_bits"
+
+# RFC 7692 7.1.2: a window of 2**8 to 2**15 bytes. zlib compresses with no window of
+# 2**8 (it takes 2**9 instead, and in raw streams even that is an error by now), so a
+# client that wants no more from us is answered without compression.
+_WINDOWS: Final = tuple(str(bits) for bits in range(8, 16))
+_MIN_BITS: Final = 9
+_MAX_BITS: Final = 15
+
+# Shorter messages are sent as they are. One of a kibibyte has room in one TCP segment
+# anyway, so compressing it would cost time and save no packet.
+MIN_BYTES: Final = 1024
+# Of zlib's levels, 1 to 9, the one that gets most for its time: on 64 KiB of JSON and
+# source, 6 takes five times as long to save a tenth more. All clients wait meanwhile.
+_LEVEL: Final = 3
+# Memory for the search, 2**(5+9) bytes instead of 2**17: as good for messages, and
+# sooner there.
+_MEMORY_LEVEL: Final = 5
+
+# How many streams of DEFLATE one message may consist of. Each costs a new context, and
+# an empty one is five bytes long: a megabyte of them would be 200,000.
+MAX_STREAMS: Final = 1024
+
+# What ends a message's last block (RFC 7692 7.2.1), and an empty block that is marked
+# as the final one: zlib reaches its end only if what stood before it was complete.
+_TAIL: Final = b"\x00\x00\xff\xff"
+_END: Final = _TAIL + b"\x01\x00\x00\xff\xff"
+
+INVALID_PAYLOAD: Final = 1007  # RFC 6455 7.4.1
+MESSAGE_TOO_BIG: Final = 1009
+
+# RFC 9110 5.6.2.
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+# -- the negotiation -------------------------------------------------------------------
+
+
+class Agreement(NamedTuple):
+    """What client and server have agreed on: the window that our messages may use."""
+
+    window_bits: int = _MAX_BITS  # its size is 2**window_bits bytes
+    is_asked_for: bool = False  # by the client: then the answer must say it too
+
+    @property
+    def response(self) -> str:
+        """The value of Sec-WebSocket-Extensions in the answer (RFC 7692 7.1)."""
+        parameters = [EXTENSION, SERVER_NO_CONTEXT, CLIENT_NO_CONTEXT]
+        if self.is_asked_for:
+            parameters.append(f"{SERVER_WINDOW}={self.window_bits}")
+        return "; ".join(parameters)
+
+    def compress(self, payload: bytes) -> bytes | None:
+        """A message's payload in DEFLATE; None if it is better sent as it is."""
+        if len(payload) < MIN_BYTES:
+            return None
+        # A window larger than the message would only take time to make.
+        bits = max(_MIN_BITS, min(self.window_bits, (len(payload) - 1).bit_length()))
+        compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, -bits, _MEMORY_LEVEL)
+        compressed = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
+        return compressed[: -len(_TAIL)] if len(compressed) < len(payload) else None
+
+
+def accept(values: Iterable[str]) -> Agreement | None:
+    """Choose among a client's offers: the values of its Sec-WebSocket-Extensions fields.
+
+    The first offer that we can keep is taken, as the client has put the one that it
+    likes best first (RFC 7692 5). None: there is none, and the answer has no such
+    field. Raises `RemoteProtocolError` with status 400 for what is no list of
+    extensions (RFC 6455 9.1).
+    """
+    offers = [_offer(text) for value in values for text in value.split(",") if text.strip(" \t")]
+    agreements = (_agreement(terms) for name, terms in offers if name == EXTENSION)
+    return next((one for one in agreements if one is not None), None)
+
+
+def _offer(text: str) -> tuple[str, list[tuple[str, str | None]]]:
+    """An extension's name, and its parameters.
+
+    Cut at each comma and semicolon, quoted or not: a value must be a token without
+    its quotes too (RFC 6455 9.1), and neither can be in one.
+    """
+    name, *parameters = (part.strip(" \t") for part in text.split(";"))
+    if _TOKEN.fullmatch(name) is None:
+        raise _malformed(name)
+    return name, [_parameter(part) for part in parameters]
+
+
+def _agreement(parameters: list[tuple[str, str | None]]) -> Agreement | None:
+    """An offer's terms; None if RFC 7692 7.1 has us decline it."""
+    terms = dict(parameters)
+    if len(terms) != len(parameters):
+        return None  # a parameter twice
+    for name, value in parameters:
+        if name in (SERVER_NO_CONTEXT, CLIENT_NO_CONTEXT):
+            is_valid = value is None
+        elif name == CLIENT_WINDOW:
+            is_valid = value is None or value in _WINDOWS
+        else:
+            is_valid = name == SERVER_WINDOW and value in _WINDOWS
+        if not is_valid:
+            return None
+    bits = terms.get(SERVER_WINDOW)
+    if bits is None:
+        return Agreement()
+    return Agreement(int(bits), is_asked_for=True) if int(bits) >= _MIN_BITS else None
+
+
+def _parameter(text: str) -> tuple[str, str | None]:
+    """Name and value of ``name``, ``name=token`` or ``name="token"``."""
+    name, equals, value = text.partition("=")
+    name, value = name.rstrip(" \t"), value.lstrip(" \t")
+    if len(value) > 1 and value[0] == value[-1] == '"':
+        value = _unquoted(value[1:-1])
+    if _TOKEN.fullmatch(name) is None or (equals and _TOKEN.fullmatch(value) is None):
+        raise _malformed(text)
+    return name, value if equals else None
+
+
+def _unquoted(text: str) -> str:
+    """The text of a quoted string, in which a backslash quotes what follows it."""
+    characters = iter(text)
+    return "".join(next(characters, "\\") if one == "\\" else one for one in characters)
+
+
+def _malformed(text: str) -> RemoteProtocolError:
+    shown = ascii(text[:40])
+    return RemoteProtocolError(f"no list of extensions: {shown} (RFC 6455 9.1)", 400)
+
+
+# -- a message in ----------------------------------------------------------------------
+
+
+class Inflater:
+    """Decompresses one message, as its parts come.
+
+    ``limit`` is the most bytes that it may have when decompressed. A kibibyte of
+    DEFLATE may stand for a mebibyte, so zlib is never asked for more than what is
+    left of the limit, and one byte.
+    """
+
+    __slots__ = ("_left", "_limit", "_streams", "_zlib")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = self._left = limit
+        self._zlib = zlib.decompressobj(-_MAX_BITS)
+        self._streams = 1
+
+    def inflate(self, part: bytes, *, final: bool) -> bytes:
+        """The next part, or the last, decompressed.
+
+        Raises `RemoteProtocolError` with close code 1009 for a message over the
+        limit, 1007 for what is no DEFLATE, or ends in the middle of it.
+        """
+        inflated = self._inflate(part)
+        if final:
+            inflated += self._inflate(_END)
+            if not self._zlib.eof or self._zlib.unused_data:
+                raise _corrupt("it is not complete")
+        return inflated
+
+    def _inflate(self, data: bytes) -> bytes:
+        inflated = b""
+        while data:
+            if self._zlib.eof:
+                self._next_stream()
+            try:
+                inflated += self._zlib.decompress(data, self._left - len(inflated) + 1)
+            except zlib.error as error:
+                raise _corrupt(str(error)) from None
+            if len(inflated) > self._left:
+                raise RemoteProtocolError(f"message over {self._limit} bytes", MESSAGE_TOO_BIG)
+            data = self._zlib.unused_data or self._zlib.unconsumed_tail
+        self._left -= len(inflated)
+        return inflated
+
+    def _next_stream(self) -> None:
+        """A block that says it is the final one ends a stream, not the message (7.2.3.4)."""
+        if self._streams == MAX_STREAMS:
+            raise RemoteProtocolError(f"message in over {MAX_STREAMS} streams", MESSAGE_TOO_BIG)
+        self._streams += 1
+        self._zlib = zlib.decompressobj(-_MAX_BITS)
+
+
+def _corrupt(why: str) -> RemoteProtocolError:
+    message = f"compressed message is no DEFLATE: {why} (RFC 7692 7.2.2)"
+    return RemoteProtocolError(message, INVALID_PAYLOAD)
