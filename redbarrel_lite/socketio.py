@@ -24,13 +24,13 @@ for each attachment (section "Packet encoding")::
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from json.decoder import scanstring  # type: ignore[attr-defined]  # typeshed lacks it
 from json.encoder import encode_basestring
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from . import strictjson
 from .errors import RemoteProtocolError
 
 # "Packet types", in the order of the document.
@@ -46,14 +46,11 @@ BINARY_ACK: Final = "6"
 # each: without these two, one packet could make us keep any number of them.
 MAX_ATTACHMENTS: Final = 10
 MAX_ATTACHED_BYTES: Final = 1_000_000
-# Nested deeper than this, what an argument holds serves only to exhaust the stack
-# of whoever walks it.
-MAX_DEPTH: Final = 64
+# Of one argument; the array of all of them is one level more.
+MAX_DEPTH: Final = strictjson.MAX_DEPTH
 # Ten digits are ten thousand million acknowledgements; int() is slow on many more.
 _MAX_ID_DIGITS: Final = 10
 MAX_NAMESPACE: Final = 256  # characters of its name
-# int() takes a time that grows with the square of the number of digits.
-_MAX_NUMBER_DIGITS: Final = 1000
 
 # Names that the reference's sockets emit about themselves: an event of that name
 # from the peer would be taken for the real thing.
@@ -211,49 +208,9 @@ def _data(kind: str, text: str) -> Any:
     if text[0] not in "[{":
         raise RemoteProtocolError(f"data is neither an array nor an object: {text[:20]!a}")
     try:
-        data = _decode(text)
-    except (ValueError, RecursionError) as error:
+        return strictjson.loads_text(text, MAX_DEPTH + 1)
+    except ValueError as error:
         raise RemoteProtocolError(f"bad JSON: {str(error)[:80]}") from None
-    if text.count("[") + text.count("{") > MAX_DEPTH and _depth_over(data, MAX_DEPTH):
-        raise RemoteProtocolError(f"data nested over {MAX_DEPTH} levels deep")
-    return data
-
-
-def _depth_over(data: Any, limit: int) -> bool:
-    """Whether containers nest deeper than ``limit``, level by level, without recursion."""
-    level = [data]
-    for _ in range(limit + 1):
-        inner: list[Any] = []
-        for value in level:
-            inner += value.values() if isinstance(value, dict) else value
-        level = [value for value in inner if isinstance(value, (dict, list))]
-        if not level:
-            return False
-    return True
-
-
-def _integer(text: str) -> int:
-    if len(text) > _MAX_NUMBER_DIGITS:
-        raise ValueError(f"a number of {len(text)} digits")
-    return int(text)
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if number - number:  # only infinity and NaN differ from themselves
-        raise ValueError(f"{text[:20]} is too large")
-    return number
-
-
-def _constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON (RFC 8259 section 6)")
-
-
-# json.loads takes NaN, Infinity and 1e400, which JSON.parse does not: sent on to
-# the other clients, they would break all of them.
-_decode: Final = json.JSONDecoder(
-    parse_int=_integer, parse_float=_finite, parse_constant=_constant
-).decode
 
 
 def _fill(data: Any, attachments: list[bytes]) -> Any:
@@ -287,7 +244,7 @@ def encode_event(
         # The short way again; a lone surrogate is for the long one.
         head = "2" if namespace == "/" else f"2{namespace},"
         text = f"{head}[{encode_basestring(event)},{encode_basestring(args[0])}]"
-        if text.isascii() or _is_utf8(text):
+        if strictjson.is_utf8(text):
             return (text,)
     return _encode(EVENT, BINARY_EVENT, namespace, ack_id, [event, *args])
 
@@ -326,7 +283,7 @@ def _encode(
         head += namespace + ","
     if ack_id is not None:
         head += str(ack_id)
-    return (head + _json(data), *attachments)
+    return (head + strictjson.brief(data), *attachments)
 
 
 def _extract(data: Any, attachments: list[bytes], depth: int) -> Any:
@@ -341,24 +298,3 @@ def _extract(data: Any, attachments: list[bytes], depth: int) -> Any:
             return {key: _extract(value, attachments, depth + 1) for key, value in data.items()}
         return [_extract(value, attachments, depth + 1) for value in data]
     return data
-
-
-# Reused, they cost half of what json.dumps does. NaN is refused: no client reads it.
-_TO_JSON: Final = json.JSONEncoder(
-    separators=(",", ":"), ensure_ascii=False, allow_nan=False
-).encode
-_TO_ASCII_JSON: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
-
-
-def _json(data: Any) -> str:
-    text = _TO_JSON(data)
-    return text if text.isascii() or _is_utf8(text) else _TO_ASCII_JSON(data)
-
-
-def _is_utf8(text: str) -> bool:
-    """False for a text with a lone surrogate, which only an escape can carry."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -29,17 +29,19 @@ def loads(body: bytes) -> Any:
         text = body.decode()
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8 (RFC 8259 section 8.1)") from None
+    return loads_text(text)
+
+
+def loads_text(text: str, max_depth: int = MAX_DEPTH) -> Any:
+    """The same of a text that is decoded already. Raises ValueError, with the reason."""
     try:
         data = _decode(text)
     except RecursionError:
-        raise ValueError(_TOO_DEEP) from None
+        raise ValueError(f"it is nested over {max_depth} levels deep") from None
     # Counting is fast, and finds nothing to look at in most texts.
-    if text.count("[") + text.count("{") > MAX_DEPTH and _depth_over(data, MAX_DEPTH):
-        raise ValueError(_TOO_DEEP)
+    if text.count("[") + text.count("{") > max_depth and _depth_over(data, max_depth):
+        raise ValueError(f"it is nested over {max_depth} levels deep")
     return data
-
-
-_TOO_DEEP: Final = f"it is nested over {MAX_DEPTH} levels deep"
 
 
 def _depth_over(data: Any, limit: int) -> bool:
@@ -75,8 +77,14 @@ _decode: Final = json.JSONDecoder(
     parse_int=_integer, parse_float=_finite, parse_constant=_constant
 ).decode
 
+# Encoders that are made once: json.dumps makes one for each call that wants no default.
 _encode: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 _encode_ascii: Final = json.JSONEncoder(allow_nan=False).encode
+_BRIEF: Final = (",", ":")
+_encode_brief: Final = json.JSONEncoder(
+    separators=_BRIEF, ensure_ascii=False, allow_nan=False
+).encode
+_encode_brief_ascii: Final = json.JSONEncoder(separators=_BRIEF, allow_nan=False).encode
 
 
 def dumps(data: Any) -> bytes:
@@ -89,3 +97,20 @@ def dumps(data: Any) -> bytes:
         return _encode(data).encode()
     except UnicodeEncodeError:
         return _encode_ascii(data).encode()
+
+
+def brief(data: Any) -> str:
+    """The same as a text that UTF-8 can hold, and without blanks: what a machine reads."""
+    text = _encode_brief(data)
+    return text if is_utf8(text) else _encode_brief_ascii(data)
+
+
+def is_utf8(text: str) -> bool:
+    """False for a text with half of a surrogate pair, which only an escape can carry."""
+    if text.isascii():  # which is known, and mostly so
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
