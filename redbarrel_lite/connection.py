@@ -32,8 +32,8 @@ from .request import Request
 from .response import FileContent, Response, Stream, close_stream, error_response
 from .routes import NotRouted
 from .sendfile import send_file
-from .transports import WebSocket
 from .upstream import Switch, Tunnel
+from .websocket import WebSocket
 
 log = logging.getLogger("redbarrel_lite")
 

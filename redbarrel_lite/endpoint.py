@@ -22,7 +22,8 @@ from .errors import RemoteProtocolError
 from .hub import Hub
 from .request import Request
 from .response import Response, error_response
-from .transports import EngineConnection, Exchange, Flusher, WebSocket
+from .transports import EngineConnection, Exchange
+from .websocket import Flusher, WebSocket
 
 log = logging.getLogger("redbarrel_lite")
 
@@ -137,7 +138,7 @@ class Endpoint:
         if connection is None:
             self._admit(exchange, lambda: self._switch(exchange, headers, agreed))
             return
-        websocket = WebSocket(connection, self.options, agreed)
+        websocket = self._websocket(connection, agreed)
         # Before the switch, which may bring the first frames with it.
         connection.start_probe(websocket, asyncio.get_running_loop().time())
         exchange.switch(headers, websocket)
@@ -163,9 +164,15 @@ class Endpoint:
     ) -> None:
         now = asyncio.get_running_loop().time()
         connection = self._new(exchange.request, engineio.WEBSOCKET, now)
-        websocket = WebSocket(connection, self.options, agreed)
+        websocket = self._websocket(connection, agreed)
         connection.start_websocket(websocket)
         exchange.switch(headers, websocket)
+
+    def _websocket(
+        self, connection: EngineConnection, agreed: deflate.Agreement | None
+    ) -> WebSocket:
+        options = self.options
+        return WebSocket(connection, options.max_payload, options.max_fragments, agreed)
 
     # -- the door: rules for who may have a session ----------------------------------
 

@@ -30,8 +30,8 @@ from .connection import HttpConnection, TimeLimits
 from .endpoint import Endpoint
 from .forwarded import Trust
 from .handlers import run_handler
-from .transports import WebSocket
 from .upstream import Tunnel
+from .websocket import WebSocket
 
 log = logging.getLogger("redbarrel_lite")
 

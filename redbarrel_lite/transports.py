@@ -20,29 +20,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import select
 from collections.abc import Callable
 from typing import Final, Protocol
 
 from . import engineio, wsproto
 from .client import Client
-from .deflate import Agreement, Inflater
 from .errors import RemoteProtocolError
 from .hub import Hub
 from .request import Request
 from .response import Response
 from .sockets import Outgoing
+from .websocket import MAX_QUEUE_BYTES, QUEUE_HIGH_BYTES, Flusher, WebSocket
 
 log = logging.getLogger("redbarrel_lite")
 
-# What waits for a client that does not read. Above the mark, senders that can
-# wait are made to; above the limit the client is dropped, for what waits is
-# memory, and a broadcast waits for nobody.
-QUEUE_HIGH_BYTES: Final = 64 * 1024
-MAX_QUEUE_BYTES: Final = 1024 * 1024
-READ_BYTES: Final = 32 * 1024
-# The peer owes a close frame, and the end of the TCP connection.
-CLOSE_TIMEOUT_S: Final = 5.0
 # While we don't read from a client we can't see it go; so we look, now and then.
 LOOK_EVERY_S: Final = 1.0
 
@@ -79,213 +70,11 @@ class Owner(Protocol):
         """Take a session off the list; False if it has been."""
 
 
-class Flusher:
-    """Gathers who has something to write, so that each writes once in a turn of the loop."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._waiting: list[WebSocket | EngineConnection] = []
-
-    def add(self, writer: WebSocket | EngineConnection) -> None:
-        """Have ``writer.flush`` called at the end of this turn."""
-        if not self._waiting:
-            self._loop.call_soon(self._flush)
-        self._waiting.append(writer)
-
-    def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for writer in waiting:
-            writer.flush()
-
-
-def _frame(packet: engineio.Packet, deflate: Agreement | None = None) -> bytes:
-    return wsproto.message_frame(packet, None if deflate is None else deflate.compress)
-
-
-def _frames(outgoing: Outgoing, deflate: Agreement | None) -> bytes:
-    """The WebSocket frames of a packet."""
-    return b"".join(
-        _frame(engineio.MESSAGE + message if isinstance(message, str) else message, deflate)
-        for message in outgoing.messages
-    )
-
-
-class WebSocket(asyncio.Protocol):
-    """The TCP connection of one WebSocket, after its handshake."""
-
-    __slots__ = (
-        "_close_timer",
-        "_deflate",
-        "_dirty",
-        "_engine",
-        "_out",
-        "_queued",
-        "_transport",
-        "_ws",
-        "congested",
-        "when_lost",
-    )
-
-    def __init__(
-        self, engine: EngineConnection, options: engineio.Options, deflate: Agreement | None
-    ) -> None:
-        self._engine = engine
-        self._ws = wsproto.Connection(
-            options.max_payload, options.max_fragments, None if deflate is None else Inflater
-        )
-        self._deflate = deflate
-        self._transport: asyncio.Transport | None = None
-        self._out: list[bytes] = []
-        self._queued = 0  # bytes in it
-        self._dirty = False  # flush will be called
-        self._close_timer: asyncio.TimerHandle | None = None
-        self.congested = False
-        self.when_lost: Callable[[WebSocket], None] | None = None
-
-    # -- asyncio's calls -------------------------------------------------------
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(QUEUE_HIGH_BYTES)
-        if hasattr(transport, "max_size"):
-            # What asyncio reads at once: 256 KiB of short frames are a quarter of a
-            # second of work in which nobody else has a turn.
-            transport.max_size = READ_BYTES
-
-    def data_received(self, data: bytes) -> None:
-        engine = self._engine
-        self._dirty = True  # what the messages make us send is written once, below
-        for event in self._ws.receive(data):
-            if isinstance(event, (str, bytes)):
-                engine.receive_frame(self, event)
-            elif isinstance(event, RemoteProtocolError):
-                log.info("%s: %s", engine.who, event)
-                self._finish("parse error")
-            elif isinstance(event, wsproto.Close):
-                self._finish("transport close")
-        if self._ws.replies:
-            self._out += self._ws.replies
-            self._ws.replies.clear()
-        self.flush()
-
-    def _finish(self, reason: str) -> None:
-        """The closing handshake is done, or pointless: flush, then close TCP."""
-        self._engine.lost(self, reason)
-        asyncio.get_running_loop().call_soon(self._close_tcp)
-
-    def _close_tcp(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
-            self._abort_later()
-
-    def eof_received(self) -> bool:
-        return False  # closes: there is no half-open WebSocket
-
-    def pause_writing(self) -> None:
-        self.congested = True
-
-    def resume_writing(self) -> None:
-        self.congested = False
-        self._engine.drained()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._transport = None
-        if self._close_timer is not None:
-            self._close_timer.cancel()
-        if self.when_lost is not None:
-            self.when_lost(self)
-        self._engine.lost(self, "transport error" if error else "transport close")
-
-    # -- our calls -------------------------------------------------------------
-
-    def send_outgoing(self, outgoing: Outgoing) -> None:
-        """Queue a packet; its frames are made once for all who get them."""
-        deflate = self._deflate
-        if deflate is None:
-            frames = outgoing.frames
-            if frames is None:
-                frames = outgoing.frames = _frames(outgoing, None)
-        else:
-            frames = outgoing.deflated.get(deflate.window_bits)
-            if frames is None:
-                frames = outgoing.deflated[deflate.window_bits] = _frames(outgoing, deflate)
-        self.send(frames)
-
-    def send_packet(self, packet: engineio.Packet) -> None:
-        """Queue one packet of this client alone."""
-        self.send(_frame(packet, self._deflate))
-
-    def send(self, frames: bytes) -> None:
-        """Queue frames for the end of this turn of the loop."""
-        self._out.append(frames)
-        self._queued += len(frames)
-        if self._queued > QUEUE_HIGH_BYTES:
-            # A sender that awaits between its packets must learn of congestion now.
-            self.flush()
-        elif not self._dirty:
-            self._dirty = True
-            self._engine.flusher.add(self)
-
-    def flush(self) -> None:
-        """Write what has gathered, at once."""
-        self._dirty = False
-        out = self._out
-        if not out:
-            return
-        self._out = []
-        self._queued = 0
-        transport = self._transport
-        if transport is None or transport.is_closing():
-            return
-        # What waits from before counts, not what is to be written: one message may be
-        # larger than the limit, and its client reads all the same.
-        if self.congested and transport.get_write_buffer_size() > MAX_QUEUE_BYTES:
-            log.warning("%s does not read: dropped", self._engine.who)
-            transport.abort()
-            self._engine.lost(self, "transport error")
-        else:
-            transport.write(out[0] if len(out) == 1 else b"".join(out))
-
-    def close(self, code: int, reason: str) -> None:
-        """Start the closing handshake, behind what is queued."""
-        frame = self._ws.close(code, reason)
-        if frame:
-            self.send(frame)
-            self._abort_later()
-
-    def _abort_later(self) -> None:
-        if self._close_timer is None:
-            loop = asyncio.get_running_loop()
-            self._close_timer = loop.call_later(CLOSE_TIMEOUT_S, self.abort)
-
-    def abort(self) -> None:
-        """Drop the connection without another byte."""
-        if self._transport is not None:
-            self._transport.abort()
-
-    def pause(self) -> None:
-        """Stop reading."""
-        if self._transport is not None and self._transport.is_reading():
-            self._transport.pause_reading()
-
-    def resume(self) -> None:
-        """Read again."""
-        if self._transport is not None and not self._transport.is_reading():
-            self._transport.resume_reading()
-
-    def peer_has_gone(self) -> bool:
-        """Whether the peer has closed, behind bytes that we don't read (Linux only)."""
-        wanted = getattr(select, "POLLRDHUP", 0)
-        if self._transport is None or not wanted:
-            return False
-        poll = select.poll()
-        poll.register(self._transport.get_extra_info("socket").fileno(), wanted)
-        return bool(poll.poll(0))
-
-
 class EngineConnection:
-    """One session with all that carries it; what `sockets` calls a `Connection`."""
+    """One session with all that carries it; what `sockets` calls a `Connection`.
+
+    It is the `Layer` of its WebSocket, too.
+    """
 
     __slots__ = (
         "_owner",
@@ -302,6 +91,8 @@ class EngineConnection:
         "session",
         "who",
     )
+
+    prefix = engineio.MESSAGE
 
     def __init__(
         self, owner: Owner, request: Request, session: engineio.Session, now: float
@@ -406,7 +197,7 @@ class EngineConnection:
     def _receive_probe(self, websocket: WebSocket, packet: engineio.Packet, now: float) -> None:
         answer = self.session.receive_probe(packet, now)
         if isinstance(answer, str):
-            websocket.send_packet(answer)
+            websocket.send_message(answer)
         if self.session.transport == engineio.WEBSOCKET:
             self._probe, self._websocket = None, websocket
             if self._paused:
@@ -546,7 +337,7 @@ class EngineConnection:
         if self._websocket is None:
             return
         for packet in self.session.take_packets():
-            self._websocket.send_packet(packet)
+            self._websocket.send_message(packet)
 
     def _tell_drained(self) -> None:
         waiting, self._drained = self._drained, []

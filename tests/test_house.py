@@ -63,7 +63,9 @@ KINDS = {
         "selectors socket socketserver ssl select",
     ),
     "io": Kind(
-        3, "sendfile bodystream server connection endpoint transports accesslog upstream backplane"
+        3,
+        "sendfile bodystream server connection endpoint transports websocket accesslog"
+        " upstream backplane",
     ),
     "tools": Kind(4, "testing bundle scaffold tidy publish trace explain cli __main__"),
 }

@@ -30,6 +30,7 @@ from wire import (
 )
 
 from redbarrel_lite import transports, wsproto
+from redbarrel_lite import websocket as websocket_room
 from redbarrel_lite.deflate import Agreement
 
 # An echo that notes what becomes of its sockets.
@@ -416,7 +417,7 @@ def test_websocket_that_does_not_pong_is_closed(tmp_path: Path) -> None:
 def test_websocket_that_ignores_our_close_is_dropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transports, "CLOSE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(websocket_room, "CLOSE_TIMEOUT_S", 0.1)
 
     async def test() -> None:
         async with echo(tmp_path) as server:
@@ -770,7 +771,7 @@ def test_handler_that_does_not_read_pauses_its_client_and_sees_it_go(
             client = await socketio(server.url)
             (websocket,) = server.server.connections
             sent = 0
-            assert isinstance(websocket, transports.WebSocket)
+            assert isinstance(websocket, websocket_room.WebSocket)
             assert websocket._transport is not None
             while websocket._transport.is_reading():
                 await client.text('42["unread"]')
@@ -855,7 +856,7 @@ def test_heavy_messages_pause_reading_before_many_have_come(tmp_path: Path) -> N
         async with live(tmp_path, RBR.format(""), PUSH) as server:
             client = await socketio(server.url)
             (websocket,) = server.server.connections
-            assert isinstance(websocket, transports.WebSocket)
+            assert isinstance(websocket, websocket_room.WebSocket)
             sending = asyncio.create_task(
                 client.send(b"".join([masked('42["' + "x" * 900_000 + '"]')] * 20))
             )

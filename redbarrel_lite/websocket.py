@@ -1,0 +1,261 @@
+"""The TCP connection of one WebSocket: reads, writes once a turn of the loop, ends in time.
+
+What it implements: the I/O of RFC 6455, with its closing handshake, and the limits of what
+waits for a client that does not read. What it leaves out: the rules of the protocol,
+which `wsproto` knows, and what its messages mean, which is its `Layer`'s.
+
+In one line::
+
+    websocket = WebSocket(layer, 1_000_000, 1024, None); exchange.switch(headers, websocket)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import select
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from . import wsproto
+from .deflate import Agreement, Inflater
+from .errors import RemoteProtocolError
+from .sockets import Outgoing
+
+log = logging.getLogger("redbarrel_lite")
+
+# What waits for a client that does not read. Above the mark, senders that can
+# wait are made to; above the limit the client is dropped, for what waits is
+# memory, and a broadcast waits for nobody.
+QUEUE_HIGH_BYTES: Final = 64 * 1024
+MAX_QUEUE_BYTES: Final = 1024 * 1024
+READ_BYTES: Final = 32 * 1024
+# The peer owes a close frame, and the end of the TCP connection.
+CLOSE_TIMEOUT_S: Final = 5.0
+
+
+class Writer(Protocol):
+    """Who has something to write."""
+
+    def flush(self) -> None:
+        """Write it."""
+
+
+class Flusher:
+    """Gathers who has something to write, so that each writes once in a turn of the loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: list[Writer] = []
+
+    def add(self, writer: Writer) -> None:
+        """Have ``writer.flush`` called at the end of this turn."""
+        if not self._waiting:
+            self._loop.call_soon(self._flush)
+        self._waiting.append(writer)
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for writer in waiting:
+            writer.flush()
+
+
+class Layer(Protocol):
+    """What a WebSocket carries messages for: a session of Engine.IO, or a socket itself."""
+
+    who: str  # for the log
+    prefix: str  # what each text message of a packet begins with
+    flusher: Flusher
+
+    def receive_frame(self, websocket: WebSocket, message: str | bytes) -> None:
+        """A message has come."""
+
+    def drained(self) -> None:
+        """The queue is below its mark."""
+
+    def lost(self, websocket: WebSocket, reason: str) -> None:
+        """It is at its end; may be called again."""
+
+
+class WebSocket(asyncio.Protocol):
+    """The TCP connection of one WebSocket, after its handshake."""
+
+    __slots__ = (
+        "_close_timer",
+        "_deflate",
+        "_dirty",
+        "_layer",
+        "_out",
+        "_queued",
+        "_transport",
+        "_ws",
+        "congested",
+        "when_lost",
+    )
+
+    def __init__(
+        self, layer: Layer, max_message: int, max_fragments: int, deflate: Agreement | None
+    ) -> None:
+        self._layer = layer
+        self._ws = wsproto.Connection(
+            max_message, max_fragments, None if deflate is None else Inflater
+        )
+        self._deflate = deflate
+        self._transport: asyncio.Transport | None = None
+        self._out: list[bytes] = []
+        self._queued = 0  # bytes in it
+        self._dirty = False  # flush will be called
+        self._close_timer: asyncio.TimerHandle | None = None
+        self.congested = False
+        self.when_lost: Callable[[WebSocket], None] | None = None
+
+    # -- asyncio's calls -------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(QUEUE_HIGH_BYTES)
+        if hasattr(transport, "max_size"):
+            # What asyncio reads at once: 256 KiB of short frames are a quarter of a
+            # second of work in which nobody else has a turn.
+            transport.max_size = READ_BYTES
+
+    def data_received(self, data: bytes) -> None:
+        layer = self._layer
+        self._dirty = True  # what the messages make us send is written once, below
+        for event in self._ws.receive(data):
+            if isinstance(event, (str, bytes)):
+                layer.receive_frame(self, event)
+            elif isinstance(event, RemoteProtocolError):
+                log.info("%s: %s", layer.who, event)
+                self._finish("parse error")
+            elif isinstance(event, wsproto.Close):
+                self._finish("transport close")
+        if self._ws.replies:
+            self._out += self._ws.replies
+            self._ws.replies.clear()
+        self.flush()
+
+    def _finish(self, reason: str) -> None:
+        """The closing handshake is done, or pointless: flush, then close TCP."""
+        self._layer.lost(self, reason)
+        asyncio.get_running_loop().call_soon(self._close_tcp)
+
+    def _close_tcp(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+            self._abort_later()
+
+    def eof_received(self) -> bool:
+        return False  # closes: there is no half-open WebSocket
+
+    def pause_writing(self) -> None:
+        self.congested = True
+
+    def resume_writing(self) -> None:
+        self.congested = False
+        self._layer.drained()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+        if self.when_lost is not None:
+            self.when_lost(self)
+        self._layer.lost(self, "transport error" if error else "transport close")
+
+    # -- our calls -------------------------------------------------------------
+
+    def send_outgoing(self, outgoing: Outgoing) -> None:
+        """Queue a packet; its frames are made once for all who get them."""
+        deflate = self._deflate
+        if deflate is None:
+            frames = outgoing.frames
+            if frames is None:
+                frames = outgoing.frames = self._frames(outgoing)
+        else:
+            frames = outgoing.deflated.get(deflate.window_bits)
+            if frames is None:
+                frames = outgoing.deflated[deflate.window_bits] = self._frames(outgoing)
+        self.send(frames)
+
+    def _frames(self, outgoing: Outgoing) -> bytes:
+        prefix = self._layer.prefix
+        return b"".join(
+            self._frame(prefix + message if isinstance(message, str) else message)
+            for message in outgoing.messages
+        )
+
+    def _frame(self, message: str | bytes) -> bytes:
+        return wsproto.message_frame(message, self._deflate and self._deflate.compress)
+
+    def send_message(self, message: str | bytes) -> None:
+        """Queue one message of this client alone."""
+        self.send(self._frame(message))
+
+    def send(self, frames: bytes) -> None:
+        """Queue frames for the end of this turn of the loop."""
+        self._out.append(frames)
+        self._queued += len(frames)
+        if self._queued > QUEUE_HIGH_BYTES:
+            # A sender that awaits between its packets must learn of congestion now.
+            self.flush()
+        elif not self._dirty:
+            self._dirty = True
+            self._layer.flusher.add(self)
+
+    def flush(self) -> None:
+        """Write what has gathered, at once."""
+        self._dirty = False
+        out = self._out
+        if not out:
+            return
+        self._out = []
+        self._queued = 0
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        # What waits from before counts, not what is to be written: one message may be
+        # larger than the limit, and its client reads all the same.
+        if self.congested and transport.get_write_buffer_size() > MAX_QUEUE_BYTES:
+            log.warning("%s does not read: dropped", self._layer.who)
+            transport.abort()
+            self._layer.lost(self, "transport error")
+        else:
+            transport.write(out[0] if len(out) == 1 else b"".join(out))
+
+    def close(self, code: int, reason: str) -> None:
+        """Start the closing handshake, behind what is queued."""
+        frame = self._ws.close(code, reason)
+        if frame:
+            self.send(frame)
+            self._abort_later()
+
+    def _abort_later(self) -> None:
+        if self._close_timer is None:
+            loop = asyncio.get_running_loop()
+            self._close_timer = loop.call_later(CLOSE_TIMEOUT_S, self.abort)
+
+    def abort(self) -> None:
+        """Drop the connection without another byte."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def pause(self) -> None:
+        """Stop reading."""
+        if self._transport is not None and self._transport.is_reading():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read again."""
+        if self._transport is not None and not self._transport.is_reading():
+            self._transport.resume_reading()
+
+    def peer_has_gone(self) -> bool:
+        """Whether the peer has closed, behind bytes that we don't read (Linux only)."""
+        wanted = getattr(select, "POLLRDHUP", 0)
+        if self._transport is None or not wanted:
+            return False
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), wanted)
+        return bool(poll.poll(0))
