@@ -1,26 +1,28 @@
-/* socket.io.js: the browser's side of Socket.IO 5 over Engine.IO 4, as one classic script.
+/* The browser's side of Socket.IO 5 over Engine.IO 4, as one classic script.
 
      <script src="/socket.io/socket.io.js"></script>
      <script> const socket = io(); socket.on("message", show); socket.send("hello"); </script>
 
-   It reads from the ground up: Emitter, packets, Polling (HTTP that wears WebSocket's face),
-   Engine (one session), Manager (reconnects), Socket (one namespace), io. Left out on purpose:
-   Engine.IO 3, JSONP, WebTransport, other parsers, `retries`. */
+   From the ground up: Emitter, packets, Polling, Engine (one session), Manager (reconnects),
+   Socket (one namespace), io. Left out: Engine.IO 3, JSONP, WebTransport, other parsers,
+   `retries`. */
 
 (() => {
 "use strict";
 
 const noop = () => {};
+const failure = (message, more) => Object.assign(new Error(message), more);
 
-/* ---- 1. Emitter ---- */
+/* 1. Emitter */
 
 class Emitter {
-  #listeners = new Map();
+  #listeners = { __proto__: null };
 
-  listeners(event) { return this.#listeners.get(event) ?? []; }
+  listeners(event) { return this.#listeners[event] ?? []; }
+  hasListeners(event) { return this.listeners(event).length > 0; }
 
   on(event, listener) {
-    this.#listeners.set(event, [...this.listeners(event), listener]);
+    this.#listeners[event] = [...this.listeners(event), listener];
     return this;
   }
 
@@ -30,16 +32,20 @@ class Emitter {
     return this.on(event, wrapper);
   }
 
-  off(event, listener) {
-    if (event === undefined) this.#listeners.clear();
-    else if (listener === undefined) this.#listeners.delete(event);
-    else this.#listeners.set(event, this.listeners(event).filter(
-      (known) => known !== listener && known.listener !== listener));
+  off(...which) {
+    const [event, listener] = which;
+    if (which.length === 0) this.#listeners = { __proto__: null };
+    else this.#listeners[event] = this.listeners(event).filter((known) =>
+      which.length > 1 && known !== listener && (known.listener ?? known) !== listener);
     return this;
   }
 
-  /* Not called `emit`: a Socket's emit sends. What a listener throws is thrown in a task of its
-     own, so that the next packet of the same poll is not lost. */
+  addEventListener(...args) { return this.on(...args); }
+  removeEventListener(...args) { return this.off(...args); }
+  removeListener(...args) { return this.off(...args); }
+  removeAllListeners(...args) { return this.off(...args); }
+
+  /* What a listener throws is thrown in a task of its own: the next packet must not be lost. */
   dispatch(event, ...args) { this.call(this.listeners(event), args); }
 
   call(listeners, args) {
@@ -49,12 +55,10 @@ class Emitter {
   }
 }
 
-Emitter.prototype.removeListener = Emitter.prototype.removeAllListeners = Emitter.prototype.off;
+/* 2. packets */
 
-/* ---- 2. packets ---- */
-
-const CONNECT = 0, DISCONNECT = 1, EVENT = 2, ACK = 3, CONNECT_ERROR = 4, BINARY_EVENT = 5;
-const BINARY = BINARY_EVENT - EVENT;  // BINARY_ACK (6) stands as far from ACK
+const CONNECT = 0, DISCONNECT = 1, EVENT = 2, ACK = 3, CONNECT_ERROR = 4;
+const BINARY = 3;  // more than EVENT and ACK are BINARY_EVENT and BINARY_ACK
 
 const RESERVED_EVENTS = ["connect", "connect_error", "disconnect", "disconnecting",
                          "newListener", "removeListener"];
@@ -62,12 +66,12 @@ const RESERVED_EVENTS = ["connect", "connect_error", "disconnect", "disconnectin
 const isBinary = (value) =>
   value instanceof ArrayBuffer || ArrayBuffer.isView(value) || value instanceof Blob;
 
-/* 51-/admin,12["paint",{"_placeholder":true,"num":0}] and one binary frame: type, number of
-   attachments (if any), namespace (unless "/"), id (if an acknowledgement is wanted), JSON. */
+/* 51-/admin,12["paint",{"_placeholder":true,"num":0}] and a binary frame: type, attachments,
+   namespace unless "/", id if an acknowledgement is wanted, JSON. */
 function encodePacket({ type, nsp = "/", id = "", data }) {
   const attachments = [];
   const json = JSON.stringify(data, function (key, value) {
-    const original = this[key];  // `value` has been through toJSON, which Node's Buffer has
+    const original = this[key];  // `value` has been through toJSON
     if (!isBinary(original)) return value;
     return { _placeholder: true, num: attachments.push(original) - 1 };
   }) ?? "";
@@ -75,54 +79,42 @@ function encodePacket({ type, nsp = "/", id = "", data }) {
   return [`${head}${nsp === "/" ? "" : `${nsp},`}${id}${json}`, ...attachments];
 }
 
-const HEAD = /^(?:([0-4])|([56])([1-9]\d*)-)(?:(\/[^,]*),?)?(\d+)?/;
+const PACKET = /^(?:([0-4])|([56])([1-9]\d*)-)(?:(\/[^,]*),?)?(\d+)?(.*)/s;
+const JSON_OF_TYPE = [/^{/, /^$/, /^\[\s*["\d-]/, /^\[/, /^{/];  // how it begins
 
-const isObject = (data) => ({}).toString.call(data) === "[object Object]";
-const isValid = {
-  [CONNECT]: isObject,
-  [DISCONNECT]: (data) => data === undefined,
-  [EVENT]: (data) => Array.isArray(data) && !RESERVED_EVENTS.includes(data[0]) &&
-    /string|number/.test(typeof data[0]),
-  [ACK]: Array.isArray,
-  [CONNECT_ERROR]: (data) => typeof data === "string" || isObject(data),
-};
-
-/* `add` answers undefined while attachments are to come; a BINARY_EVENT comes out as EVENT. */
+/* `add` gives undefined while attachments are to come. A BINARY_EVENT comes out as EVENT. */
 class Decoder {
-  #packet = null;
+  #packet;  // that is not whole
 
   add(frame) {
-    if ((typeof frame === "string") === (this.#packet !== null))
-      throw new Error("attachments out of place");
-    if (this.#packet) this.#packet.attachments.push(frame);
-    else this.#packet = this.#header(frame);
-    if (this.#packet.attachments.length < this.#packet.count) return undefined;
-    const packet = this.#finish(this.#packet);
-    this.#packet = null;
-    return packet;
+    const packet = this.#packet ?? this.#read(frame);
+    if (this.#packet) packet.attachments.push(frame);
+    const isWhole = packet.attachments.length >= packet.count;
+    this.#packet = isWhole ? undefined : packet;
+    return isWhole ? this.#finish(packet) : undefined;
   }
 
-  #header(frame) {
-    const [head, plain, binary, count = 0, nsp = "/", id] = HEAD.exec(frame) ?? [""];
-    if (!head) throw new Error(`no Socket.IO packet: ${frame.slice(0, 40)}`);
-    return { type: Number(plain ?? binary - BINARY), nsp, id: id && Number(id),
-             json: frame.slice(head.length), count, attachments: [] };
+  #read(frame) {
+    const [, plain, binary, count = 0, nsp = "/", id, json] = PACKET.exec(frame) ?? [];
+    const type = Number(plain ?? binary - BINARY);
+    if (!JSON_OF_TYPE[type]?.test(json)) throw new Error(`no Socket.IO packet: ${frame}`);
+    return { type, nsp, id: id && Number(id), json, count, attachments: [] };
   }
 
   #finish({ type, nsp, id, json, count, attachments }) {
     const fill = (key, value) => {
       if (value?._placeholder !== true) return value;
       const attachment = Number.isInteger(value.num) && attachments[value.num];
-      if (!attachment) throw new Error("illegal attachments");
+      if (!isBinary(attachment)) throw new Error("illegal attachments");
       return attachment;
     };
     const data = json ? JSON.parse(json, count && fill) : undefined;
-    if (!isValid[type](data)) throw new Error(`invalid payload of packet type ${type}`);
+    if (type === EVENT && RESERVED_EVENTS.includes(data[0])) throw new Error("reserved event name");
     return { type, nsp, id, data };
   }
 }
 
-/* ---- 3. Polling ---- */
+/* 3. Polling */
 
 const SEPARATOR = "\x1e";  // JSON and base64 never hold it
 const MAX_PACKETS = 16;    // python-engineio refuses a payload with more
@@ -137,8 +129,8 @@ async function encodeBase64(data) {
 const decodeBase64 = (text) =>
   Uint8Array.from(atob(text), (character) => character.charCodeAt(0)).buffer;
 
-/* To its Engine this is a WebSocket: text is one Engine.IO packet, a buffer one message. Inside,
-   one GET always waits for packets, and one POST at a time carries ours: two would race. */
+/* To its Engine a WebSocket: text is an Engine.IO packet, a buffer a message. Inside, one GET
+   always waits for packets, and one POST at a time carries ours: two would race. */
 class Polling {
   name = "polling";
   queue = [];  // in no POST yet
@@ -158,7 +150,7 @@ class Polling {
     this.resume();
   }
 
-  get bufferedAmount() { return this.queue.length + (this.#posting ? 1 : 0); }
+  get bufferedAmount() { return this.queue.length + Boolean(this.#posting); }
 
   handshake({ sid, maxPayload }) {
     this.#url.searchParams.set("sid", sid);
@@ -197,7 +189,7 @@ class Polling {
       const payload = await this.#request();
       for (const packet of payload.split(SEPARATOR)) {
         if (this.#closed) break;
-        if (packet === "1") this.#end(this.onclose);
+        if (packet === "1") this.#end(this.onclose, {});
         else this.onmessage({ data: packet[0] === "b" ? decodeBase64(packet.slice(1)) : packet });
       }
     }
@@ -232,26 +224,30 @@ class Polling {
   async #request(init) {
     const response = await fetch(this.#url, { ...this.#init, ...init });
     const text = await response.text();
-    if (!response.ok) throw new Error(`${response.status} ${text.slice(0, 200)}`);
-    return text;
+    if (response.ok) return text;
+    throw failure(`${response.status} ${text.slice(0, 200)}`, { code: response.status });
   }
 
-  #fault = (error) => {
-    if (!this.#closed) this.#end(this.onerror, { message: `polling error: ${error.message}` });
-  };
+  #fault = (error) => this.#end(this.onerror, error);
 
   #end(handler, event) {
+    if (this.#closed) return;
     this.#closed = true;
     this.#abort.abort();
     handler(event);
   }
 }
 
-/* ---- 4. Engine ---- */
+/* 4. Engine */
 
 const silence = (transport) => {
   transport.onopen = transport.onmessage = transport.onerror = transport.onclose = noop;
 };
+
+/* Who leaves the page, or the net, leaves the session. */
+const live = new Set();
+for (const event of ["pagehide", "offline"])
+  globalThis.addEventListener?.(event, () => live.forEach((engine) => engine.lost("close", event)));
 
 /* Events: open, ping, message (frame), upgrade (transport), close (reason, error). */
 class Engine extends Emitter {
@@ -270,47 +266,44 @@ class Engine extends Emitter {
     this.#url = url;
     this.#opts = opts;
     this.#expect("timeout", opts.timeout || Infinity);
-    globalThis.addEventListener?.("pagehide", this.#gone);
-    this.#use(this.#create(this.#transports[0]));
-  }
-
-  get #transports() {
-    const { transports, WebSocket } = this.#opts;
-    return transports.filter((name) => name === "polling" || (name === "websocket" && WebSocket));
+    live.add(this);
+    this.#use(this.#create(opts.transports[0]));
   }
 
   #create(name) {
+    const { query, protocols, WebSocket } = this.#opts;
     const url = new URL(this.#url);
-    url.protocol = url.protocol.replace(/^(http|ws)/, name === "polling" ? "http" : "ws");
-    const query = { ...this.#opts.query, EIO: 4, transport: name };
-    if (this.id) query.sid = this.id;
-    for (const key in query) url.searchParams.set(key, query[key]);
+    const session = this.id && { sid: this.id };
+    url.search = new URLSearchParams({ ...query, EIO: 4, transport: name, ...session });
     if (name === "polling") return new Polling(url, this.#opts);
-    const websocket = new this.#opts.WebSocket(url);
-    websocket.binaryType = "arraybuffer";
-    websocket.name = name;
-    return websocket;
+    url.protocol = url.protocol.replace("http", "ws");
+    return Object.assign(new WebSocket(url, protocols), { name, binaryType: "arraybuffer" });
   }
 
   #use(transport) {
     this.transport = transport;
-    transport.onmessage = ({ data }) => this.#receive(data);
-    transport.onclose = (cause) =>
-      this.drop("transport close", new Error("transport close", { cause }));
-    transport.onerror = ({ message }) =>
-      this.drop("transport error", new Error(message || `${transport.name} error`));
+    transport.onmessage = ({ data }) => {
+      try { this.#receive(data); } catch (error) { transport.onerror(error); }
+    };
+    transport.onclose = (context) => this.lost("close", `${transport.name} closed`, context);
+    transport.onerror = (context) => this.lost("error",
+      `${transport.name} error${context.message ? `: ${context.message}` : ""}`, context);
+  }
+
+  lost(how, message, context) {
+    this.drop(`transport ${how}`, failure(message, { description: context?.code, context }));
   }
 
   #receive(data) {
     if (typeof data !== "string") return this.dispatch("message", data);
     switch (data[0]) {
       case "0": return this.#open(data.slice(1));
-      case "1": return this.drop("transport close");
+      case "1": return this.transport.onclose({});
       case "2": return this.#ping(data.slice(1));
       case "4": return this.dispatch("message", data.slice(1));
       case "6": return undefined;  // noop
     }
-    return this.drop("transport error", new Error(`no Engine.IO packet: ${data.slice(0, 40)}`));
+    throw new Error(`no Engine.IO packet: ${data.slice(0, 40)}`);
   }
 
   #open(json) {
@@ -322,8 +315,9 @@ class Engine extends Emitter {
     this.#patience = pingInterval + pingTimeout;
     this.#expect("ping timeout");
     this.dispatch("open");
-    const offers = this.#opts.upgrade && this.readyState === "open" ? upgrades : [];
-    if (offers.includes("websocket") && this.#transports.includes("websocket")) this.#probe();
+    const { upgrade, transports, WebSocket } = this.#opts;
+    if (this.readyState === "open" && upgrade && WebSocket &&
+        [upgrades, transports].every((names) => names.includes("websocket"))) this.#probe();
   }
 
   #ping(payload) {
@@ -332,8 +326,8 @@ class Engine extends Emitter {
     this.dispatch("ping");
   }
 
-  /* The moment is kept besides the timer, which stands still while a laptop sleeps: what is
-     emitted on waking must not go into a dead connection. */
+  /* Timers stand still while a laptop sleeps: what is emitted on waking must not go into a dead
+     connection. */
   #expect(reason, patience = this.#patience) {
     clearTimeout(this.#timer);
     this.#deadline = Date.now() + patience;
@@ -345,10 +339,14 @@ class Engine extends Emitter {
     if (Date.now() > this.#deadline) this.drop("ping timeout");
   }
 
-  send(frame) { this.transport.send(typeof frame === "string" ? `4${frame}` : frame); }
+  send(...frames) {
+    if (this.readyState === "open")
+      for (const frame of frames)
+        this.transport.send(typeof frame === "string" ? `4${frame}` : frame);
+  }
 
   /* 2probe ->, <- 3probe, pause: the POST arrives, the GET is answered; 5 ->, then what was sent
-     meanwhile. An earlier 5 would lose what that GET brings; packets would overtake that POST. */
+     meanwhile. A 5 before that would lose what the GET brings, and overtake the POST. */
   #probe() {
     const polling = this.transport;
     const websocket = this.#candidate = this.#create("websocket");
@@ -376,16 +374,13 @@ class Engine extends Emitter {
     this.transport.resume();
   }
 
-  /* The page is left. If the browser brings it back, the Manager reconnects. */
-  #gone = () => this.drop("transport close");
-
   close() { this.drop("forced close"); }
 
   drop(reason, error = new Error(reason)) {
     if (this.readyState === "closed") return;
     this.readyState = "closed";
     clearTimeout(this.#timer);
-    globalThis.removeEventListener?.("pagehide", this.#gone);
+    live.delete(this);
     this.#abandon();
     silence(this.transport);
     this.transport.close();
@@ -393,10 +388,10 @@ class Engine extends Emitter {
   }
 }
 
-/* ---- 5. Manager ---- */
+/* 5. Manager */
 
-/* Milliseconds before reconnecting, for attempt 0, 1, 2...; `random` is in [0, 1). Doubled, to
-   spare a server that comes back; spread, so that a thousand clients do not come at once. */
+/* Milliseconds before attempt 0, 1, 2...; `random` is in [0, 1). Doubled to spare a server that
+   comes back, spread so that its clients do not come all at once. */
 function backoff(attempt, opts, random) {
   const { reconnectionDelay, reconnectionDelayMax, randomizationFactor } = opts;
   const limit = reconnectionDelayMax / (1 + randomizationFactor);
@@ -410,20 +405,28 @@ const DEFAULTS = {
   reconnectionDelayMax: 5000, randomizationFactor: 0.5, WebSocket: globalThis.WebSocket,
 };
 
-/* Events: open, ping, error, close, reconnect, reconnect_attempt,
-   reconnect_error, reconnect_failed. */
+const location = globalThis.location ?? new URL("http://localhost");
+
+/* "https://host", "host:8000", or a namespace of this page's server: "/news". */
+const addressOf = (address) =>
+  new URL(/^(\w+:)?\//.test(address ||= "/") ? address : `//${address}`, location.href);
+
+/* Events: open, ping, error, close, reconnect, reconnect_attempt, reconnect_error,
+   reconnect_failed. */
 class Manager extends Emitter {
   readyState = "closed";  // then opening, open; waiting: to reconnect
   engine = null;
   nsps = {};
   #attempts = 0;
   #timer;
-  #mayReconnect = false;
 
   constructor(uri, opts) {
     super();
-    this.uri = uri;
-    this.opts = { ...DEFAULTS, ...opts };
+    if (typeof uri === "object") [uri, opts] = [undefined, uri ?? opts];
+    const { origin, searchParams } = addressOf(uri);
+    this.uri = origin.replace(/^ws/, "http");
+    this.opts = { ...DEFAULTS, query: Object.fromEntries(searchParams) };
+    for (const key in opts) this.opts[key] = opts[key] ?? this.opts[key];
     if (this.opts.autoConnect) this.open();
   }
 
@@ -436,7 +439,6 @@ class Manager extends Emitter {
   open() {
     if (this.readyState.startsWith("open")) return this;
     clearTimeout(this.#timer);
-    this.#mayReconnect = this.opts.reconnection;
     this.readyState = "opening";
     const decoder = new Decoder();
     const engine = this.engine = new Engine(
@@ -449,14 +451,13 @@ class Manager extends Emitter {
   }
 
   close() {
-    this.#mayReconnect = false;
     this.#attempts = 0;
     clearTimeout(this.#timer);
     this.readyState = "closed";
     this.engine?.close();
   }
 
-  packet(packet) { for (const frame of encodePacket(packet)) this.engine.send(frame); }
+  connect() { return this.open(); }
 
   left() { if (this.#active.length === 0) this.close(); }
 
@@ -481,20 +482,22 @@ class Manager extends Emitter {
   }
 
   #closed(reason, error) {
-    const failed = this.readyState === "opening";
-    this.readyState = "closed";
+    const before = this.readyState;  // "closed", if by us
+    this.readyState = before !== "closed" && this.opts.reconnection ? "waiting" : "closed";
     for (const socket of this.#active) socket.closed(reason, error);
-    this.dispatch(...failed ? ["error", error] : ["close", reason, error]);
-    if (failed && this.#attempts) this.dispatch("reconnect_error", error);
-    if (this.#mayReconnect && this.readyState === "closed") this.#reconnect();
+    if (before === "opening") {
+      this.dispatch("error", error);
+      if (this.#attempts) this.dispatch("reconnect_error", error);
+    } else this.dispatch("close", reason, error);
+    if (this.readyState === "waiting") this.#reconnect();
   }
 
   #reconnect() {
-    if (this.#attempts >= this.opts.reconnectionAttempts) {
+    if (this.#attempts >= (this.opts.reconnectionAttempts || Infinity)) {
       this.#attempts = 0;
+      this.readyState = "closed";
       return this.dispatch("reconnect_failed");
     }
-    this.readyState = "waiting";
     this.#timer = setTimeout(() => {
       this.dispatch("reconnect_attempt", this.#attempts);
       if (this.readyState === "waiting") this.open();
@@ -502,7 +505,7 @@ class Manager extends Emitter {
   }
 }
 
-/* ---- 6. Socket ---- */
+/* 6. Socket */
 
 /* What is emitted without a connection waits in sendBuffer for the next one. */
 class Socket extends Emitter {
@@ -512,31 +515,30 @@ class Socket extends Emitter {
   id;
   sendBuffer = [];
   receiveBuffer = [];
-  #acks = new Map();  // id -> what to do with the answer
+  #ackTimeout;
+  #acks = {};
   #nextId = 0;
   #flags = {};  // of the next emit
-  #any = [];
-  #pid;  // these two are for connection state recovery
+  #any = new Emitter();
+  #pid;  // for connection state recovery
   #offset;
 
-  constructor(io, nsp, opts = {}) {
+  constructor(io, nsp, { auth, ackTimeout }) {
     super();
     this.io = io;
     this.nsp = nsp;
-    this.auth = opts.auth;
+    this.auth = auth;
+    this.#ackTimeout = ackTimeout;
   }
 
   get disconnected() { return !this.connected; }
 
-  get volatile() { return this.#flag({ volatile: true }); }
-  timeout(milliseconds) { return this.#flag({ timeout: milliseconds }); }
-  #flag(flag) { Object.assign(this.#flags, flag); return this; }
+  get volatile() { this.#flags.volatile = true; return this; }
+  timeout(milliseconds) { this.#flags.timeout = milliseconds; return this; }
+  compress() { return this; }  // that is the browser's affair
 
-  onAny(listener) { this.#any = [...this.#any, listener]; return this; }
-  offAny(listener) {
-    this.#any = listener ? this.#any.filter((known) => known !== listener) : [];
-    return this;
-  }
+  onAny(listener) { this.#any.on("any", listener); return this; }
+  offAny(...which) { this.#any.off("any", ...which); return this; }
 
   connect() {
     const isNew = !this.active;
@@ -547,23 +549,27 @@ class Socket extends Emitter {
   }
 
   disconnect() {
-    if (this.connected) this.#packet({ type: DISCONNECT });
+    if (this.connected) this.#send({ type: DISCONNECT });
     this.#leave("io client disconnect");
     return this;
   }
+
+  open() { return this.connect(); }
+  close() { return this.disconnect(); }
 
   send(...args) { return this.emit("message", ...args); }
 
   emit(event, ...args) {
     if (RESERVED_EVENTS.includes(event)) throw new Error(`"${event}" is a reserved event name`);
-    const { volatile, timeout } = this.#flags;
+    const { volatile, timeout = this.#ackTimeout } = this.#flags;
     this.#flags = {};
     this.io.engine?.checkHeartbeat();
     const packet = { type: EVENT, data: [event, ...args] };
     if (typeof args.at(-1) === "function") this.#expectAck(packet, timeout);
+    packet.frames = this.#encode(packet);
     // Volatile: only while nothing older still waits to leave.
     if (volatile && (!this.connected || this.io.engine.transport.bufferedAmount)) return this;
-    if (this.connected) this.#packet(packet);
+    if (this.connected) this.io.engine.send(...packet.frames);
     else this.sendBuffer.push(packet);
     return this;
   }
@@ -576,31 +582,36 @@ class Socket extends Emitter {
     });
   }
 
-  #packet(packet) { this.io.packet({ nsp: this.nsp, ...packet }); }
+  #encode(packet) { return encodePacket({ nsp: this.nsp, ...packet }); }
+  #send(packet) { this.io.engine.send(...this.#encode(packet)); }
 
-  /* With a deadline, or a promise, `ack` gets an error or null before the answer. */
+  /* With a deadline, or for a promise, `ack` gets an error or null before the answer. */
   #expectAck(packet, timeout) {
     const ack = packet.data.pop();
+    const withError = ack.withError || timeout !== undefined;
     const id = packet.id = this.#nextId++;
     const settle = (error, ...answer) => {
       clearTimeout(timer);
-      this.#acks.delete(id);
+      delete this.#acks[id];
       this.sendBuffer = this.sendBuffer.filter((waiting) => waiting.id !== id);
-      if (timeout || ack.withError) this.call([ack], [error, ...answer]);
+      if (withError) this.call([ack], [error, ...answer]);
       else if (!error) this.call([ack], answer);
     };
-    const timer = timeout && setTimeout(settle, timeout, new Error("operation has timed out"));
-    this.#acks.set(id, settle);
+    const timer = timeout !== undefined &&
+      setTimeout(settle, timeout, new Error("operation has timed out"));
+    this.#acks[id] = settle;
   }
 
   /* ---- what the Manager calls ---- */
 
   opened() {
+    const { engine } = this.io;
     const connect = (auth) => {
-      const data = this.#pid ? { pid: this.#pid, offset: this.#offset, ...auth } : auth;
-      this.#packet({ type: CONNECT, data });
+      if (!this.active || engine !== this.io.engine) return;  // a function may have been slow
+      const recovery = this.#pid && { pid: this.#pid, offset: this.#offset };
+      this.#send({ type: CONNECT, data: recovery ? { ...recovery, ...auth } : auth });
     };
-    if (typeof this.auth === "function") this.auth(connect);
+    if (typeof this.auth === "function") this.call([this.auth], [connect]);
     else connect(this.auth);
   }
 
@@ -609,9 +620,9 @@ class Socket extends Emitter {
     this.connected = false;
     this.id = undefined;
     this.dispatch("disconnect", reason, error);
-    for (const [id, settle] of this.#acks)  // what waits in sendBuffer is not lost yet
-      if (!this.sendBuffer.some((packet) => packet.id === id))
-        settle(new Error("socket has been disconnected"));
+    for (const id in this.#acks)
+      if (!this.sendBuffer.some((waiting) => waiting.id == id))  // that is not lost yet
+        this.#acks[id](new Error("socket has been disconnected"));
   }
 
   receive(packet) {
@@ -619,7 +630,7 @@ class Socket extends Emitter {
       case CONNECT: return this.#connected(packet.data);
       case DISCONNECT: return this.#leave("io server disconnect");
       case EVENT: return this.connected ? this.#event(packet) : this.receiveBuffer.push(packet);
-      case ACK: return this.#acks.get(packet.id)?.(null, ...packet.data);
+      case ACK: return this.#acks[packet.id]?.(null, ...packet.data);
       case CONNECT_ERROR: return this.#refused(packet.data);
     }
   }
@@ -632,26 +643,25 @@ class Socket extends Emitter {
 
   #connected({ sid, pid }) {
     this.id = sid;
-    this.recovered = Boolean(pid) && pid === this.#pid;
+    this.recovered = pid !== undefined && pid === this.#pid;
     this.#pid = pid;
     this.connected = true;
     for (const packet of this.receiveBuffer.splice(0)) this.#event(packet);
-    for (const packet of this.sendBuffer.splice(0)) this.#packet(packet);
+    for (const { frames } of this.sendBuffer.splice(0)) this.io.engine.send(...frames);
     this.dispatch("connect");
   }
 
-  #refused(data) {
+  #refused({ message, data }) {
     this.active = false;
-    const error = Object.assign(new Error(data.message ?? data), { data: data.data });
-    this.dispatch("connect_error", error);
+    this.dispatch("connect_error", failure(message, { data }));
     this.io.left();
   }
 
   #event({ id, data }) {
-    this.call(this.#any, data);
-    const [event, ...args] = data;
-    this.dispatch(event, ...args, ...id === undefined ? [] : [this.#reply(id)]);
-    if (this.#pid && typeof args.at(-1) === "string") this.#offset = args.at(-1);
+    if (id !== undefined) data.push(this.#reply(id));
+    this.call(this.#any.listeners("any"), data);
+    this.dispatch(...data);
+    if (this.#pid && typeof data.at(-1) === "string") this.#offset = data.at(-1);
   }
 
   /* To the session that asked: in the next one this number is another question. */
@@ -661,46 +671,39 @@ class Socket extends Emitter {
     return (...data) => {
       if (answered || this.id !== session) return;
       answered = true;
-      this.#packet({ type: ACK, id, data });
+      this.#send({ type: ACK, id, data });
     };
   }
 }
 
-/* ---- 7. io ---- */
+/* 7. io */
 
-const location = globalThis.location ?? new URL("http://localhost");
-const managers = new Map();
+const managers = {};
 
-/* /chat/socket.io/socket.io.js comes from a server at /chat/socket.io/. */
-const script = new URL(globalThis.document?.currentScript?.src || "no:script");
-const scriptPath = /^(.*\/)socket\.io\.js$/.exec(script.pathname)?.[1];
+/* http://host/chat/socket.io/socket.io.js comes from a server at /chat/socket.io/. */
+const [, scriptOrigin, scriptPath] =
+  /^(\w+:\/\/[^/]+)(\/.*\/)socket\.io\.js\b/.exec(globalThis.document?.currentScript?.src) ?? [];
 
-/* `url`: an address, a namespace of this page's server ("/news"), or both. */
-function io(url, options) {
-  if (url && typeof url === "object") return io("/", url);
-  const address = url || "/";
-  const target = new URL(/^(\w+:)?\//.test(address) ? address : `//${address}`, location.href);
-  const nsp = decodeURI(target.pathname);
-  const opts = { query: Object.fromEntries(target.searchParams), ...options };
-  opts.path ??= (target.origin === script.origin && scriptPath) || DEFAULTS.path;
-  if (opts.forceNew || opts.multiplex === false)
-    return new Manager(target.origin, opts).socket(nsp, opts);
-  const key = target.origin + opts.path;
-  if (!managers.has(key) || managers.get(key).nsps[nsp])
-    managers.set(key, new Manager(target.origin, opts));
-  return managers.get(key).socket(nsp, opts);
+/* Namespaces share a connection, two sockets of one namespace do not. */
+function io(address, opts = {}) {
+  if (typeof address === "object") [address, opts] = [undefined, address ?? opts];
+  const { origin, pathname, href } = addressOf(address);
+  const nsp = decodeURI(pathname);
+  const path = opts.path ?? (origin === scriptOrigin ? scriptPath : DEFAULTS.path);
+  const key = origin + path;
+  const connect = () => new Manager(href, { ...opts, path });
+  const isAlone = opts.forceNew || opts.multiplex === false || managers[key]?.nsps[nsp];
+  return (isAlone ? connect() : managers[key] ??= connect()).socket(nsp, opts);
 }
 
-/* The face of 2011, less the transports of that year. */
-io.Socket = function LegacySocket(host, { port, transports, ...opts } = {}) {
-  const target = new URL("/", location.href);
-  if (host) target.hostname = host;
-  if (port) target.port = port;
-  return io(target.href, { ...opts, autoConnect: false, forceNew: true });
+/* The face of 2011. */
+io.Socket = function (host, { port = location.port, ...opts } = {}) {
+  return io(`//${host || location.hostname}:${port}`,
+            { ...opts, transports: undefined, autoConnect: false, forceNew: true });
 };
 io.Socket.prototype = Socket.prototype;
 
-io.connect = io;
+io.io = io.connect = io;
 io.Manager = Manager;
 io.protocol = 5;
 io.wire = { encodePacket, Decoder, backoff };

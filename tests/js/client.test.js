@@ -70,8 +70,25 @@ test("on, once and off", async () => {
   peer.session.send('42["end"]');
   await next(socket, "end");
   assert.equal(heard.at(-1), "kept");
+  socket.off("x", undefined);  // a slip, not "all of them"
+  assert.equal(socket.hasListeners("x"), true);
   socket.removeAllListeners("x");
   assert.deepEqual(socket.listeners("x"), []);
+  socket.on("y", kept).off();
+  assert.equal(socket.hasListeners("y"), false);
+});
+
+test("an event whose name is a number is that of its digits", async () => {
+  const { peer, socket } = await connected();
+  peer.session.send('42[7,"a"]');
+  assert.deepEqual(await next(socket, "7"), ["a"]);
+});
+
+test("onAny gets the function that replies, too", async () => {
+  const { peer, socket } = await connected();
+  socket.onAny((event, question, reply) => reply(`${event} ${question}`));
+  peer.session.send('425["q","why"]');
+  await peer.got('435["q why"]');
 });
 
 test("a listener that throws is reported, and loses no other packet", () => {
@@ -142,6 +159,7 @@ test("the server's words are in the error when it refuses the handshake", async 
   const socket = connect(peer, { ...POLLING, reconnection: false });
   const [error] = await next(socket, "connect_error");
   assert.equal(error.message, `polling error: 400 ${peer.refuse}`);
+  assert.equal(error.description, 400);
 });
 
 test("a page at that address that is no Socket.IO server is an error", async () => {
@@ -149,14 +167,15 @@ test("a page at that address that is no Socket.IO server is an error", async () 
   peer.page = "<!doctype html>";
   const socket = connect(peer, { ...POLLING, path: "/elsewhere", reconnection: false });
   const [error] = await next(socket, "connect_error");
-  assert.equal(error.message, "no Engine.IO packet: <!doctype html>");
+  assert.equal(error.message, "polling error: no Engine.IO packet: <!doctype html>");
   assert.equal(peer.log[0].pathname, "/elsewhere/");
 });
 
 test("a close packet ends the session, and the client comes back", async () => {
   const { peer, socket } = await connected();
   peer.session.send("1");
-  assert.equal((await next(socket, "disconnect"))[0], "transport close");
+  const [reason, error] = await next(socket, "disconnect");
+  assert.deepEqual([reason, error.message], ["transport close", "polling closed"]);
   await next(socket, "connect");
   assert.equal(peer.sessions.length, 2);
   assert.ok(!peer.packets.includes("1"), "nothing is said to a session that is closed");
@@ -255,6 +274,35 @@ test("reconnects as often as told, and says so", async () => {
   await next(socket, "connect");
 });
 
+test("no attempts means that there is no end of them", async () => {
+  const peer = await startPeer();
+  peer.refuse = "no";
+  const socket = connect(peer, { ...POLLING, reconnectionAttempts: 0 });
+  for (let times = 0; times < 3; times++) await next(socket, "connect_error");
+  peer.refuse = undefined;
+  await next(socket, "connect");
+});
+
+test("an option that is undefined or null is not given", async () => {
+  const peer = await startPeer();
+  const unset = { path: undefined, transports: undefined, upgrade: undefined, timeout: null,
+                  autoConnect: undefined, reconnectionDelay: undefined, auth: null };
+  const socket = connect(peer, unset);
+  await next(socket, "connect");
+  assert.deepEqual(socket.io.opts.transports, ["polling", "websocket"]);
+  assert.equal(socket.io.opts.timeout, 20000);
+});
+
+test("connect in the handler of disconnect does not wait", async () => {
+  const { peer, socket } = await connected({ ...POLLING, reconnection: false });
+  socket.on("disconnect", () => socket.connect());
+  peer.session.send("41");
+  await next(socket, "connect");
+  peer.session.send("1");
+  await next(socket, "connect");
+  assert.equal(peer.sessions.length, 3);
+});
+
 test("what is emitted meanwhile is sent in order, what is volatile is not", async () => {
   const { peer, socket } = await connected();
   const port = peer.port;
@@ -267,6 +315,19 @@ test("what is emitted meanwhile is sent in order, what is volatile is not", asyn
   await reborn.got('42["b"]');
   assert.ok((await reconnected)[0] >= 1);
   assert.deepEqual(reborn.packets.filter((packet) => packet.startsWith("42")), ['42["a"]', '42["b"]']);
+});
+
+test("what is no JSON is told to whoever emits it, and takes nothing along", async () => {
+  const peer = await startPeer();
+  const socket = connect(peer);
+  const circle = {};
+  circle.circle = circle;
+  socket.emit("before");
+  assert.throws(() => socket.emit("circle", circle), TypeError);
+  socket.emit("after");
+  await peer.got('42["after"]');
+  assert.deepEqual(peer.packets.filter((packet) => packet.startsWith("42")),
+                   ['42["before"]', '42["after"]']);
 });
 
 test("volatile events are dropped while older ones wait", async () => {
@@ -297,6 +358,19 @@ test("the auth of the moment is sent with each connection", async () => {
   socket.auth = (give) => give({ token: 2 });
   peer.session.send("1");
   await peer.got('40{"token":2}');
+});
+
+test("an auth function that is slow speaks for its own connection only", async () => {
+  const peer = await startPeer();
+  const asked = [];
+  const socket = connect(peer, { ...POLLING, auth: (give) => { asked.push(give); peer.emit("asked"); } });
+  while (asked.length < 1) await once(peer, "asked");
+  socket.io.engine.close();
+  while (asked.length < 2) await once(peer, "asked");
+  asked[0]({ token: "late" });
+  asked[1]({ token: "in time" });
+  await next(socket, "connect");
+  assert.deepEqual(peer.packets.filter((packet) => packet.startsWith("40")), ['40{"token":"in time"}']);
 });
 
 test("each reconnection counts its attempts anew; the first connection is none", async () => {
@@ -410,6 +484,16 @@ test("recovery: says where it broke off, takes what it missed before connect", a
   assert.deepEqual(heard, ["connect false", 1, 2, "connect true", 2, "connect false"]);
 });
 
+test("recovery: the words of a question are no offset", async () => {
+  const peer = await startPeer();
+  peer.onpacket = (packet, session) =>
+    packet.startsWith("40") && session.send('40{"sid":"s","pid":"p"}', '42["x","first"]', '421["q","why"]') === undefined;
+  const socket = connect(peer);
+  await next(socket, "q");
+  peer.session.send("1");
+  await peer.got('40{"pid":"p","offset":"first"}');
+});
+
 /* ---- acknowledgements ---- */
 
 test("an acknowledgement is taken once", async () => {
@@ -440,6 +524,14 @@ test("a deadline passed before there was a connection takes the event back", asy
   const error = await new Promise((resolve) => socket.timeout(20).emit("late", resolve));
   assert.equal(error.message, "operation has timed out");
   assert.deepEqual(socket.sendBuffer, []);
+});
+
+test("a deadline may be for all acknowledgements, or for one", async () => {
+  const { socket } = await connected({ ...POLLING, ackTimeout: 20 });
+  const late = { message: "operation has timed out" };
+  await assert.rejects(socket.emitWithAck("nobody answers"), late);
+  assert.equal((await new Promise((resolve) => socket.emit("nobody answers", resolve))).message, late.message);
+  await assert.rejects(socket.timeout(0).emitWithAck("at once"), late);
 });
 
 test("a broken connection fails the promises of what was sent, not of what waits", async () => {
@@ -489,6 +581,13 @@ test("websocket only", { skip: NO_WEBSOCKET }, async () => {
   assert.ok(peer.packets.some((packet) => Buffer.isBuffer(packet) && packet.equals(Buffer.of(7))));
   peer.session.websocket.socket.destroy();
   assert.match((await next(socket, "disconnect"))[0], /^transport (close|error)$/);
+});
+
+test("a handshake that is none is an error over a WebSocket too", { skip: NO_WEBSOCKET }, async () => {
+  const peer = await startPeer({ upgrades: undefined });
+  const socket = connect(peer, { ...FAST, transports: ["websocket"], reconnection: false });
+  const [error] = await next(socket, "connect_error");
+  assert.match(error.message, /^websocket error: /);
 });
 
 test("5 leaves when POST and GET are done, and what was sent meanwhile after it",
@@ -557,7 +656,7 @@ for (const [title, script] of Object.entries({
   });
 
 test("without a WebSocket, polling does it all", async () => {
-  const { peer, socket } = await connected({ ...FAST, WebSocket: undefined },
+  const { peer, socket } = await connected({ ...FAST, WebSocket: false },
                                            { upgrades: ["websocket"] });
   socket.emit("end");
   await peer.got('42["end"]');
@@ -579,6 +678,9 @@ test("an address is a server, a namespace, or both", () => {
     const socket = io(...args);
     return [socket.io.uri, socket.nsp, socket.io.opts.query];
   };
+  assert.deepEqual(parts("ws://a", lazy), ["http://a", "/", {}]);
+  assert.deepEqual(parts("wss://a/x", lazy), ["https://a", "/x", {}]);
+  assert.deepEqual(parts(null, lazy), ["http://localhost", "/", {}]);
   assert.deepEqual(parts("http://a:81", lazy), ["http://a:81", "/", {}]);
   assert.deepEqual(parts("https://b/news?x=1", lazy), ["https://b", "/news", { x: "1" }]);
   assert.deepEqual(parts("c:82/é", lazy), ["http://c:82", "/é", {}]);
@@ -593,6 +695,30 @@ test("namespaces of one address share a Manager, the same one twice does not", (
   assert.notEqual(io("http://d/y", { ...lazy, multiplex: false }).io, first.io);
   assert.notEqual(io("http://d/y", { ...lazy, path: "/p" }).io, first.io);
   assert.notEqual(io("http://d", lazy).io, first.io);
+  assert.equal(io("http://d/z", lazy).io, first.io);
+});
+
+test("a Manager stands alone too", async () => {
+  const peer = await startPeer();
+  const manager = new io.Manager(peer.url, { ...POLLING, query: { colour: "red" } });
+  const news = manager.socket("/news", { auth: { token: 1 } });
+  cleanups.push(() => news.close());
+  await peer.got('40/news,{"token":1}');
+  await next(news, "connect");
+  assert.equal(peer.log[0].query.colour, "red");
+  assert.equal(new io.Manager(lazy).uri, "http://localhost");
+  assert.equal(new io.Manager("/elsewhere?x=1", lazy).opts.query.x, "1");
+});
+
+test("other names for the same", async () => {
+  const { peer, socket } = await connected();
+  assert.equal(io.io, io);
+  assert.equal(socket.close().connected, false);
+  const again = next(socket, "connect");
+  assert.equal(socket.open().active, true);
+  await again;
+  socket.compress(true).emit("end");
+  await peer.got('42["end"]');
 });
 
 test("the face of 2011", async () => {
@@ -620,7 +746,7 @@ function load({ href = "http://page.example/chat.html", src } = {}) {
     location: new URL(href), document: { currentScript: src && { src } },
     addEventListener: page.addEventListener.bind(page),
     removeEventListener: page.removeEventListener.bind(page),
-    URL, Blob, AbortController, fetch, setTimeout, clearTimeout, atob, btoa,
+    URL, URLSearchParams, Blob, AbortController, fetch, setTimeout, clearTimeout, atob, btoa,
   };
   const before = Object.keys(world);
   vm.runInNewContext(readFileSync(CLIENT, "utf8"), world);
@@ -651,14 +777,18 @@ for (const [src, expected] of [
     assert.equal(io({ ...lazy, path: "/mine/" }).io.opts.path, "/mine/");
   });
 
-test("a page that is left closes the session at once", async () => {
-  const peer = await startPeer();
-  const { io, page } = load({ href: peer.url });
-  const socket = io(POLLING);
-  cleanups.push(() => socket.disconnect());
-  await next(socket, "connect");
-  page.dispatchEvent(new Event("pagehide"));
-  await peer.got("1");
-  assert.equal(socket.connected, false);
-  await next(socket, "connect");  // the browser has brought the page back
-});
+for (const departure of ["pagehide", "offline"])
+  test(`a page closes its session at once on ${departure}`, async () => {
+    const peer = await startPeer();
+    const { io, page } = load({ href: peer.url });
+    const socket = io(POLLING);
+    cleanups.push(() => socket.disconnect());
+    await next(socket, "connect");
+    const reason = next(socket, "disconnect");
+    page.dispatchEvent(new Event(departure));
+    await peer.got("1");
+    assert.equal(socket.connected, false);
+    const [why, { message }] = await reason;
+    assert.deepEqual([why, message], ["transport close", departure]);
+    await next(socket, "connect");  // the page, or the net, is back
+  });
