@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from . import builtin, docpage, engineio, services
+from . import builtin, docpage, services
 from .conditions import Rules, Tools, made, with_last
 from .cors import Cors
 from .errors import AppError, Diagnostic, RbrError
@@ -27,11 +27,12 @@ from .globs import Globs
 from .hub import Hub
 from .loading import File, Reading
 from .rbr_keys import HTTP_VERBS
-from .rbr_nodes import Location, Name, Node, Path, Text, UnlessValidates, Url, Words
+from .rbr_nodes import Location, Name, Node, Path, UnlessValidates, Url
 from .refusals import not_served, operations
 from .request import Request
 from .response import Response
 from .routes import NotRouted, Route, Router, Service, compile_template
+from .socketoptions import SharedOptions, allowed_origins
 from .wsgi import wsgi_service
 
 if TYPE_CHECKING:
@@ -68,9 +69,7 @@ class SocketPath:
 
     home: Home
     url: str
-    options: engineio.Options
-    connect_timeout: float
-    allow_origin: tuple[str, ...]
+    shared: SharedOptions
     rules: list[tuple[str, Rules]] = field(default_factory=list)  # with their namespaces
 
     @property
@@ -161,7 +160,7 @@ class Home:
             return self._socket_routes(path, url)
         methods = _ANY_METHOD if whole else path.verbs
         service = Rules(path, self._tools).around(self._service(path))
-        origins = _origins(path)
+        origins = allowed_origins(path)
         cors = Cors(origins, methods) if origins else None
         target = WebPath(
             self,
@@ -217,9 +216,7 @@ class Home:
         if url in self._sockets:
             self._sockets[url].rules.append(rules)
             return []
-        socket = SocketPath(
-            self, url, _options(path), path.number("connect-timeout"), _origins(path), [rules]
-        )
+        socket = SocketPath(self, url, SharedOptions.of(self._sharing(path)), [rules])
         self._sockets[url] = socket
         script = WebPath(self, file_service(CLIENT_SCRIPT))
         name = path.name.text
@@ -232,6 +229,13 @@ class Home:
             Route(name, url, methods, slash, socket),
             Route(name, url, methods, compile_template([url]), socket),
         ]
+
+    def _sharing(self, path: Path) -> list[Path]:
+        """The paths of sockets at this one's url."""
+        assert path.url is not None
+        at = path.url.text
+        every = (one for one in self.file.tree.paths if one.is_socket)
+        return [one for one in every if one.url is not None and one.url.text == at]
 
 
 class App:
@@ -314,7 +318,7 @@ class App:
     def max_body(self, target: Target | None) -> int:
         """The most bytes that a request's body may have."""
         if isinstance(target, SocketPath):
-            return target.options.max_payload
+            return target.shared.engine.max_payload
         return target.max_body if target is not None else 0
 
     def wants_stream(self, target: Target | None) -> bool:
@@ -391,24 +395,7 @@ def _callable(found: Any, name: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
-def _origins(path: Path) -> tuple[str, ...]:
-    return tuple(value.text for value in path.all("allow-origin") if isinstance(value, Text))
-
-
 def _last_name(path: Path) -> str:
     """The placeholder of a `directory:` that is the way below it; "" if its url has none."""
     parts = path.url.parts() if path.url is not None else ()
     return next((part.name for part in reversed(parts) if not isinstance(part, str)), "")
-
-
-def _options(path: Path) -> engineio.Options:
-    transports = path.get("transports")
-    return engineio.Options(
-        ping_interval=path.number("ping-interval"),
-        ping_timeout=path.number("ping-timeout"),
-        max_payload=int(path.number("max-payload")),
-        max_fragments=int(path.number("max-fragments")),
-        compression=path.switch("compression"),
-        upgrade_timeout=path.number("upgrade-timeout"),
-        transports=transports.texts if isinstance(transports, Words) else engineio.TRANSPORTS,
-    )

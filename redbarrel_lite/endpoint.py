@@ -14,12 +14,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
 from . import deflate, engineio, wsproto
+from .app import SocketPath
 from .errors import RemoteProtocolError
-from .hub import Hub
+from .forms import parse_urlencoded
+from .origins import Origins
 from .request import Request
 from .response import Response, error_response
 from .transports import EngineConnection, Exchange
@@ -42,24 +45,19 @@ Guard: TypeAlias = Callable[[Request], Awaitable[Response | None]]
 class Endpoint:
     """All sessions of one url, and the requests that make, feed and end them."""
 
-    def __init__(
-        self,
-        hub: Hub,
-        options: engineio.Options,
-        connect_timeout: float,
-        allowed_origins: tuple[str, ...],
-        when_forgotten: Callable[[], None],
-        guard: Guard | None = None,
-    ) -> None:
-        self.hub = hub
-        self.options = options
-        self.connect_timeout = connect_timeout
+    def __init__(self, path: SocketPath, when_forgotten: Callable[[], None]) -> None:
+        shared = path.shared
+        self.hub = path.home.hub
+        self.options = shared.engine
+        self.connect_timeout = shared.connect_timeout
         self.flusher = Flusher(asyncio.get_running_loop())
         self._sessions: dict[str, EngineConnection] = {}
         self._closed = False
-        self._allowed_origins = allowed_origins
+        self._url = path.url
+        self._max_connections = shared.max_connections
+        self._origins = Origins(shared.allow_origin)
         self._when_forgotten = when_forgotten
-        self._guard = guard
+        self._guard: Guard | None = path.refusal if path.is_guarded else None
         self._at_the_door: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
@@ -91,7 +89,7 @@ class Endpoint:
             self._refuse(exchange, engineio.FORBIDDEN)
             return
         if request.method == "OPTIONS":
-            exchange.respond(self._preflight(request))
+            exchange.respond(self._origins.preflight(request))
             return
         fields = _fields(exchange)
         if fields is None:
@@ -115,18 +113,18 @@ class Endpoint:
     def handle_upgrade(self, exchange: Exchange, version: str) -> None:
         """Answer a request for a WebSocket."""
         request = exchange.request
+        if not self._may(request):
+            _refuse_upgrade(exchange, engineio.FORBIDDEN)
+            return
         fields = _fields(exchange)
         if fields is None:
             return
         try:
-            if not self._may(request):
-                raise engineio.refusal(engineio.FORBIDDEN)
             query = engineio.check_query(request.method, fields, self.options, upgrade=True)
             connection = self._find(query, upgrade=True) if query.sid is not None else None
         except RemoteProtocolError as error:
             log.info("%s: %s", request.remote_addr, error)
-            status = 403 if error.code == engineio.FORBIDDEN else 400
-            exchange.respond(error_response(status, engineio.ERRORS[error.code]))
+            _refuse_upgrade(exchange, error.code)
             return
         try:
             headers = wsproto.accept(request.method, version, request.headers.pairs)
@@ -182,6 +180,13 @@ class Endpoint:
             # Nobody would tell it of the end; the next server will take it.
             exchange.respond(error_response(503, "the server is shutting down", _RETRY_SOON))
             return
+        if 0 < self._max_connections <= len(self._sessions) + len(self._at_the_door):
+            request = exchange.request
+            what = "%s: over %d connections to %s"
+            log.info(what, request.remote_addr, self._max_connections, self._url)
+            headers = [*_RETRY_SOON, *self._origins.headers(request)]
+            exchange.respond(error_response(503, "too many connections", headers))
+            return
         if self._guard is None:
             go_on()
             return
@@ -193,21 +198,21 @@ class Endpoint:
         gone: list[bool] = []
         exchange.on_abort(lambda: gone.append(True))
         refusal = await guard(exchange.request)
+        self._at_the_door.difference_update({asyncio.current_task()})
         if gone:  # a session for nobody would only wait for its first ping to fail
             return
         if refusal is None:
             go_on()
         else:
-            for name, value in self._cors(exchange.request):
+            for name, value in self._origins.headers(exchange.request):
                 refusal.set_header(name, value)
             exchange.respond(refusal)
 
     def _find(self, query: engineio.Query, *, upgrade: bool) -> EngineConnection:
         connection = self._sessions.get(query.sid or "")
-        if connection is None:
+        if connection is None or connection.is_over(asyncio.get_running_loop().time()):
             raise engineio.refusal(engineio.UNKNOWN_SID)
-        if not upgrade and query.transport != connection.session.transport:
-            raise engineio.refusal(engineio.BAD_REQUEST)
+        connection.session.check(query, upgrade=upgrade)
         return connection
 
     def _open(self, exchange: Exchange, transport: str) -> None:
@@ -219,69 +224,52 @@ class Endpoint:
         session = engineio.Session(sid, transport, self.options, now)
         connection = EngineConnection(self, request, session, now)
         self._sessions[sid] = connection
+        # The request is kept with the session: let all of them share the names.
+        request.headers.pairs = [(sys.intern(name), text) for name, text in request.headers.pairs]
         return connection
 
     # -- answers ---------------------------------------------------------------------
 
     def payload(self, request: Request, payload: str) -> Response:
         """The answer to a poll."""
-        return Response(payload.encode(), 200, [NO_STORE, *self._cors(request)], TEXT_PLAIN)
+        return Response(
+            payload.encode(), 200, [NO_STORE, *self._origins.headers(request)], TEXT_PLAIN
+        )
 
     def ok(self, request: Request) -> Response:
         """The answer to a POST."""
-        return Response(b"ok", 200, [NO_STORE, *self._cors(request)], TEXT_HTML)
+        return Response(b"ok", 200, [NO_STORE, *self._origins.headers(request)], TEXT_HTML)
 
     def _refuse(self, exchange: Exchange, code: int) -> None:
         status = 403 if code == engineio.FORBIDDEN else 400
-        headers = self._cors(exchange.request) if status == 400 else []
+        headers = self._origins.headers(exchange.request) if status == 400 else []
         exchange.respond(Response(engineio.error_body(code), status, headers, JSON))
 
-    def _preflight(self, request: Request) -> Response:
-        wanted = request.headers.get("access-control-request-headers", "")
-        headers = [*self._cors(request), ("access-control-allow-methods", "GET, POST, OPTIONS")]
-        if wanted:
-            headers.append(("access-control-allow-headers", wanted))
-        return Response(b"", 204, headers)
-
     def _may(self, request: Request) -> bool:
-        """Whether the request's origin may talk to us: its own page, or one that is allowed.
+        fault = self._origins.fault(request)
+        if fault is not None:
+            log.info("%s: %s", request.remote_addr, fault)
+        return fault is None
 
-        A browser sends cookies along with a WebSocket to any host, so a page of
-        another origin would speak for its visitor (RFC 6455 10.2). What is no
-        browser sends no Origin, or the one it likes.
-        """
-        origin = request.headers.get("origin")
-        if origin is None or "*" in self._allowed_origins:
-            return True
-        allowed = (request.host_url, *self._allowed_origins)
-        if origin.lower() in (one.lower() for one in allowed):
-            return True
-        log.info(
-            "%s: pages of %.100a may not connect, those of %s may; to let them: allow-origin",
-            request.remote_addr,
-            origin,
-            ", ".join(allowed),
-        )
-        return False
 
-    def _cors(self, request: Request) -> list[tuple[str, str]]:
-        origin = request.headers.get("origin")
-        if origin is None or origin.lower() == request.host_url.lower():
-            return []
-        if "*" in self._allowed_origins:
-            return [("access-control-allow-origin", "*")]
-        return [
-            ("access-control-allow-origin", origin),
-            ("access-control-allow-credentials", "true"),
-            ("vary", "Origin"),
-        ]
+def _refuse_upgrade(exchange: Exchange, code: int) -> None:
+    """The reference's words, without JSON around them: no browser shows them to a page."""
+    status = 403 if code == engineio.FORBIDDEN else 400
+    exchange.respond(Response(engineio.ERRORS[code], status, (), TEXT_HTML))
 
 
 def _fields(exchange: Exchange) -> dict[str, list[str]] | None:
-    """The fields of the query; None if there are too many, and then it is answered."""
+    """The fields of the query; None if they can't be read, and then it is answered.
+
+    Not `request.query`, which keeps what it has read: the request of a handshake lives
+    as long as its session, and nobody may ever ask it for that.
+    """
+    fields: dict[str, list[str]] = {}
     try:
-        return exchange.request.query
+        for name, value in parse_urlencoded(exchange.request.query_string.encode("latin-1")):
+            fields.setdefault(name, []).append(value)
     except RemoteProtocolError as error:
         log.info("%s: %s", exchange.request.remote_addr, error)
         exchange.respond(error_response(error.code, str(error)))
         return None
+    return fields

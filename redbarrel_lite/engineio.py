@@ -167,6 +167,15 @@ class Session:
         }
         return OPEN + json.dumps(handshake, separators=(",", ":"))
 
+    def check(self, query: Query, *, upgrade: bool) -> None:
+        """Whether a request with this query is one of this session's.
+
+        Raises `RemoteProtocolError` for one over a transport that the session has left, or
+        of another version of the protocol than its handshake's.
+        """
+        if query.version != PROTOCOL or not (upgrade or query.transport == self.transport):
+            raise refusal(BAD_REQUEST)
+
     # -- from the peer -------------------------------------------------------
 
     def receive(self, packet: Packet, now: float) -> Packet | None:
@@ -366,6 +375,15 @@ class Session:
         if self.upgrade is not Upgrade.NONE and now >= self._upgrade_by:
             self.stop_probe()
 
+    @property
+    def deadline(self) -> float:
+        """When the client's silence ends the session, on the caller's clock.
+
+        It counts from the handshake or the last pong, whenever our ping went out: what
+        comes later is too late, even if it comes before `tick` has been called.
+        """
+        return self._pong_by or self._ping_at + self.options.ping_timeout
+
     def forgive(self, now: float) -> None:
         """We don't read, so a pong may be there unread: take it as having come.
 
@@ -409,10 +427,11 @@ def encode_for_polling(packet: Packet) -> str:
 
 
 class Query(NamedTuple):
-    """What a request says of itself in its query, checked."""
+    """What a request says of itself in its query, checked but for its session."""
 
     transport: str
     sid: str | None
+    version: str
 
 
 def check_query(
@@ -433,9 +452,10 @@ def check_query(
         raise refusal(BAD_HANDSHAKE_METHOD)
     if upgrade != (transport == WEBSOCKET) and (upgrade or sid is None):
         raise refusal(BAD_REQUEST)
-    if sid is None and _single(query, "EIO") != PROTOCOL:
+    version = _single(query, "EIO")
+    if sid is None and version != PROTOCOL:
         raise refusal(UNSUPPORTED_PROTOCOL_VERSION)
-    return Query(transport, sid)
+    return Query(transport, sid, version)
 
 
 def _single(query: Mapping[str, Sequence[str]], name: str) -> str:

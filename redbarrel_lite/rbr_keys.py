@@ -125,12 +125,13 @@ PATH_KEYS = _table(
     _socket("compression", "switch", "permessage-deflate (RFC 7692)", "off"),
     _socket("recovery", "seconds", "a dropped session is kept for its client", "0", 0, _DAY_S),
     _socket("allow-eio3", "switch", "let clients of Engine.IO 3 in", "off"),
-    _socket("max-connections", "count", "at the same time; 0 is no limit", "0", 0, 10_000_000),
+    _socket("max-connections", "count", "sessions at the same time; 0 is no limit", "0",
+            0, 10_000_000),
     _socket("max-rate", "number", "events a second and client; 0 is no limit", "0", 0, 1_000_000),
 )  # fmt: skip
 
 # Options of a socket path that are its own even where it shares the url, and so the transport.
-OWN_OPTIONS = ("namespace", "max-connections", "max-rate")
+OWN_OPTIONS = ("namespace", "max-rate")
 
 # Sections of a path that hold rules: all of them take a description and operations.
 RULE_KEYS = _table(

@@ -241,14 +241,7 @@ class Server:
         """The sessions of a socket path's url, which other paths may share."""
         endpoint = self._endpoints.get(path.url)
         if endpoint is None:
-            endpoint = Endpoint(
-                path.home.hub,
-                path.options,
-                path.connect_timeout,
-                path.allow_origin,
-                self._changed.set,
-                path.refusal if path.is_guarded else None,
-            )
+            endpoint = Endpoint(path, self._changed.set)
             self._endpoints[path.url] = endpoint
             if self.closing:
                 endpoint.close()

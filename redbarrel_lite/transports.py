@@ -224,8 +224,6 @@ class EngineConnection:
 
     def receive_get(self, exchange: Exchange) -> None:
         """A poll has come; it waits until there is something to say."""
-        if self.session.transport != engineio.POLLING:
-            raise RemoteProtocolError("the session's transport is websocket", engineio.BAD_REQUEST)
         try:
             self.session.start_poll()
         except RemoteProtocolError:
@@ -243,8 +241,6 @@ class EngineConnection:
     def receive_post(self, exchange: Exchange) -> None:
         """Packets have come."""
         request = exchange.request
-        if self.session.transport != engineio.POLLING:
-            raise RemoteProtocolError("the session's transport is websocket", engineio.BAD_REQUEST)
         if self._held_post is not None:
             # The client was to wait for its answer: two POSTs have no order.
             error = engineio.refusal(engineio.BAD_REQUEST)
@@ -290,6 +286,18 @@ class EngineConnection:
             raise engineio.BadPayload("the payload is not UTF-8", []) from None
 
     # -- both --------------------------------------------------------------------
+
+    def is_over(self, now: float) -> bool:
+        """Whether the client was silent for too long, looked at when it speaks again.
+
+        A timer rings late in a busy loop, and its client must not be luckier for it.
+        While we don't read, its silence says nothing.
+        """
+        if now < self.session.deadline or self._paused:
+            return False
+        self.session.end("ping timeout")
+        self._settle()
+        return True
 
     def fail(self, error: RemoteProtocolError) -> None:
         """The client broke a protocol: close, and say so in one line."""

@@ -293,6 +293,16 @@ def test_silent_client_is_noticed_at_an_absolute_deadline(make: Make) -> None:
 
 
 @BOTH
+def test_deadline_does_not_wait_for_our_ping(make: Make) -> None:
+    session = make(now=100.0)
+    assert session.deadline == 145.0
+    session.tick(131.0)
+    assert session.deadline == 145.0
+    session.receive("3", 140.0)
+    assert session.deadline == 185.0
+
+
+@BOTH
 def test_messages_do_not_stand_in_for_a_pong(make: Make) -> None:
     session = make()
     session.tick(25.0)
@@ -542,7 +552,33 @@ def test_query_is_judged_as_the_reference_does(vector: dict[str, Any]) -> None:
         assert caught.value.code == vector["code"]
     else:
         asked = check_query(vector["method"], query, OPTIONS, upgrade=upgrade)
-        assert asked == Query(query["transport"][0], vector["sid"])
+        (version,) = query.get("EIO", [""])
+        assert asked == Query(query["transport"][0], vector["sid"], version)
+
+
+@pytest.mark.parametrize("make", [polling, upgraded], ids=["polling", "websocket"])
+@pytest.mark.parametrize(
+    ("transport", "version", "upgrade"),
+    [
+        (POLLING, "4", False),
+        (WEBSOCKET, "4", False),
+        (WEBSOCKET, "4", True),
+        (POLLING, "3", False),
+        (POLLING, "", False),
+        (WEBSOCKET, "3", True),
+    ],
+)
+def test_request_must_name_its_session_s_transport_and_version(
+    make: Make, transport: str, version: str, upgrade: bool
+) -> None:
+    session = make()
+    query = Query(transport, "sid", version)
+    if version == "4" and (upgrade or transport == session.transport):
+        session.check(query, upgrade=upgrade)
+    else:
+        with pytest.raises(RemoteProtocolError) as caught:
+            session.check(query, upgrade=upgrade)
+        assert caught.value.code == BAD_REQUEST
 
 
 def test_transport_that_the_author_forbade_is_unknown() -> None:

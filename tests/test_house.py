@@ -57,8 +57,8 @@ KINDS = {
         2,
         "request response forwarded cookies forms exc routes handlers handover services"
         " eager modules"
-        " locations loading globs conditions files selection cors builtin wsgi refusals sockets"
-        " hub client"
+        " locations loading globs conditions files selection cors origins builtin wsgi refusals"
+        " sockets hub client socketoptions"
         " markup wording openapi docpage app",
         "selectors socket socketserver ssl select",
     ),

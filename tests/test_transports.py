@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import sys
 import zlib
@@ -61,98 +60,6 @@ def sessions(server: Live) -> int:
 
 
 # -- polling -----------------------------------------------------------------------
-
-
-def test_handshake_says_what_the_reference_says(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with echo(tmp_path, "ping-interval 3", "ping-timeout 0.5") as server:
-            status, headers, body = await ask(
-                server.url, "GET", f"{SOCKET_IO}&transport=polling&t=abc&x=1"
-            )
-            assert (status, headers["content-type"]) == (200, "text/plain; charset=UTF-8")
-            assert headers["cache-control"] == "no-store"
-            handshake = json.loads(body.removeprefix(b"0"))
-            assert len(handshake.pop("sid")) == 22
-            assert handshake == {
-                "upgrades": ["websocket"],
-                "pingInterval": 3000,
-                "pingTimeout": 500,
-                "maxPayload": 1000000,
-            }
-            websocket = await WebSocket.connect(server.url, f"{SOCKET_IO}&transport=websocket")
-            assert json.loads((await websocket.read())[1:])["upgrades"] == []
-
-    run(test())
-
-
-BAD_QUERIES = {
-    "transport=polling": 5,
-    "EIO=abc&transport=polling": 5,
-    "EIO=3&transport=polling": 5,
-    "EIO=4&EIO=3&transport=polling": 5,
-    "EIO=4": 0,
-    "EIO=4&transport=abc": 0,
-    "EIO=4&transport=webtransport": 0,
-    "EIO=4&transport=__proto__": 0,
-    "EIO=4&transport=polling&transport=polling": 0,
-    "EIO=4&transport=polling&sid=unknown": 1,
-    "EIO=4&transport=polling&sid=": 1,
-    "EIO=4&transport=polling&sid=a&sid=b": 1,
-    "EIO=4&transport=websocket": 3,
-}
-MESSAGES = [
-    "Transport unknown",
-    "Session ID unknown",
-    "Bad handshake method",
-    "Bad request",
-    "Forbidden",
-    "Unsupported protocol version",
-]
-
-
-@pytest.mark.parametrize("query", BAD_QUERIES)
-def test_bad_query_gets_the_reference_error(tmp_path: Path, query: str) -> None:
-    async def test() -> None:
-        async with echo(tmp_path) as server:
-            status, headers, body = await ask(server.url, "GET", f"/socket.io/?{query}")
-            assert (status, headers["content-type"]) == (400, "application/json")
-            code = BAD_QUERIES[query]
-            assert body == b'{"code":%d,"message":"%s"}' % (code, MESSAGES[code].encode())
-            assert sessions(server) == 0
-
-    run(test())
-
-
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "HEAD"])
-def test_handshake_is_a_get(tmp_path: Path, method: str) -> None:
-    async def test() -> None:
-        async with echo(tmp_path) as server:
-            status, _, body = await ask(server.url, method, f"{SOCKET_IO}&transport=polling")
-            assert status == 400
-            assert method == "HEAD" or body == b'{"code":2,"message":"Bad handshake method"}'
-            assert sessions(server) == 0
-
-    run(test())
-
-
-def test_url_without_its_last_slash_is_the_same_place(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with echo(tmp_path) as server:
-            status, _, body = await ask(server.url, "GET", "/socket.io?EIO=4&transport=polling")
-            assert (status, body[:8]) == (200, b'0{"sid":')
-
-    run(test())
-
-
-def test_client_script_is_served_beside_the_sockets(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with echo(tmp_path) as server:
-            status, headers, body = await ask(server.url, "GET", "/socket.io/socket.io.js")
-            assert (status, headers["content-type"]) == (200, "text/javascript; charset=utf-8")
-            script = Path(transports.__file__).parent / "static" / "socket.io.js"
-            assert body == script.read_bytes()
-
-    run(test())
 
 
 def test_poller_sends_and_receives(tmp_path: Path) -> None:
@@ -253,7 +160,7 @@ def test_poller_that_vanishes_is_noticed_by_its_missing_pong(tmp_path: Path) -> 
 
 def test_poller_that_answers_pings_stays(tmp_path: Path) -> None:
     async def test() -> None:
-        async with echo(tmp_path, "ping-interval 0.05", "ping-timeout 0.2") as server:
+        async with echo(tmp_path, "ping-interval 0.05", "ping-timeout 5") as server:
             poller = await Poller.connect(server.url)
             pings = 0
             while pings < 8:
@@ -461,29 +368,6 @@ def test_bad_handshake_is_refused_and_closes(tmp_path: Path, name: str) -> None:
             assert answer.startswith(b"HTTP/1.1 %d " % status)
             assert answer.count(b"HTTP/1.1") == 1
             assert (b"sec-websocket-version: 13" in answer) is (status == 426)
-            assert sessions(server) == 0
-
-    run(test())
-
-
-@pytest.mark.parametrize(
-    ("query", "reason"),
-    [
-        ("EIO=4&transport=websocket&sid=unknown", "Session ID unknown"),
-        ("EIO=3&transport=websocket", "Unsupported protocol version"),
-        ("EIO=4&transport=polling", "Bad request"),
-    ],
-)
-def test_upgrade_with_a_bad_query_is_refused_in_plain_words(
-    tmp_path: Path, query: str, reason: str
-) -> None:
-    async def test() -> None:
-        async with echo(tmp_path) as server:
-            status, headers, body = await ask(
-                server.url, "GET", f"/socket.io/?{query}", Upgrade="websocket", Connection="Upgrade"
-            )
-            assert (status, headers["connection"]) == (400, "close")
-            assert reason.encode() in body
             assert sessions(server) == 0
 
     run(test())
@@ -899,18 +783,6 @@ def test_message_larger_than_the_queue_reaches_who_reads(tmp_path: Path) -> None
     run(test())
 
 
-def test_query_of_too_many_fields_is_refused(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with echo(tmp_path) as server:
-            target = f"{SOCKET_IO}&transport=polling" + "&a=1" * 1000
-            status, _, body = await ask(server.url, "GET", target)
-            assert (status, b"fields" in body) == (400, True)
-            status, _, body = await ask(server.url, "GET", target, Upgrade="websocket")
-            assert (status, b"fields" in body) == (400, True)
-
-    run(test())
-
-
 def test_encoded_payload_is_refused(tmp_path: Path) -> None:
     async def test() -> None:
         async with echo(tmp_path) as server:
@@ -920,72 +792,6 @@ def test_encoded_payload_is_refused(tmp_path: Path) -> None:
             assert answer[0] == 400
 
     run(test())
-
-
-def test_only_the_page_s_own_origin_may_connect(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def test() -> None:
-        async with echo(tmp_path) as server:
-            target = f"{SOCKET_IO}&transport=polling"
-            evil = ["https://evil", "null", "", "https://a", "http://a:81", "http://evil-a"]
-            evil += ["http://a.evil", "http://a.", "http://a/", "http://user@a"]
-            evil += ["http://a, http://a", "http://" + "a" * 8000]  # `ask` says Host: a
-            for origin in evil:
-                status, headers, body = await ask(server.url, "GET", target, Origin=origin)
-                assert (status, body) == (403, b'{"code":4,"message":"Forbidden"}')
-                assert "access-control-allow-origin" not in headers
-                status, _, _ = await ask(
-                    server.url,
-                    "GET",
-                    f"{SOCKET_IO}&transport=websocket",
-                    Origin=origin,
-                    Upgrade="websocket",
-                    Connection="Upgrade",
-                )
-                assert status == 403
-            wire = await Wire.open(server.url)
-            origin = server.url.upper()
-            await wire.send(
-                f"GET {target} HTTP/1.1\r\nHost: {server.host}\r\nOrigin: {origin}\r\n\r\n"
-            )
-            assert (await wire.answer())[0] == 200
-
-    with caplog.at_level(logging.INFO, "redbarrel_lite"):
-        run(test())
-    assert (
-        "127.0.0.1: pages of 'https://evil' may not connect, those of http://a may;"
-        " to let them: allow-origin"
-    ) in caplog.messages
-
-
-def test_allowed_origin_gets_its_headers(tmp_path: Path) -> None:
-    async def test() -> None:
-        target = f"{SOCKET_IO}&transport=polling"
-        async with echo(tmp_path, 'allow-origin "https://a.example"') as server:
-            status, headers, _ = await ask(server.url, "GET", target, Origin="https://a.example")
-            assert (status, headers["access-control-allow-origin"]) == (200, "https://a.example")
-            assert headers["vary"] == "Origin"
-            assert (await ask(server.url, "GET", target, Origin="https://b.example"))[0] == 403
-            status, headers, _ = await ask(
-                server.url,
-                "OPTIONS",
-                target,
-                Origin="https://a.example",
-                Access_Control_Request_Headers="x-token",
-            )
-            assert status == 204
-            assert headers["access-control-allow-methods"] == "GET, POST, OPTIONS"
-            assert headers["access-control-allow-headers"] == "x-token"
-        async with echo(tmp_path, 'allow-origin "*"') as server:
-            _, headers, _ = await ask(server.url, "GET", target, Origin="https://any.example")
-            assert headers["access-control-allow-origin"] == "*"
-            assert "access-control-allow-credentials" not in headers
-
-    run(test())
-
-
-# -- the end ----------------------------------------------------------------------------
 
 
 def test_end_of_the_server_is_told_to_every_client(tmp_path: Path) -> None:

@@ -1,0 +1,579 @@
+"""Requests for sockets: who may, and the reference's answers, letter by letter."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import json
+import logging
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from wire import (
+    SOCKET_IO,
+    Live,
+    Poller,
+    WebSocket,
+    Wire,
+    ask,
+    live,
+    run,
+    socketio,
+    until,
+)
+
+from redbarrel_lite import transports
+from redbarrel_lite.forwarded import trust
+from redbarrel_lite.transports import EngineConnection
+
+ECHO = """
+    async def echo(request):
+        async for message in request.socketio:
+            request.socketio.emit(message.event, *message)
+"""
+RBR = "path sockets ( method SOCKETIO, use python:MODULE.echo{} );"
+POLL = f"{SOCKET_IO}&transport=polling"
+UPGRADE = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec_WebSocket_Version": "13"}
+UPGRADE |= {"Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+
+
+def echo(folder: Path, *options: str) -> contextlib.AbstractAsyncContextManager[Live]:
+    return live(folder, RBR.format("".join(f", {option}" for option in options)), ECHO)
+
+
+def sessions(server: Live) -> list[EngineConnection]:
+    endpoints = server.server._endpoints.values()
+    return [session for endpoint in endpoints for session in endpoint._sessions.values()]
+
+
+def error(code: int) -> bytes:
+    return b'{"code":%d,"message":"%s"}' % (code, MESSAGES[code].encode())
+
+
+# -- the handshake -----------------------------------------------------------------------
+
+
+def test_handshake_says_what_the_reference_says(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path, "ping-interval 3", "ping-timeout 0.5") as server:
+            status, headers, body = await ask(
+                server.url, "GET", f"{SOCKET_IO}&transport=polling&t=abc&x=1"
+            )
+            assert (status, headers["content-type"]) == (200, "text/plain; charset=UTF-8")
+            assert headers["cache-control"] == "no-store"
+            handshake = json.loads(body.removeprefix(b"0"))
+            assert len(handshake.pop("sid")) == 22
+            assert handshake == {
+                "upgrades": ["websocket"],
+                "pingInterval": 3000,
+                "pingTimeout": 500,
+                "maxPayload": 1000000,
+            }
+            websocket = await WebSocket.connect(server.url, f"{SOCKET_IO}&transport=websocket")
+            assert json.loads((await websocket.read())[1:])["upgrades"] == []
+
+    run(test())
+
+
+BAD_QUERIES = {
+    "transport=polling": 5,
+    "EIO=abc&transport=polling": 5,
+    "EIO=3&transport=polling": 5,
+    "EIO=4&EIO=3&transport=polling": 5,
+    "EIO=4": 0,
+    "EIO=4&transport=abc": 0,
+    "EIO=4&transport=webtransport": 0,
+    "EIO=4&transport=__proto__": 0,
+    "EIO=4&transport=polling&transport=polling": 0,
+    "EIO=4&transport=polling&sid=unknown": 1,
+    "EIO=4&transport=polling&sid=": 1,
+    "EIO=4&transport=polling&sid=a&sid=b": 1,
+    "EIO=4&transport=websocket": 3,
+}
+MESSAGES = [
+    "Transport unknown",
+    "Session ID unknown",
+    "Bad handshake method",
+    "Bad request",
+    "Forbidden",
+    "Unsupported protocol version",
+]
+
+
+@pytest.mark.parametrize("query", BAD_QUERIES)
+def test_bad_query_gets_the_reference_error(tmp_path: Path, query: str) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            status, headers, body = await ask(server.url, "GET", f"/socket.io/?{query}")
+            assert (status, headers["content-type"]) == (400, "application/json")
+            code = BAD_QUERIES[query]
+            assert body == b'{"code":%d,"message":"%s"}' % (code, MESSAGES[code].encode())
+            assert sessions(server) == []
+
+    run(test())
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "HEAD"])
+def test_handshake_is_a_get(tmp_path: Path, method: str) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            status, _, body = await ask(server.url, method, f"{SOCKET_IO}&transport=polling")
+            assert status == 400
+            assert method == "HEAD" or body == b'{"code":2,"message":"Bad handshake method"}'
+            assert sessions(server) == []
+
+    run(test())
+
+
+def test_url_without_its_last_slash_is_the_same_place(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            status, _, body = await ask(server.url, "GET", "/socket.io?EIO=4&transport=polling")
+            assert (status, body[:8]) == (200, b'0{"sid":')
+
+    run(test())
+
+
+def test_client_script_is_served_beside_the_sockets(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            status, headers, body = await ask(server.url, "GET", "/socket.io/socket.io.js")
+            assert (status, headers["content-type"]) == (200, "text/javascript; charset=utf-8")
+            script = Path(transports.__file__).parent / "static" / "socket.io.js"
+            assert body == script.read_bytes()
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("EIO=4&transport=websocket&sid=unknown", "Session ID unknown"),
+        ("EIO=3&transport=websocket", "Unsupported protocol version"),
+        ("EIO=4&transport=polling", "Bad request"),
+        ("EIO=4&transport=webtransport", "Transport unknown"),
+        ("transport=websocket", "Unsupported protocol version"),
+    ],
+)
+def test_upgrade_with_a_bad_query_is_refused_in_plain_words(
+    tmp_path: Path, query: str, reason: str
+) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            status, headers, body = await ask(
+                server.url, "GET", f"/socket.io/?{query}", Upgrade="websocket", Connection="Upgrade"
+            )
+            assert (status, headers["connection"]) == (400, "close")
+            assert (headers["content-type"], body) == ("text/html", reason.encode())
+            assert sessions(server) == []
+
+    run(test())
+
+
+def test_query_of_too_many_fields_is_refused(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            target = f"{SOCKET_IO}&transport=polling" + "&a=1" * 1000
+            status, _, body = await ask(server.url, "GET", target)
+            assert (status, b"fields" in body) == (400, True)
+            status, _, body = await ask(server.url, "GET", target, Upgrade="websocket")
+            assert (status, b"fields" in body) == (400, True)
+
+    run(test())
+
+
+BAD_SIDS = ["unknown", "", "__proto__", "constructor", "x" * 7000, "%00", "a&sid=b"]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("sid", BAD_SIDS, ids=lambda sid: sid[:12])
+def test_unknown_session_is_told_so(tmp_path: Path, method: str, sid: str) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            status, _, body = await ask(server.url, method, f"{POLL}&sid={sid}")
+            assert (status, body) == (400, error(1))
+
+    run(test())
+
+
+def test_sid_of_a_mebibyte_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            wire = await Wire.open(server.url)
+            with contextlib.suppress(ConnectionError):
+                await wire.send(f"GET {POLL}&sid={'x' * 2**20} HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert (await wire.rest()).startswith(b"HTTP/1.1 414 ")
+            await server.serves()
+
+    run(test())
+
+
+@pytest.mark.parametrize("version", ["", "&EIO=3", "&EIO=4&EIO=4", "&EIO=5"])
+def test_request_of_another_version_is_refused_and_the_session_lives(
+    tmp_path: Path, version: str
+) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            poller = await Poller.connect(server.url)
+            target = f"/socket.io/?transport=polling&sid={poller.sid}{version}"
+            for method in ("GET", "POST"):
+                assert (await ask(server.url, method, target, b"3"))[::2] == (400, error(3))
+            target = target.replace("polling", "websocket")
+            status, _, body = await ask(server.url, "GET", target, b"", **UPGRADE)
+            assert (status, body) == (400, b"Bad request")
+            await poller.post('42["still"]')
+            assert await poller.read() == '42["still"]'
+
+    run(test())
+
+
+@pytest.mark.parametrize("method", ["HEAD", "PUT", "DELETE", "PATCH"])
+def test_session_knows_no_other_methods(tmp_path: Path, method: str) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            poller = await Poller.connect(server.url)
+            status, _, body = await ask(server.url, method, poller.target)
+            assert status == 400
+            assert method == "HEAD" or body == error(3)
+            await poller.post('42["still"]')
+            assert await poller.read() == '42["still"]'
+
+    run(test())
+
+
+def test_request_that_comes_after_the_deadline_finds_no_session(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            for method in ("GET", "POST"):
+                poller = await Poller.connect(server.url)
+                (connection,) = sessions(server)
+                # As if the loop had been busy, and no timer had rung.
+                connection.session._ping_at -= 3600
+                answer = await ask(server.url, method, poller.target, b"3")
+                assert answer[::2] == (400, error(1))
+                assert sessions(server) == []
+
+    run(test())
+
+
+# -- limits ------------------------------------------------------------------------------
+
+
+def test_connections_over_the_limit_of_their_url_get_503(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        async with echo(tmp_path, "max-connections 2") as server:
+            await Poller.connect(server.url)
+            websocket = await socketio(server.url)
+            for fields in ({}, UPGRADE):
+                target = POLL.replace("polling", "websocket") if fields else POLL
+                status, headers, body = await ask(server.url, "GET", target, b"", **fields)
+                assert (status, body) == (503, b"503 too many connections\n")
+                assert headers["retry-after"] == "1"
+            # Requests of a session that there is are no new connections.
+            await websocket.text('42["still"]')
+            assert await websocket.read() == '42["still"]'
+            websocket.reset()
+            await until(lambda: len(sessions(server)) == 1)
+            await socketio(server.url)
+
+    with caplog.at_level(logging.INFO, "redbarrel_lite"):
+        run(test())
+    assert caplog.messages == ["127.0.0.1: over 2 connections to /socket.io/"] * 2
+
+
+def test_client_that_waits_for_a_rule_counts_as_a_connection(tmp_path: Path) -> None:
+    source = """
+        import asyncio
+        go = asyncio.Event()
+        async def slow(value):
+            await go.wait()
+        async def release(request):
+            go.set()
+        async def echo(request):
+            async for message in request.socketio:
+                pass
+    """
+    rbr = RBR.format(
+        ", max-connections 1,"
+        " request-headers ( unless Host validates with python:MODULE.slow return 401 )"
+    )
+    rbr += "path release ( url /release, use python:MODULE.release );"
+
+    async def test() -> None:
+        async with live(tmp_path, rbr, source) as server:
+            first = asyncio.create_task(ask(server.url, "GET", POLL))
+            await until(server.busy)
+            assert (await ask(server.url, "GET", POLL))[0] == 503
+            await ask(server.url, "GET", "/release")
+            assert (await first)[0] == 200
+            (connection,) = sessions(server)
+            connection.drop()
+            assert (await ask(server.url, "GET", POLL))[0] == 200
+
+    run(test())
+
+
+def test_handshakes_that_nobody_follows_are_small_and_end_in_time(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path, "ping-interval 0.5", "ping-timeout 0.1") as server:
+            wire = await Wire.open(server.url)
+            for _ in range(100):
+                await wire.ask("GET", POLL, User_Agent="x" * 100)
+            gc.collect()
+            tracemalloc.start()
+            before = tracemalloc.get_traced_memory()[0], len(sessions(server))
+            for _ in range(500):
+                await wire.ask("GET", POLL, User_Agent="x" * 100)
+            gc.collect()
+            after = tracemalloc.get_traced_memory()[0], len(sessions(server))
+            tracemalloc.stop()
+            if after[1] - before[1] == 500:  # a slow machine has ended some of them already
+                assert (after[0] - before[0]) / 500 < 2800
+            wire.close()
+            await server.empties()
+
+    run(test())
+
+
+# -- the options of a url ------------------------------------------------------------------
+
+
+def test_paths_of_one_url_say_each_option_once_between_them(tmp_path: Path) -> None:
+    rbr = """
+        path one ( method SOCKETIO, use python:MODULE.echo, ping-interval 7,
+            allow-origin "https://one.example" );
+        path two ( method SOCKETIO, use python:MODULE.echo, namespace /two, ping-timeout 3,
+            max-payload 4000, allow-origin "https://two.example", max-connections 1 );
+        path other ( method SOCKETIO, use python:MODULE.echo, namespace /other, url /other/,
+            ping-interval 9 );
+    """
+
+    async def test() -> None:
+        async with live(tmp_path, rbr, ECHO) as server:
+            for name in ("one", "two"):
+                origin = f"https://{name}.example"
+                status, _, body = await ask(server.url, "GET", POLL, Origin=origin)
+                handshake = json.loads(body[1:])
+                assert status == 200
+                assert (handshake["pingInterval"], handshake["pingTimeout"]) == (7000, 3000)
+                assert handshake["maxPayload"] == 4000
+                (connection,) = sessions(server)
+                connection.drop()
+            _, _, body = await ask(server.url, "GET", POLL.replace("socket.io", "other"))
+            handshake = json.loads(body[1:])
+            assert (handshake["pingInterval"], handshake["pingTimeout"]) == (9000, 20000)
+
+    run(test())
+
+
+@pytest.mark.parametrize(("only", "other"), [("polling", "websocket"), ("websocket", "polling")])
+def test_transport_that_is_not_offered_is_unknown(tmp_path: Path, only: str, other: str) -> None:
+    async def test() -> None:
+        async with echo(tmp_path, f"transports {only}") as server:
+            target = f"{SOCKET_IO}&transport={other}"
+            if other == "websocket":
+                status, _, body = await ask(server.url, "GET", target, b"", **UPGRADE)
+                assert (status, body) == (400, b"Transport unknown")
+                assert (await Poller(server.url).handshake())["upgrades"] == []
+            else:
+                assert (await ask(server.url, "GET", target))[::2] == (400, error(0))
+                await socketio(server.url)
+
+    run(test())
+
+
+# -- pages of other origins ------------------------------------------------------------------
+
+
+def test_only_the_page_s_own_origin_may_connect(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            target = f"{SOCKET_IO}&transport=polling"
+            evil = ["https://evil", "null", "", "https://a", "http://a:81", "http://evil-a"]
+            evil += ["http://a.evil", "http://a.", "http://a/", "http://user@a"]
+            evil += ["http://a, http://a", "http://" + "a" * 8000]  # `ask` says Host: a
+            for origin in evil:
+                status, headers, body = await ask(server.url, "GET", target, Origin=origin)
+                assert (status, body) == (403, b'{"code":4,"message":"Forbidden"}')
+                assert "access-control-allow-origin" not in headers
+                status, _, _ = await ask(
+                    server.url,
+                    "GET",
+                    f"{SOCKET_IO}&transport=websocket",
+                    Origin=origin,
+                    Upgrade="websocket",
+                    Connection="Upgrade",
+                )
+                assert status == 403
+            wire = await Wire.open(server.url)
+            origin = server.url.upper()
+            await wire.send(
+                f"GET {target} HTTP/1.1\r\nHost: {server.host}\r\nOrigin: {origin}\r\n\r\n"
+            )
+            assert (await wire.answer())[0] == 200
+
+    with caplog.at_level(logging.INFO, "redbarrel_lite"):
+        run(test())
+    assert caplog.messages.count(
+        "127.0.0.1: pages of https://evil may not connect, those of http://a may;"
+        ' to let them, write: allow-origin "https://evil"'
+    ) == len(["polling", "websocket"])
+
+
+def test_allowed_origin_gets_its_headers(tmp_path: Path) -> None:
+    async def test() -> None:
+        target = f"{SOCKET_IO}&transport=polling"
+        async with echo(tmp_path, 'allow-origin "https://a.example"') as server:
+            status, headers, _ = await ask(server.url, "GET", target, Origin="https://a.example")
+            assert (status, headers["access-control-allow-origin"]) == (200, "https://a.example")
+            assert headers["vary"] == "Origin"
+            assert (await ask(server.url, "GET", target, Origin="https://b.example"))[0] == 403
+            status, headers, _ = await ask(
+                server.url,
+                "OPTIONS",
+                target,
+                Origin="https://a.example",
+                Access_Control_Request_Headers="x-token",
+            )
+            assert status == 204
+            assert headers["access-control-allow-methods"] == "GET, POST, OPTIONS"
+            assert headers["access-control-allow-headers"] == "x-token"
+        async with echo(tmp_path, 'allow-origin "*"') as server:
+            _, headers, _ = await ask(server.url, "GET", target, Origin="https://any.example")
+            assert headers["access-control-allow-origin"] == "*"
+            assert "access-control-allow-credentials" not in headers
+
+    run(test())
+
+
+def test_every_request_of_a_session_is_asked_for_its_origin(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            poller = await Poller.connect(server.url)
+            for method in ("GET", "POST"):
+                status, headers, body = await ask(
+                    server.url, method, poller.target, b'42["evil"]', Origin="https://evil"
+                )
+                assert (status, body) == (403, error(4))
+                assert not any(name.startswith("access-control") for name in headers)
+            target = poller.target.replace("polling", "websocket")
+            answer = await ask(server.url, "GET", target, b"", **UPGRADE, Origin="https://evil")
+            assert (answer[0], answer[1]["connection"]) == (403, "close")
+            assert answer[2] == b"Forbidden"
+            await poller.post('42["mine"]')
+            assert await poller.read() == '42["mine"]'
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    ("fields", "own"),
+    [
+        (
+            {"X_Forwarded_Proto": "https", "X_Forwarded_Host": "chat.example"},
+            "https://chat.example",
+        ),
+        (
+            {"X_Forwarded_Proto": "https", "X_Forwarded_Host": "chat.example:8443"},
+            "https://chat.example:8443",
+        ),
+        ({"Forwarded": "for=10.0.0.1;proto=https;host=chat.example"}, "https://chat.example"),
+    ],
+    ids=["X-Forwarded", "port", "Forwarded"],
+)
+@pytest.mark.parametrize("trusted", [True, False])
+def test_origin_is_that_of_the_proxy_if_it_is_trusted(
+    tmp_path: Path, fields: dict[str, str], own: str, trusted: bool
+) -> None:
+    fields = {"X_Forwarded_For": "10.0.0.1", **fields}
+
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            if trusted:
+                server.server.trusted = trust(["127.0.0.0/8"])
+            for origin, allowed in ((own, trusted), ("http://a", not trusted), ("null", False)):
+                more = fields | {"Origin": origin}
+                status, _, body = await ask(server.url, "GET", POLL, b"", **more)
+                assert status == (200 if allowed else 403)
+                if allowed:
+                    sid = json.loads(body[1:])["sid"]
+                    target = f"{POLL}&sid={sid}"
+                    assert (await ask(server.url, "POST", target, b"40", **more))[0] == 200
+                    assert (await ask(server.url, "GET", target, b"", **more))[0] == 200
+                target = POLL.replace("polling", "websocket")
+                status, _, _ = await ask(server.url, "GET", target, b"", **more, **UPGRADE)
+                assert status == (101 if allowed else 403)
+
+    run(test())
+
+
+def test_twice_an_origin_or_none_that_is_one_is_refused(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path, 'allow-origin "*"') as server:
+            for lines in ("Origin: http://a\r\nOrigin: http://a\r\n", "Origin: \r\n"):
+                wire = await Wire.open(server.url)
+                await wire.send(f"GET {POLL} HTTP/1.1\r\nHost: a\r\n{lines}\r\n")
+                assert (await wire.answer())[::2] == (403, error(4))
+            wire = await Wire.open(server.url)
+            await wire.send(f"GET {POLL} HTTP/1.1\r\nHost: a\r\nOrigin: \0\r\n\r\n")
+            assert (await wire.answer())[0] == 400
+            assert sessions(server) == []
+
+    run(test())
+
+
+ORIGIN = "https://page.example"
+
+
+def reads(headers: dict[str, str]) -> bool:
+    """Whether a browser lets the page of ORIGIN read the answer, its cookies included."""
+    return (
+        headers.get("access-control-allow-origin") == ORIGIN
+        and headers.get("access-control-allow-credentials") == "true"
+        and "Origin" in headers.get("vary", "")
+    )
+
+
+def test_allowed_page_may_read_every_answer(tmp_path: Path) -> None:
+    guard = "request-headers ( unless X-Token is not int return 401 )"
+
+    async def test() -> None:
+        options = [f'allow-origin "{ORIGIN}"', "max-connections 1", guard]
+        async with echo(tmp_path, *options) as server:
+
+            async def asked(method: str, target: str, body: bytes = b"", **more: str) -> int:
+                more |= {"Origin": ORIGIN}
+                status, headers, _ = await ask(server.url, method, target, body, **more)
+                assert reads(headers), (method, target, headers)
+                return status
+
+            assert await asked("OPTIONS", POLL) == 204
+            assert await asked("GET", "/socket.io/?EIO=4") == 400
+            assert await asked("GET", POLL, X_Token="1") == 401
+            assert await asked("GET", POLL) == 200
+            assert await asked("GET", POLL) == 503
+            (connection,) = sessions(server)
+            target = f"{POLL}&sid={connection.session.sid}"
+            assert await asked("POST", target, b"40") == 200
+            assert await asked("GET", target) == 200
+            assert await asked("POST", target, b"nonsense") == 400
+            assert await asked("GET", target) == 400
+
+    run(test())
+
+
+def test_preflight_of_another_page_is_refused(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            fields = {"Origin": ORIGIN, "Access_Control_Request_Method": "POST"}
+            status, headers, body = await ask(server.url, "OPTIONS", POLL, b"", **fields)
+            assert (status, body) == (403, error(4))
+            assert not any(name.startswith("access-control") for name in headers)
+
+    run(test())
