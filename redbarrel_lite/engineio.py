@@ -33,7 +33,6 @@ WebSocket, and the caller asks after each call.
 from __future__ import annotations
 
 import base64
-import binascii
 import enum
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -222,11 +221,9 @@ class Session:
         return messages
 
     def _binary(self, packet: str) -> bytes:
-        text = packet[1:]
         try:
-            # The reference accepts base64 without its padding.
-            return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-        except (binascii.Error, ValueError):
+            return decode_binary(packet[1:])
+        except ValueError:
             raise self._bad("bad base64 in a binary packet") from None
 
     def _bad(self, message: str) -> RemoteProtocolError:
@@ -421,6 +418,14 @@ def encode_for_polling(packet: Packet) -> str:
     if isinstance(packet, bytes):
         return BINARY + base64.b64encode(packet).decode()
     return packet
+
+
+def decode_binary(text: str) -> bytes:
+    """What a binary packet's base64 stands for. Raises ValueError for what is none.
+
+    The reference accepts base64 without its padding.
+    """
+    return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
 
 
 # -- requests --------------------------------------------------------------------

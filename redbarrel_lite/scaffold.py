@@ -227,7 +227,6 @@ _PAGE = """\
 _TEST = '''\
 """Asks the application what a browser would, in this process."""
 
-import json
 import unittest
 from pathlib import Path
 
@@ -248,16 +247,11 @@ class TestApp(unittest.TestCase):
         self.assertEqual(self.client.get("/hello").json, {"hello": "world"})
         self.assertEqual(self.client.get("/hello", params={"name": "you"}).json, {"hello": "you"})
 
-    def test_socket_answers(self):
-        # Engine.IO 4 over polling: 0 opens, 40 connects, 42 is an event, 1 closes.
-        polling = "/socket.io/?EIO=4&transport=polling"
-        opened = self.client.get(polling).text
-        polling += "&sid=" + json.loads(opened[1:])["sid"]
-        self.client.post(polling, body="40")
-        self.assertTrue(self.client.get(polling).text.startswith("40{"))
-        self.client.post(polling, body='42["message","hi"]')
-        self.assertEqual(self.client.get(polling).text, '42["message","hi"]')
-        self.client.post(polling, body="1")
+    def test_what_one_says_all_hear(self):
+        with self.client.socket() as ann, self.client.socket() as bob:
+            ann.send("hi")
+            self.assertEqual(ann.recv(), ["hi"])
+            self.assertEqual(bob.recv(), ["hi"])
 
 
 if __name__ == "__main__":

@@ -267,8 +267,15 @@ def encode_connect_error(
     return _encode(CONNECT_ERROR, "", namespace, None, error)
 
 
+def encode_auth(auth: Any, namespace: str = "/") -> tuple[Message, ...]:
+    """A client's CONNECT, with what it wants to be known by, or None."""
+    if auth is None:
+        return (CONNECT + ("" if namespace == "/" else namespace + ","),)
+    return _encode(CONNECT, "", namespace, None, auth)
+
+
 def encode_disconnect(namespace: str = "/") -> tuple[Message, ...]:
-    """The server turns the client out of a namespace."""
+    """Either side leaves a namespace, or turns the other one out."""
     return (DISCONNECT + ("" if namespace == "/" else namespace + ","),)
 
 

@@ -1,16 +1,17 @@
-"""A client for tests: asks an application in this process, without a port.
+"""A client for tests: asks an application in this process without a port, or any at a url.
 
 What it implements: requests with queries, forms, files and JSON; cookies that are
-kept; redirects, if they are to be followed. What it leaves out: sockets, which take
-a server and a real client. Public: used by our tests and by those of applications.
+kept; redirects, if they are to be followed; Socket.IO over either transport and across the
+upgrade, and, one layer down, Engine.IO and WebSockets. What it leaves out: protocol 3.
+Public: used by our tests and by those of applications.
 
 In one line::
 
     with testing.client("app.rbr") as client: assert client.get("/").status == 200
 
 There is no second, smaller server behind it that might be kinder than the real one:
-each request goes through a pair of connected sockets into the very code that
-serves strangers, so limits, rules and the framing of HTTP are those of production.
+each connection is a pair of sockets into the very code that serves strangers, so limits,
+rules and the framing of HTTP are those of production.
 """
 
 from __future__ import annotations
@@ -18,41 +19,53 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json as json_
-import mimetypes
-import secrets
-import socket
-import threading
+import ssl
 import weakref
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final, TypeAlias, TypeVar
-from urllib.parse import quote, urlencode, urljoin, urlsplit
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
+from urllib.parse import urljoin, urlsplit
 
-from . import http1_client
 from .app import App
-from .connection import HttpConnection
-from .errors import RemoteProtocolError
-from .http1 import END_OF_MESSAGE
+from .dial import ConnectError, Fields, Pair, Port, Visitor
+from .dial_raw import AsyncEngine, AsyncWebSocket
+from .dial_socket import TIMEOUT_S, AsyncSocket, Line, Received
+from .engineio import WEBSOCKET
+from .errors import SocketClosed
 from .request import Headers
-from .response import parse_date
 from .server import Server
+from .testing_bodies import Field, File, encoded, target_of
+from .testing_sync import Engine, Loop, Socket, WebSocket
 from .upstream import Upstream
 
-T = TypeVar("T")
+__all__ = [
+    "Answer",
+    "AsyncClient",
+    "AsyncEngine",
+    "AsyncSocket",
+    "AsyncWebSocket",
+    "Client",
+    "ConnectError",
+    "Engine",
+    "Field",
+    "File",
+    "Received",
+    "Socket",
+    "SocketClosed",
+    "WebSocket",
+    "async_client",
+    "async_connect",
+    "client",
+    "connect",
+]
 
-TIMEOUT_S: Final = 10.0
 # As browsers do: more is a circle.
 MAX_REDIRECTS: Final = 20
-# What stands in a target as it is: all of ASCII that can be printed, but for the blank.
-_WRITTEN: Final = "".join(map(chr, range(0x21, 0x7F)))
 
 FileName: TypeAlias = str | PathLike[str]
-Field: TypeAlias = str | int | float | Iterable[str]
-# A file's content, a path to it, or (name, content[, media type]).
-File: TypeAlias = bytes | Path | tuple[str, bytes] | tuple[str, bytes, str]
 
 
 @dataclass(frozen=True)
@@ -76,19 +89,62 @@ class Answer:
         return json_.loads(self.body)
 
 
+class _Connecting(Protocol):
+    """What can be opened, and is to be closed."""
+
+    async def connect(self) -> Any: ...
+
+    async def close(self) -> None: ...
+
+
+O = TypeVar("O", bound=_Connecting)  # noqa: E741
+T = TypeVar("T")
+
+
+class Opening(Generic[O]):
+    """A connection to be awaited, or to be opened and closed by ``async with``."""
+
+    def __init__(self, connection: O) -> None:
+        self._connection = connection
+
+    async def _open(self) -> O:
+        await self._connection.connect()
+        return self._connection
+
+    def __await__(self) -> Generator[Any, None, O]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> O:
+        return await self._open()
+
+    async def __aexit__(self, *_exception: object) -> None:
+        await self._connection.close()
+
+
 class AsyncClient:
-    """Asks an application from the event loop that runs it.
+    """Asks an application from the event loop that runs it, or a server at a url.
 
     ``async with`` builds the globals and, at its end, ends them. ``cookies`` may be
     read and set; as there is one application and one visitor, neither the path nor the
     domain of a cookie is looked at.
     """
 
-    def __init__(self, *files: FileName, timeout: float = TIMEOUT_S) -> None:
+    def __init__(
+        self, *files: FileName, timeout: float = TIMEOUT_S, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """``files`` are .rbr files, or the one url of a server that runs.
+
+        ``tls`` is for a url of https whose certificate is not to be found by itself.
+        """
         self.cookies: dict[str, str] = {}
         self._files = [Path(file) for file in files]
         self._timeout = timeout
         self._server: Server | None = None
+        self._visitor: Visitor | None = None
+        self._opened: weakref.WeakSet[_Connecting] = weakref.WeakSet()
+        if len(files) == 1 and str(files[0]).startswith(("http://", "https://")):
+            self._visitor = Visitor(Port(str(files[0]), tls), self.cookies)
+            self._files = []
 
     async def __aenter__(self) -> AsyncClient:
         await self.start()
@@ -99,14 +155,22 @@ class AsyncClient:
 
     async def start(self) -> None:
         """Load the files and build the globals. Raises OSError and `RbrError`."""
-        self._server = Server(App.load(self._files, Upstream))
-        await self._server.start_app()
+        if self._files:
+            self._server = Server(App.load(self._files, Upstream))
+            await self._server.start_app()
+            self._visitor = Visitor(Pair(self._server), self.cookies)
 
     async def close(self) -> None:
-        """End the globals. What still runs is given a moment."""
+        """End what sockets are still open, and the globals. What still runs has a moment."""
+        for one in tuple(self._opened):
+            with contextlib.suppress(TimeoutError):
+                await one.close()
         server, self._server = self._server, None
         if server is not None:
+            self._visitor = None
             await server.close(1.0)
+
+    # -- HTTP --------------------------------------------------------------------
 
     async def get(self, url: str, **options: Any) -> Answer:
         """Ask with GET; for the options see `request`."""
@@ -157,12 +221,11 @@ class AsyncClient:
         ``follow`` follows redirects. Raises TimeoutError, and ConnectionError if the
         answer breaks off.
         """
-        fields = {name.replace("_", "-"): value for name, value in more_headers.items()}
-        fields = {name.lower(): value for name, value in ({**(headers or {}), **fields}).items()}
-        content, media_type = _content(data, files, json, body)
-        if media_type:
-            fields.setdefault("content-type", media_type)
-        target = _target(url, params)
+        fields = _fields(headers, more_headers)
+        content, media_type = encoded(data, files, json, body)
+        if media_type and not any(name == "content-type" for name, _ in fields):
+            fields.append(("content-type", media_type))
+        target = target_of(url, params)
         answer = await self._ask(method, target, fields, content)
         for _ in range(MAX_REDIRECTS):
             where = answer.headers.get("location")
@@ -170,43 +233,81 @@ class AsyncClient:
                 return answer
             if answer.status <= 303 and method != "HEAD":  # RFC 9110 15.4: to be asked for by GET
                 method, content = "GET", b""
-                fields.pop("content-type", None)
-            target = _target(urljoin(target, where), None)
+                fields = [field for field in fields if field[0] != "content-type"]
+            target = target_of(urljoin(target, where), None)
             answer = await self._ask(method, target, fields, content)
         raise RecursionError(f"over {MAX_REDIRECTS} redirects, the last to {target}")
 
-    async def _ask(
-        self, method: str, target: str, fields: Mapping[str, str], content: bytes
-    ) -> Answer:
-        if self._server is None:
-            raise RuntimeError("the client is not started: write `async with`")
-        headers = {"host": "localhost", **fields}
-        if self.cookies:
-            own = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-            headers.setdefault("cookie", own)
+    async def _ask(self, method: str, target: str, fields: Fields, content: bytes) -> Answer:
         async with asyncio.timeout(self._timeout):
-            async with _connected(self._server) as exchange:
-                answer = await exchange.ask(method, target, list(headers.items()), content)
-        for name, value in answer.headers.pairs:
-            if name == "set-cookie":
-                self._keep(value)
-        return answer
+            head, body = await self._started().ask(method, target, fields, content)
+        return Answer(head.status, Headers(head.headers), body, target)
 
-    def _keep(self, field: str) -> None:
-        """Take a cookie, or forget it, as a Set-Cookie field says (RFC 6265 5.2)."""
-        pair, *attributes = (part.strip() for part in field.split(";"))
-        name, _, value = pair.partition("=")
-        told = {key.lower(): text for key, _, text in (a.partition("=") for a in attributes)}
-        until = parse_date(told.get("expires", ""))
-        age = told.get("max-age", "")
-        if age.lstrip("-").isdecimal():
-            gone = int(age) <= 0
-        else:
-            gone = until is not None and until.timestamp() <= 0
-        if gone:
-            self.cookies.pop(name, None)
-        else:
-            self.cookies[name] = value
+    def _started(self) -> Visitor:
+        if self._visitor is None:
+            raise RuntimeError("the client is not started: write `async with`")
+        return self._visitor
+
+    # -- sockets -----------------------------------------------------------------
+
+    def socket(
+        self,
+        namespace: str = "/",
+        *,
+        auth: Any = None,
+        path: str = "/socket.io/",
+        transport: str = WEBSOCKET,
+        timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
+        **more_headers: str,
+    ) -> Opening[AsyncSocket]:
+        """Connect as a Socket.IO client: ``async with`` it, or await it and close it.
+
+        ``auth`` is what the handler finds in ``socketio.auth``; ``path`` the url of the .rbr
+        file, with a query if you like; ``transport`` "websocket", "polling", or "upgrade",
+        from polling to a WebSocket, as browsers do. The client's cookies go along.
+        Raises `ConnectError` if the server refuses, TimeoutError, and OSError.
+        """
+        seconds = self._timeout if timeout is None else timeout
+        fields = _fields(headers, more_headers)
+        line = Line(self._started(), target_of(path, None), fields, transport, seconds)
+        return self._opening(AsyncSocket(line, namespace, auth))
+
+    def websocket(
+        self,
+        path: str = "/ws",
+        *,
+        subprotocols: Sequence[str] = (),
+        timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
+        **more_headers: str,
+    ) -> Opening[AsyncWebSocket]:
+        """Open a WebSocket; ``async with`` it, or await it and close it. Raises as `socket`."""
+        seconds = self._timeout if timeout is None else timeout
+        fields = _fields(headers, more_headers)
+        return self._opening(
+            AsyncWebSocket(self._started(), target_of(path, None), fields, subprotocols, seconds)
+        )
+
+    def engine(
+        self,
+        path: str = "/engine.io/",
+        *,
+        transport: str = WEBSOCKET,
+        timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
+        **more_headers: str,
+    ) -> Opening[AsyncEngine]:
+        """Begin an Engine.IO session; ``async with`` it, or await it and close it."""
+        seconds = self._timeout if timeout is None else timeout
+        fields = _fields(headers, more_headers)
+        return self._opening(
+            AsyncEngine(self._started(), target_of(path, None), fields, transport, seconds)
+        )
+
+    def _opening(self, connection: O) -> Opening[O]:
+        self._opened.add(connection)
+        return Opening(connection)
 
 
 class Client:
@@ -214,13 +315,15 @@ class Client:
 
     It starts when it is first asked for something, or by ``with``; what runs in the
     background goes on between two requests. It is closed by ``with``, by `close`, or
-    when nobody holds it any more.
+    when nobody holds it any more, or a socket of it.
     """
 
-    def __init__(self, *files: FileName, timeout: float = TIMEOUT_S) -> None:
-        self._client = AsyncClient(*files, timeout=timeout)
-        self._loop: _Loop | None = None
-        self._finalizer: weakref.finalize[[_Loop, AsyncClient], Client] | None = None
+    def __init__(
+        self, *files: FileName, timeout: float = TIMEOUT_S, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._client = AsyncClient(*files, timeout=timeout, tls=tls)
+        self._loop: Loop | None = None
+        self._finalizer: weakref.finalize[[Loop, AsyncClient], Client] | None = None
 
     def __enter__(self) -> Client:
         self._started()
@@ -229,9 +332,9 @@ class Client:
     def __exit__(self, *_exception: object) -> None:
         self.close()
 
-    def _started(self) -> _Loop:
+    def _started(self) -> Loop:
         if self._loop is None:
-            loop = _Loop()
+            loop = Loop()
             try:
                 loop.run(self._client.start())
             except BaseException:
@@ -251,6 +354,27 @@ class Client:
     def cookies(self) -> dict[str, str]:
         """The cookies that are kept, by name."""
         return self._client.cookies
+
+    def socket(self, namespace: str = "/", **options: Any) -> Socket:
+        """Connect as a Socket.IO client; the options are those of `AsyncClient.socket`."""
+        return Socket(*self._opened(self._client.socket, namespace, options))
+
+    def websocket(self, path: str = "/ws", **options: Any) -> WebSocket:
+        """Open a WebSocket; the options are those of `AsyncClient.websocket`."""
+        return WebSocket(*self._opened(self._client.websocket, path, options))
+
+    def engine(self, path: str = "/engine.io/", **options: Any) -> Engine:
+        """Begin an Engine.IO session; the options are those of `AsyncClient.engine`."""
+        return Engine(*self._opened(self._client.engine, path, options))
+
+    def _opened(
+        self, open_: Callable[..., Opening[O]], what: str, options: Mapping[str, Any]
+    ) -> tuple[Loop, O, Client]:
+        async def opened() -> O:
+            return await open_(what, **options)
+
+        loop = self._started()
+        return loop, loop.run(opened()), self
 
     def request(self, method: str, url: str, **options: Any) -> Answer:
         """Ask; the options are those of `AsyncClient.request`."""
@@ -289,169 +413,41 @@ client = Client
 async_client = AsyncClient
 
 
-class _Loop:
-    """An event loop that runs in a thread of its own."""
+def connect(url: str, namespace: str = "", **options: Any) -> Socket:
+    """Connect to a server at a url as a Socket.IO client; the end of the socket ends all.
 
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._closed = asyncio.Event()
-        self._thread = threading.Thread(target=self._run, name="testing", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(self._until_closed())
-
-    async def _until_closed(self) -> None:
-        await self._closed.wait()
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._closed.set)
-        self._thread.join()
+    As in ``io(url)``, a path of the url is the namespace. The options are those of
+    `AsyncClient.socket`, and ``tls``.
+    """
+    tls = options.pop("tls", None)
+    one = Client(url, timeout=options.get("timeout", TIMEOUT_S), tls=tls)
+    try:
+        socket = one.socket(_namespace_of(url, namespace), **options)
+    except BaseException:
+        one.close()
+        raise
+    socket.when_closed(one.close)
+    return socket
 
 
-def _end(loop: _Loop, client: AsyncClient) -> None:
+def async_connect(url: str, namespace: str = "", **options: Any) -> Opening[AsyncSocket]:
+    """The same to be awaited, or for ``async with``."""
+    one = AsyncClient(url, tls=options.pop("tls", None))
+    return one.socket(_namespace_of(url, namespace), **options)
+
+
+def _namespace_of(url: str, namespace: str) -> str:
+    return namespace or urlsplit(url).path or "/"
+
+
+def _fields(headers: Mapping[str, str] | None, more: Mapping[str, str]) -> Fields:
+    """Header fields, each once: a keyword beats the mapping."""
+    named = {**(headers or {}), **{name.replace("_", "-"): value for name, value in more.items()}}
+    return list({name.lower(): value for name, value in named.items()}.items())
+
+
+def _end(loop: Loop, client: AsyncClient) -> None:
     try:
         loop.run(client.close())
     finally:
         loop.close()
-
-
-# -- what is asked for -----------------------------------------------------------------
-
-
-def _target(url: str, params: Mapping[str, Field] | None) -> str:
-    """Path and query. What is encoded is not encoded again, so that a test may be nasty."""
-    parts = urlsplit(url)
-    query = "&".join(filter(None, (parts.query, urlencode(params or {}, doseq=True))))
-    target = quote(parts.path or "/", safe=_WRITTEN)
-    return f"{target}?{quote(query, safe=_WRITTEN)}" if query else target
-
-
-def _content(
-    data: Mapping[str, Field] | None,
-    files: Mapping[str, File] | None,
-    json: Any,
-    body: str | bytes,
-) -> tuple[bytes, str]:
-    """The bytes of a request's body, and their media type."""
-    if files is not None:
-        return _multipart(data or {}, files)
-    if data is not None:
-        return urlencode(data, doseq=True).encode(), "application/x-www-form-urlencoded"
-    if json is not None:
-        return json_.dumps(json).encode(), "application/json"
-    return (body.encode(), "text/plain; charset=utf-8") if isinstance(body, str) else (body, "")
-
-
-def _multipart(data: Mapping[str, Field], files: Mapping[str, File]) -> tuple[bytes, str]:
-    """RFC 7578."""
-    boundary = secrets.token_hex(16)  # so many bits that it is in no content
-    body = bytearray()
-
-    def add(content: bytes, **parameters: str) -> None:
-        media_type = parameters.pop("media_type", "")
-        told = "".join(f'; {key}="{_escaped(text)}"' for key, text in parameters.items())
-        head = f"--{boundary}\r\nContent-Disposition: form-data{told}\r\n"
-        if media_type:
-            head += f"Content-Type: {media_type}\r\n"
-        body.extend(head.encode() + b"\r\n" + content + b"\r\n")
-
-    for name, value in data.items():
-        for one in [value] if isinstance(value, (str, int, float)) else value:
-            add(str(one).encode(), name=name)
-    for name, file in files.items():
-        filename, content, media_type = _file(name, file)
-        add(content, name=name, filename=filename, media_type=media_type)
-    body.extend(f"--{boundary}--\r\n".encode())
-    return bytes(body), f"multipart/form-data; boundary={boundary}"
-
-
-def _file(name: str, file: File) -> tuple[str, bytes, str]:
-    if isinstance(file, bytes):
-        file = (name, file)
-    elif isinstance(file, Path):
-        file = (file.name, file.read_bytes())
-    if len(file) == 3:
-        return file
-    guessed = mimetypes.guess_type(file[0])[0] or "application/octet-stream"
-    return (*file, guessed)
-
-
-def _escaped(text: str) -> str:
-    """As browsers write a name (HTML, multipart/form-data encoding algorithm)."""
-    return text.replace("\r", "%0D").replace("\n", "%0A").replace('"', "%22")
-
-
-# -- one request -----------------------------------------------------------------------
-
-
-class _Exchange(asyncio.Protocol):
-    """The client's side of one request."""
-
-    def __init__(self) -> None:
-        self._http = http1_client.Connection()
-        self._answer: asyncio.Future[tuple[http1_client.Response, bytes]]
-        self._answer = asyncio.get_running_loop().create_future()
-        self._head: http1_client.Response | None = None
-        self._body = bytearray()
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-
-    async def ask(
-        self, method: str, target: str, headers: list[tuple[str, str]], content: bytes
-    ) -> Answer:
-        assert self._transport is not None
-        http = self._http
-        head = http.send_request(method, target, headers, len(content))
-        self._transport.write(head + content)
-        answer, body = await self._answer
-        return Answer(answer.status, Headers(answer.headers), body, target)
-
-    def data_received(self, data: bytes) -> None:
-        self._take(self._http.receive(data))
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._take(self._http.receive_eof())
-        if not self._answer.done():
-            self._answer.set_exception(ConnectionError("the answer broke off"))
-
-    def _take(self, events: list[http1_client.Event]) -> None:
-        for event in events:
-            if isinstance(event, http1_client.Response):
-                self._head = event
-            elif isinstance(event, bytes):
-                self._body += event
-            elif self._answer.done():
-                continue
-            elif event is END_OF_MESSAGE and self._head is not None:
-                self._answer.set_result((self._head, bytes(self._body)))
-            elif isinstance(event, RemoteProtocolError):
-                self._answer.set_exception(ConnectionError(str(event)))
-
-    def close(self, far: asyncio.BaseTransport) -> None:
-        """Go; a server that still works for us learns of it as from any client."""
-        assert isinstance(far, asyncio.Transport)
-        assert self._transport is not None
-        self._answer.cancel()
-        self._transport.abort()
-        far.abort()
-
-
-@contextlib.asynccontextmanager
-async def _connected(server: Server) -> AsyncIterator[_Exchange]:
-    """A pair of sockets with a server's connection at one end."""
-    loop = asyncio.get_running_loop()
-    near, far = socket.socketpair()
-    transport, _ = await loop.connect_accepted_socket(lambda: HttpConnection(server), far)
-    _, exchange = await loop.connect_accepted_socket(_Exchange, near)
-    try:
-        yield exchange
-    finally:
-        exchange.close(transport)

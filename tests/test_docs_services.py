@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
-from urllib.error import HTTPError
 
 import pytest
-from conftest import ROOT, Serve
+from conftest import ROOT
 
 from redbarrel_lite import testing
 from redbarrel_lite.request import Request
@@ -111,19 +109,15 @@ def test_picture_is_read(folder: Path) -> None:
         assert answer.text.startswith("a.png (image/png, ")
 
 
-def test_socket_of_the_login_lets_in_who_is_known(folder: Path, serve: Serve) -> None:
-    server = serve(folder / "login.rbr")
-    handshake = f"{server.url}/socket.io/?EIO=4&transport=polling"
-    with pytest.raises(HTTPError) as refused:
-        urllib.request.urlopen(handshake, timeout=10)
-    with refused.value:
-        assert refused.value.code == 401
-    form = b"name=ann&password=correct+horse"
-    opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
-    with opener.open(f"{server.url}/login", form, timeout=10) as page:
-        assert page.read() == b"Hello ann"
-    with opener.open(handshake, timeout=10) as answer:
-        assert answer.read().startswith(b'0{"sid":')
+def test_socket_of_the_login_lets_in_who_is_known(folder: Path) -> None:
+    with testing.client(folder / "login.rbr") as client:
+        with pytest.raises(testing.ConnectError) as refused:
+            client.socket()
+        assert refused.value.status == 401
+        client.post("/login", data={"name": "ann", "password": "correct horse"})
+        with client.socket() as ann, client.socket(transport="upgrade") as elsewhere:
+            ann.send("hello")
+            assert elsewhere.recv() == ["ann: hello"]
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)]+)\)", TEXT))

@@ -46,7 +46,8 @@ KINDS = {
     # randomness arrive as arguments, so a test needs neither patience nor luck.
     "wire": Kind(
         1,
-        "http1 http1_client wsproto wsproto_client deflate engineio socketio resp",
+        "http1 http1_client wsproto wsproto_client deflate engineio engineio_client socketio"
+        " socketio_client resp",
         _IO + " " + _CHANCE,
         neighbours=False,
     ),
@@ -65,9 +66,14 @@ KINDS = {
     "io": Kind(
         3,
         "sendfile bodystream server connection endpoint transports websocket accesslog"
-        " upstream backplane",
+        " upstream backplane"
+        " dial dial_inbox dial_websocket dial_engine dial_socket dial_raw",
     ),
-    "tools": Kind(4, "testing bundle scaffold tidy publish trace explain cli __main__"),
+    "tools": Kind(
+        4,
+        "testing testing_bodies testing_sync bundle scaffold tidy publish trace explain cli"
+        " __main__",
+    ),
 }
 
 # The parts of asyncio that move bytes: floor 3 alone has them.

@@ -372,10 +372,13 @@ def test_coroutines_ask_on_their_own_loop(folder: Path) -> None:
 
 def test_listings_of_the_docs_run(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```(rbr|python (\w+\.py))\n(.*?)^```$", page, re.M | re.S)
-    for _, name, code in blocks:
-        (tmp_path / (name or "app.rbr")).write_text(code, encoding="utf-8")
-    assert [name for _, name, _ in blocks] == ["", "app.py", "test_app.py", "test_async.py"]
+    blocks = re.findall(r"^```(?:rbr|python)(?: (\S+))?\n(.*?)^```$", page, re.M | re.S)
+    listings = {name or "app.rbr": code for name, code in blocks}
+    for name, code in listings.items():
+        (tmp_path / name).write_text(code, encoding="utf-8")
+    assert list(listings) == (
+        "app.rbr app.py test_app.py sockets.rbr chat.py test_chat.py test_async.py".split()
+    )
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", "."],
         cwd=tmp_path,
@@ -385,4 +388,4 @@ def test_listings_of_the_docs_run(tmp_path: Path) -> None:
         timeout=60,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "6 passed" in done.stdout
+    assert "15 passed" in done.stdout
