@@ -166,7 +166,11 @@ class Checker(EntryChecker):
         if use is not None and use.kind != "python":
             hint = "write: use python:module.function"
             self.error("RBR042", use.span, f"a socket is not answered by '{use.kind}:'", hint)
-        needs = {"namespace": ("SOCKETIO",), "transports": ("SOCKETIO", "ENGINEIO")}
+        needs = {
+            "namespace": ("SOCKETIO",),
+            "transports": ("SOCKETIO", "ENGINEIO"),
+            "subprotocol": ("WEBSOCKET",),
+        }
         for key, verbs in needs.items():
             for found in path.section.fields(key):
                 if path.verbs[0] not in verbs:

@@ -231,6 +231,8 @@ class EntryChecker:
             self._report_kind(key, value)
         elif key.kind == "origin" and isinstance(value, Text):
             self._check_origin(value)
+        elif key.kind == "token" and isinstance(value, Text):
+            self._check_token(key, value)
 
     def _report_kind(self, key: Key, value: Value | Section, hint: str = "") -> None:
         self.error(
@@ -277,6 +279,11 @@ class EntryChecker:
         if mark and host.rstrip("/").count("/") == 0:
             hint = f'remove the last slash: "{clip(value.text.rstrip("/"))}"'
         self.error("RBR042", value.span, message, hint)
+
+    def _check_token(self, key: Key, value: Text) -> None:
+        if not _TOKEN.fullmatch(value.text):
+            message = f"'{clip(value.text)}' can't be the name of a {key.name}"
+            self.error("RBR042", value.span, message, "write letters, digits, '-', '.' and '_'")
 
     # --- operations
 
@@ -398,7 +405,10 @@ _CLASSES: dict[str, tuple[type[Value], ...]] = {
     "verbs": (Words,),
     "location": (Location,),
     "origin": (Text,),
+    "token": (Text,),
 }
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
 
 _KINDS = {
     "text": "a text in double quotes",
@@ -407,6 +417,7 @@ _KINDS = {
     "verbs": f"verbs joined by '|': {listed(HTTP_VERBS + SOCKET_VERBS)}",
     "location": "a location",
     "origin": "an origin in double quotes",
+    "token": "a name in double quotes",
     "number": "a number",
     "bytes": "a whole number of bytes",
     "count": "a whole number",

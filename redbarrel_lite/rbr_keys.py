@@ -35,7 +35,7 @@ FILE_ENDINGS = (".html", ".htm", ".css", ".js", ".txt", ".json", ".png", ".svg",
 
 Kind = Literal[
     "text", "number", "bytes", "count", "seconds", "version", "url", "verbs",
-    "transports", "switch", "location", "section", "origin",
+    "transports", "switch", "location", "section", "origin", "token",
 ]  # fmt: skip
 
 # What a value of each kind looks like, for messages and for docs/rbr.md.
@@ -53,6 +53,7 @@ EXAMPLES: dict[Kind, str] = {
     "location": "python:module.function",
     "section": "( ... )",
     "origin": '"https://example.org"',
+    "token": '"chat.v1"',
 }
 
 
@@ -123,6 +124,8 @@ PATH_KEYS = _table(
     _socket("upgrade-timeout", "seconds", "that an upgrade may take", "10", 0.05, _DAY_S),
     _socket("transports", "transports", "those offered, joined by '|'", "polling|websocket"),
     _socket("compression", "switch", "permessage-deflate (RFC 7692)", "off"),
+    Key("subprotocol", "token", "a WebSocket subprotocol that it speaks",
+        is_repeated=True, only_sockets=True),
     _socket("recovery", "seconds", "a dropped session is kept for its client", "0", 0, _DAY_S),
     _socket("allow-eio3", "switch", "let clients of Engine.IO 3 in", "off"),
     _socket("max-connections", "count", "sessions at the same time; 0 is no limit", "0",
@@ -131,7 +134,7 @@ PATH_KEYS = _table(
 )  # fmt: skip
 
 # Options of a socket path that are its own even where it shares the url, and so the transport.
-OWN_OPTIONS = ("namespace", "max-rate")
+OWN_OPTIONS = ("namespace", "subprotocol", "max-rate")
 
 # Sections of a path that hold rules: all of them take a description and operations.
 RULE_KEYS = _table(

@@ -246,7 +246,7 @@ class ValueParser(Scanner):
             return self.expect_url(key.text)
         if kind == "location":
             return self.expect_location(key.text)
-        if kind in ("text", "origin"):
+        if kind in ("text", "origin", "token"):
             return self.expect_text(key.text)
         if kind == "section":
             raise self.failure(

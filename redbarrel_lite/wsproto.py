@@ -574,6 +574,17 @@ UPGRADE_REQUIRED: Final = [
 ]
 
 
+def choose_subprotocol(values: Iterable[str], known: Iterable[str]) -> str:
+    """The first of a client's subprotocols that we know, too; "" for none.
+
+    ``values`` are those of its Sec-WebSocket-Protocol fields, in which the one that it
+    likes best comes first (RFC 6455 4.1).
+    """
+    ours = frozenset(known)
+    theirs = (name.strip("\t ") for value in values for name in value.split(","))
+    return next((name for name in theirs if name in ours), "")
+
+
 def accept_key(key: str) -> str:
     """Sec-WebSocket-Accept for a Sec-WebSocket-Key: proof that we speak it (RFC 6455 4.2.2)."""
     return base64.b64encode(

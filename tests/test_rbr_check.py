@@ -74,12 +74,15 @@ def test_every_key_of_a_path_is_known_with_its_example(key: str) -> None:
         "verbs": "SOCKETIO",
         "location": "app.hello",
         "origin": '"*"',
+        "token": '"t"',
     }
     default = PATH_KEYS[key].default or examples[PATH_KEYS[key].kind]
     method = "GET" if not PATH_KEYS[key].only_sockets else "SOCKETIO"
     fields = {"method": method, "use": "app.hello", "url": "/", key: default}
     if key == "method":
         fields["method"] = default
+    if key == "subprotocol":
+        fields["method"] = "WEBSOCKET"
     text = f"path a ({', '.join(f'{name} {value}' for name, value in fields.items())});"
     assert codes_of(text) == []
 

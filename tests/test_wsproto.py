@@ -51,6 +51,7 @@ from redbarrel_lite.wsproto import (
     accept,
     accept_key,
     binary_frame,
+    choose_subprotocol,
     message_frame,
     ping_frame,
     text_frame,
@@ -521,6 +522,32 @@ def test_key_comes_once() -> None:
 def test_offer_that_is_not_known_is_not_taken(name: str, value: str) -> None:
     """RFC 6455 4.2.2: an answer without the field declines all that was offered."""
     assert shake(**{name: value}) == shake()
+
+
+@pytest.mark.parametrize(
+    ("values", "chosen"),
+    [
+        ([], ""),
+        (["chat"], "chat"),
+        (["superchat, chat"], "superchat"),
+        (["other,\tchat ,superchat"], "chat"),
+        (["other", "superchat", "chat"], "superchat"),
+        (["chat, chat"], "chat"),
+        (["Chat"], ""),
+        (["chat superchat"], ""),
+        (['"chat"'], ""),
+        ([""], ""),
+        ([" " * 8192], ""),
+        (["," * 8000 + "chat"], "chat"),
+        (["__proto__," * 800], ""),
+    ],
+)
+def test_subprotocol_is_the_first_of_the_clients_that_is_known(
+    values: list[str], chosen: str
+) -> None:
+    """RFC 6455 4.2.2, /subprotocol/."""
+    assert choose_subprotocol(values, ["chat", "superchat"]) == chosen
+    assert choose_subprotocol(values, []) == ""
 
 
 # -- masking and properties ---------------------------------------------------------------------

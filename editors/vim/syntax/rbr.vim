@@ -9,7 +9,7 @@ syntax case match
 syntax match rbrNumber /\v%(^|[^A-Za-z0-9_.-])@1<=[0-9][0-9.]*/
 syntax match rbrOperation /\v%(^|[^A-Za-z0-9_-])@1<=%(unless|type|is|not|validates|with|return|on|error|set|describe|alter|use|at)[A-Za-z0-9_-]@!/
 syntax match rbrConstant /\v%(^|[^A-Za-z0-9_-])@1<=%(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|TRACE|CONNECT|SOCKETIO|ENGINEIO|WEBSOCKET|polling|websocket|off)[A-Za-z0-9_-]@!/
-syntax match rbrKey /\v%(^|[^A-Za-z0-9_-])@1<=%(title|version|description|method|url|max-body|allow-origin|request-description|request-headers|request-body|request-status|response-headers|response-body|response-status|namespace|ping-interval|ping-timeout|max-payload|max-fragments|connect-timeout|upgrade-timeout|transports|compression|recovery|allow-eio3|max-connections|max-rate)[A-Za-z0-9_-]@!/
+syntax match rbrKey /\v%(^|[^A-Za-z0-9_-])@1<=%(title|version|description|method|url|max-body|allow-origin|request-description|request-headers|request-body|request-status|response-headers|response-body|response-status|namespace|ping-interval|ping-timeout|max-payload|max-fragments|connect-timeout|upgrade-timeout|transports|compression|subprotocol|recovery|allow-eio3|max-connections|max-rate)[A-Za-z0-9_-]@!/
 syntax match rbrCustomKey /\v%(^|[^A-Za-z0-9_-])@1<=x-[A-Za-z0-9_-]*/
 syntax match rbrDefinition /\v^\s*%(define\s+)?%(path|meta|global|type|root|socket|include|worker|arbiter)>-@!/
 syntax match rbrLocation /\v<\h\w*%(\.\h\w*)+/
