@@ -1,7 +1,7 @@
 """One TCP connection that speaks HTTP: reads, hands on, answers, keeps time.
 
 What it implements: the I/O of HTTP/1.1, as an asyncio protocol, with its time
-limits; it is what `transports` calls an Exchange. What it leaves out: all rules
+limits; it is what `websocket` calls an Exchange. What it leaves out: all rules
 of the protocol, which `http1` knows, and what a request means, which `app` knows.
 
 In one line::
@@ -112,7 +112,7 @@ class Host(Protocol):
 
 
 class HttpConnection(asyncio.Protocol):
-    """One TCP connection that speaks HTTP, and the `transports.Exchange` of its request."""
+    """One TCP connection that speaks HTTP, and the `websocket.Exchange` of its request."""
 
     __slots__ = (
         "_abort",

@@ -15,18 +15,18 @@ import asyncio
 import logging
 import secrets
 import sys
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeAlias
+from collections.abc import Callable
+from typing import Final
 
-from . import deflate, engineio, wsproto
+from . import engineio
 from .app import SocketPath
+from .entrance import Entrance, Handshake
 from .errors import RemoteProtocolError
 from .forms import parse_urlencoded
-from .origins import Origins
 from .request import Request
 from .response import Response, error_response
-from .transports import EngineConnection, Exchange
-from .websocket import Flusher, WebSocket
+from .transports import EngineConnection
+from .websocket import Exchange
 
 log = logging.getLogger("redbarrel_lite")
 
@@ -36,29 +36,16 @@ TEXT_HTML: Final = "text/html"
 JSON: Final = "application/json"
 NO_STORE: Final = ("cache-control", "no-store")
 
-_RETRY_SOON: Final = (("retry-after", "1"),)
 
-# Asked before a session begins: the answer to a request that may not have one.
-Guard: TypeAlias = Callable[[Request], Awaitable[Response | None]]
-
-
-class Endpoint:
+class Endpoint(Entrance):
     """All sessions of one url, and the requests that make, feed and end them."""
 
     def __init__(self, path: SocketPath, when_forgotten: Callable[[], None]) -> None:
-        shared = path.shared
+        super().__init__(path)
         self.hub = path.home.hub
-        self.options = shared.engine
-        self.connect_timeout = shared.connect_timeout
-        self.flusher = Flusher(asyncio.get_running_loop())
+        self.connect_timeout = path.shared.connect_timeout
         self._sessions: dict[str, EngineConnection] = {}
-        self._closed = False
-        self._url = path.url
-        self._max_connections = shared.max_connections
-        self._origins = Origins(shared.allow_origin)
         self._when_forgotten = when_forgotten
-        self._guard: Guard | None = path.refusal if path.is_guarded else None
-        self._at_the_door: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -70,8 +57,7 @@ class Endpoint:
         return known
 
     def close(self) -> None:
-        """Close all sessions, and begin none: the server is going away."""
-        self._closed = True
+        super().close()
         for connection in tuple(self._sessions.values()):
             connection.close()
 
@@ -126,87 +112,23 @@ class Endpoint:
             log.info("%s: %s", request.remote_addr, error)
             _refuse_upgrade(exchange, error.code)
             return
-        try:
-            headers = wsproto.accept(request.method, version, request.headers.pairs)
-            agreed = self._extension(request, headers)
-        except RemoteProtocolError as error:
-            more = wsproto.UPGRADE_REQUIRED if error.code == 426 else []
-            exchange.respond(error_response(error.code, str(error), more))
+        handshake = self._shake_hands(exchange, version)
+        if handshake is None:
             return
         if connection is None:
-            self._admit(exchange, lambda: self._switch(exchange, headers, agreed))
+            self._admit(exchange, lambda: self._switch(exchange, handshake))
             return
-        websocket = self._websocket(connection, agreed)
+        websocket = self._websocket(connection, handshake.deflate)
         # Before the switch, which may bring the first frames with it.
         connection.start_probe(websocket, asyncio.get_running_loop().time())
-        exchange.switch(headers, websocket)
+        exchange.switch(handshake.headers, websocket)
 
-    def _extension(
-        self, request: Request, headers: list[tuple[str, str]]
-    ) -> deflate.Agreement | None:
-        """Agree on compression, if the path allows it, and say so in the answer."""
-        if not self.options.compression:
-            return None
-        agreed = deflate.accept(
-            value for name, value in request.headers.pairs if name == "sec-websocket-extensions"
-        )
-        if agreed is not None:
-            headers.append(("sec-websocket-extensions", agreed.response))
-        return agreed
-
-    def _switch(
-        self,
-        exchange: Exchange,
-        headers: list[tuple[str, str]],
-        agreed: deflate.Agreement | None,
-    ) -> None:
+    def _switch(self, exchange: Exchange, handshake: Handshake) -> None:
         now = asyncio.get_running_loop().time()
         connection = self._new(exchange.request, engineio.WEBSOCKET, now)
-        websocket = self._websocket(connection, agreed)
+        websocket = self._websocket(connection, handshake.deflate)
         connection.start_websocket(websocket)
-        exchange.switch(headers, websocket)
-
-    def _websocket(
-        self, connection: EngineConnection, agreed: deflate.Agreement | None
-    ) -> WebSocket:
-        options = self.options
-        return WebSocket(connection, options.max_payload, options.max_fragments, agreed)
-
-    # -- the door: rules for who may have a session ----------------------------------
-
-    def _admit(self, exchange: Exchange, go_on: Callable[[], None]) -> None:
-        """Begin a session, if the rules of its path allow it."""
-        if self._closed:
-            # Nobody would tell it of the end; the next server will take it.
-            exchange.respond(error_response(503, "the server is shutting down", _RETRY_SOON))
-            return
-        if 0 < self._max_connections <= len(self._sessions) + len(self._at_the_door):
-            request = exchange.request
-            what = "%s: over %d connections to %s"
-            log.info(what, request.remote_addr, self._max_connections, self._url)
-            headers = [*_RETRY_SOON, *self._origins.headers(request)]
-            exchange.respond(error_response(503, "too many connections", headers))
-            return
-        if self._guard is None:
-            go_on()
-            return
-        task = asyncio.get_running_loop().create_task(self._ask(self._guard, exchange, go_on))
-        self._at_the_door.add(task)  # the loop itself holds tasks but weakly
-        task.add_done_callback(self._at_the_door.discard)
-
-    async def _ask(self, guard: Guard, exchange: Exchange, go_on: Callable[[], None]) -> None:
-        gone: list[bool] = []
-        exchange.on_abort(lambda: gone.append(True))
-        refusal = await guard(exchange.request)
-        self._at_the_door.difference_update({asyncio.current_task()})
-        if gone:  # a session for nobody would only wait for its first ping to fail
-            return
-        if refusal is None:
-            go_on()
-        else:
-            for name, value in self._origins.headers(exchange.request):
-                refusal.set_header(name, value)
-            exchange.respond(refusal)
+        exchange.switch(handshake.headers, websocket)
 
     def _find(self, query: engineio.Query, *, upgrade: bool) -> EngineConnection:
         connection = self._sessions.get(query.sid or "")
@@ -244,12 +166,6 @@ class Endpoint:
         status = 403 if code == engineio.FORBIDDEN else 400
         headers = self._origins.headers(exchange.request) if status == 400 else []
         exchange.respond(Response(engineio.error_body(code), status, headers, JSON))
-
-    def _may(self, request: Request) -> bool:
-        fault = self._origins.fault(request)
-        if fault is not None:
-            log.info("%s: %s", request.remote_addr, fault)
-        return fault is None
 
 
 def _refuse_upgrade(exchange: Exchange, code: int) -> None:

@@ -30,27 +30,12 @@ from .hub import Hub
 from .request import Request
 from .response import Response
 from .sockets import Outgoing
-from .websocket import MAX_QUEUE_BYTES, QUEUE_HIGH_BYTES, Flusher, WebSocket
+from .websocket import MAX_QUEUE_BYTES, QUEUE_HIGH_BYTES, Exchange, Flusher, WebSocket
 
 log = logging.getLogger("redbarrel_lite")
 
 # While we don't read from a client we can't see it go; so we look, now and then.
 LOOK_EVERY_S: Final = 1.0
-
-
-class Exchange(Protocol):
-    """One HTTP request that waits for its answer."""
-
-    request: Request
-
-    def respond(self, response: Response) -> None:
-        """Answer; to a client that has gone it does nothing."""
-
-    def on_abort(self, callback: Callable[[], None]) -> None:
-        """Call back if the client goes before the answer."""
-
-    def switch(self, headers: list[tuple[str, str]], protocol: WebSocket) -> None:
-        """Answer 101 and give the connection to another protocol."""
 
 
 class Owner(Protocol):

@@ -20,6 +20,8 @@ from typing import Final, Protocol
 from . import wsproto
 from .deflate import Agreement, Inflater
 from .errors import RemoteProtocolError
+from .request import Request
+from .response import Response
 from .sockets import Outgoing
 
 log = logging.getLogger("redbarrel_lite")
@@ -32,6 +34,21 @@ MAX_QUEUE_BYTES: Final = 1024 * 1024
 READ_BYTES: Final = 32 * 1024
 # The peer owes a close frame, and the end of the TCP connection.
 CLOSE_TIMEOUT_S: Final = 5.0
+
+
+class Exchange(Protocol):
+    """One HTTP request that waits for its answer."""
+
+    request: Request
+
+    def respond(self, response: Response) -> None:
+        """Answer; to a client that has gone it does nothing."""
+
+    def on_abort(self, callback: Callable[[], None]) -> None:
+        """Call back if the client goes before the answer."""
+
+    def switch(self, headers: list[tuple[str, str]], protocol: WebSocket) -> None:
+        """Answer 101 and give the connection to another protocol."""
 
 
 class Writer(Protocol):

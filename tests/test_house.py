@@ -65,7 +65,7 @@ KINDS = {
     ),
     "io": Kind(
         3,
-        "sendfile bodystream server connection endpoint transports websocket accesslog"
+        "sendfile bodystream server connection entrance endpoint transports websocket accesslog"
         " upstream backplane"
         " dial dial_inbox dial_websocket dial_engine dial_socket dial_raw",
     ),

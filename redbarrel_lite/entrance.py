@@ -1,0 +1,144 @@
+"""Who may come in at a url of sockets, and the handshake of those who come as WebSockets.
+
+What it implements: what all endpoints of sockets have in common: origins, rules, the
+limit of connections, the end of the server, and the HTTP side of RFC 6455 4.2 with its
+extension (RFC 7692). What it leaves out: what there is inside (`endpoint`,
+`rawendpoint`).
+
+In one line::
+
+    class Endpoint(Entrance): ...
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple, TypeAlias
+
+from . import deflate, wsproto
+from .app import SocketPath
+from .errors import RemoteProtocolError
+from .origins import Origins
+from .request import Request
+from .response import Response, error_response
+from .websocket import Exchange, Flusher, Layer, WebSocket
+
+log = logging.getLogger("redbarrel_lite")
+
+_RETRY_SOON: Final = (("retry-after", "1"),)
+
+# Asked before a session begins: the answer to a request that may not have one.
+Guard: TypeAlias = Callable[[Request], Awaitable[Response | None]]
+
+
+class Handshake(NamedTuple):
+    """What the 101 to a WebSocket says, and what it means."""
+
+    headers: list[tuple[str, str]]
+    deflate: deflate.Agreement | None
+
+
+class Entrance(ABC):
+    """The door of one url."""
+
+    def __init__(self, path: SocketPath) -> None:
+        shared = path.shared
+        self.options = shared.engine
+        self.flusher = Flusher(asyncio.get_running_loop())
+        self._closed = False
+        self._url = path.url
+        self._max_connections = shared.max_connections
+        self._origins = Origins(shared.allow_origin)
+        self._guard: Guard | None = path.refusal if path.is_guarded else None
+        self._at_the_door: set[asyncio.Task[None]] = set()
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many are inside."""
+
+    @abstractmethod
+    def handle(self, exchange: Exchange) -> None:
+        """Answer a request that is not for a WebSocket."""
+
+    @abstractmethod
+    def handle_upgrade(self, exchange: Exchange, version: str) -> None:
+        """Answer a request for a WebSocket, made in this version of HTTP."""
+
+    def close(self) -> None:
+        """Close all that are inside, and let nobody in: the server is going away."""
+        self._closed = True
+
+    @abstractmethod
+    def drop(self) -> None:
+        """End those that are left."""
+
+    # -- who may come in -----------------------------------------------------------
+
+    def _may(self, request: Request) -> bool:
+        fault = self._origins.fault(request)
+        if fault is not None:
+            log.info("%s: %s", request.remote_addr, fault)
+        return fault is None
+
+    def _admit(self, exchange: Exchange, go_on: Callable[[], None]) -> None:
+        """Begin a session, if the rules of its path allow it."""
+        if self._closed:
+            # Nobody would tell it of the end; the next server will take it.
+            exchange.respond(error_response(503, "the server is shutting down", _RETRY_SOON))
+            return
+        if 0 < self._max_connections <= len(self) + len(self._at_the_door):
+            request = exchange.request
+            what = "%s: over %d connections to %s"
+            log.info(what, request.remote_addr, self._max_connections, self._url)
+            headers = [*_RETRY_SOON, *self._origins.headers(request)]
+            exchange.respond(error_response(503, "too many connections", headers))
+            return
+        if self._guard is None:
+            go_on()
+            return
+        task = asyncio.get_running_loop().create_task(self._ask(self._guard, exchange, go_on))
+        self._at_the_door.add(task)  # the loop itself holds tasks but weakly
+        task.add_done_callback(self._at_the_door.discard)
+
+    async def _ask(self, guard: Guard, exchange: Exchange, go_on: Callable[[], None]) -> None:
+        gone: list[bool] = []
+        exchange.on_abort(lambda: gone.append(True))
+        refusal = await guard(exchange.request)
+        self._at_the_door.difference_update({asyncio.current_task()})
+        if gone:  # a session for nobody would only wait for its first ping to fail
+            return
+        if refusal is None:
+            go_on()
+        else:
+            for name, value in self._origins.headers(exchange.request):
+                refusal.set_header(name, value)
+            exchange.respond(refusal)
+
+    # -- WebSockets ----------------------------------------------------------------
+
+    def _shake_hands(self, exchange: Exchange, version: str) -> Handshake | None:
+        """Check a client's opening handshake; None: it is refused, and that is answered."""
+        request = exchange.request
+        try:
+            headers = wsproto.accept(request.method, version, request.headers.pairs)
+            agreed = None
+            if self.options.compression:
+                agreed = deflate.accept(_values(request, "sec-websocket-extensions"))
+        except RemoteProtocolError as error:
+            log.info("%s: %s", request.remote_addr, error)
+            more = wsproto.UPGRADE_REQUIRED if error.code == 426 else []
+            exchange.respond(error_response(error.code, str(error), more))
+            return None
+        if agreed is not None:
+            headers.append(("sec-websocket-extensions", agreed.response))
+        return Handshake(headers, agreed)
+
+    def _websocket(self, layer: Layer, agreed: deflate.Agreement | None) -> WebSocket:
+        return WebSocket(layer, self.options.max_payload, self.options.max_fragments, agreed)
+
+
+def _values(request: Request, name: str) -> list[str]:
+    return [value for one, value in request.headers.pairs if one == name]
