@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from . import builtin, docpage, services
 from .conditions import Rules, Tools, made, with_last
 from .cors import Cors
+from .doors import Door, Doors
 from .errors import AppError, Diagnostic, RbrError
 from .files import directory_service, file_service
 from .globs import Globs
+from .handlers import Lines
 from .hub import Hub
 from .loading import File, Reading
 from .rbr_keys import HTTP_VERBS
@@ -69,6 +71,7 @@ class SocketPath:
 
     home: Home
     url: str
+    doors: Doors
     shared: SharedOptions
     rules: list[tuple[str, Rules]] = field(default_factory=list)  # with their namespaces
 
@@ -103,7 +106,7 @@ class Home:
     def __init__(self, file: File, pool: services.Pool, proxy: ProxyFactory | None) -> None:
         self.file = file
         self.hub = Hub()
-        self.globs = Globs(file)
+        self.globs = Globs(file, self.hub)
         self.hooked: list[str] = []
         self._pool = pool
         self._proxy = proxy
@@ -173,12 +176,10 @@ class Home:
         return [Route(path.name.text, url, methods, self._pattern(path.url, kind), target)]
 
     def _pattern(self, url: Url, kind: str) -> re.Pattern[str]:
-        parts: list[str | tuple[str, str | None]] = [self.file.root]
-        parts += [p if isinstance(p, str) else (p.name, p.regex) for p in url.parts()]
         if kind in _FORWARDED and "{" not in url.text:
             # What is mounted has the url and all below it.
             return compile_template([self.file.root + url.text.rstrip("/")], below=True)
-        return compile_template(parts)
+        return compile_template([self.file.root, *_parts(url)])
 
     def _service(self, path: Path) -> Service:
         use = path.use
@@ -208,15 +209,16 @@ class Home:
 
     def _socket_routes(self, path: Path, url: str) -> list[Route[Target]]:
         """The route of a socket's url, the first time, and that of its client script."""
-        assert path.use is not None
-        namespace = path.section.get("namespace")
-        room = getattr(namespace, "text", "/")
-        self.hub.add(room, self.file.folder.callable(path.use.target))
-        rules = (room, Rules(path, self._tools))
+        door = self._door(path)
+        rules = (door.namespace, Rules(path, self._tools))
         if url in self._sockets:
+            self._sockets[url].doors.add(door)
             self._sockets[url].rules.append(rules)
             return []
-        socket = SocketPath(self, url, SharedOptions.of(self._sharing(path)), [rules])
+        socket = SocketPath(
+            self, url, Doors(self.hub), SharedOptions.of(self._sharing(path)), [rules]
+        )
+        socket.doors.add(door)
         self._sockets[url] = socket
         script = WebPath(self, file_service(CLIENT_SCRIPT))
         name = path.name.text
@@ -236,6 +238,16 @@ class Home:
         at = path.url.text
         every = (one for one in self.file.tree.paths if one.is_socket)
         return [one for one in every if one.url is not None and one.url.text == at]
+
+    def _door(self, path: Path) -> Door:
+        namespace = path.section.get("namespace")
+        url = namespace if isinstance(namespace, Url) else Url("/")
+        folder = self.file.folder
+        use = folder.callable(path.use.target) if path.use is not None else None
+        named = {e.event: folder.line(e.use.target, e.event) for e in path.events() if not e.is_any}
+        rest = next((folder.line(e.use.target, "*") for e in path.events() if e.is_any), None)
+        lines = Lines(named, rest) if path.events() else None
+        return Door(url.text, compile_template(_parts(url)), use, lines)
 
 
 class App:
@@ -393,6 +405,10 @@ def _callable(found: Any, name: str) -> Callable[..., Any]:
         what = f"global '{name}' is not callable but of type {type(found).__name__}"
         raise AppError(what, "let it be a function, or name one: python:module.function")
     return found  # type: ignore[no-any-return]
+
+
+def _parts(url: Url) -> list[str | tuple[str, str | None]]:
+    return [part if isinstance(part, str) else (part.name, part.regex) for part in url.parts()]
 
 
 def _last_name(path: Path) -> str:

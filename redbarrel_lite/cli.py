@@ -23,8 +23,8 @@ from .accesslog import FORMATS, Entry
 from .app import App
 from .connection import TimeLimits
 from .errors import RbrError
+from .failures import user_traceback
 from .forwarded import trust
-from .handlers import user_traceback
 from .server import GRACE_S, Address, Server
 from .upstream import Upstream
 

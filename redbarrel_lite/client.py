@@ -6,7 +6,7 @@ out: the packets themselves (`socketio`), and what becomes of an event (`sockets
 
 In one line::
 
-    Client(hub, connection, request, connect_by).receive('2["message","hello"]')
+    Client(doors, connection, request, connect_by).receive('2["message","hello"]')
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from __future__ import annotations
 from typing import Final
 
 from . import socketio
+from .doors import Doors
 from .errors import RemoteProtocolError
-from .hub import Hub
+from .outgoing import Connection, Outgoing
 from .request import Request
-from .sockets import Connection, Outgoing, Socket
+from .sockets import Socket
 
 # A client that joins namespace after namespace makes us keep a socket, and a
 # thread, for each; one that asks for many that do not exist is looking for doors.
@@ -30,30 +31,39 @@ class Client:
     __slots__ = (
         "_connection",
         "_decoder",
-        "_hub",
+        "_doors",
         "_refused",
         "_request",
         "_size",
         "_sockets",
-        "connect_by",
+        "_leaving",
+        "_connect_by",
     )
 
     def __init__(
         self,
-        hub: Hub,
+        doors: Doors,
         connection: Connection,
         request: Request,
         connect_by: float,
         max_attached: int = socketio.MAX_ATTACHED_BYTES,
     ) -> None:
-        self._hub = hub
+        self._doors = doors
         self._connection = connection
         self._request = request
         self._decoder = socketio.Decoder(max_attached)
         self._sockets: dict[str, Socket] = {}
         self._refused = 0  # namespaces asked for in vain
         self._size = 0  # of the messages of a packet so far
-        self.connect_by: float | None = connect_by  # None once it has connected
+        self._leaving: list[Socket] = []  # whose handlers have not ended yet
+        self._connect_by: float | None = connect_by
+
+    @property
+    def connect_by(self) -> float | None:
+        """When its time to join a namespace is over; None once it has joined one."""
+        if any(socket.is_in for socket in self._sockets.values()):
+            self._connect_by = None
+        return self._connect_by
 
     def receive(self, message: socketio.Message) -> None:
         """Take one message of the connection.
@@ -69,7 +79,7 @@ class Client:
             self._connect(packet)
             return
         socket = self._sockets.get(packet.namespace)
-        if socket is None:
+        if socket is None or not (socket.is_in or packet.type == socketio.DISCONNECT):
             raise RemoteProtocolError(
                 f"packet of type {packet.type} for a namespace not connected:"
                 f" {ascii(packet.namespace)[:40]}"
@@ -81,35 +91,45 @@ class Client:
         elif packet.type == socketio.ACK:
             socket.acknowledge(packet.ack_id or 0, packet.data)
         else:
-            del self._sockets[packet.namespace]
-            socket.end("client namespace disconnect")
+            self._leave(socket)
 
     def _connect(self, packet: socketio.Packet) -> None:
         name = packet.namespace
         old = self._sockets.get(name)
-        if old is not None and not old._gone:
+        if old is not None and not old.gone:
             raise RemoteProtocolError(f"second CONNECT for {ascii(name)[:40]}")
-        if old is None and len(self._sockets) + self._refused >= MAX_NAMESPACES_PER_CLIENT:
+        if old is not None:
+            self._leave(old)
+        self._leaving = [socket for socket in self._leaving if socket.is_at_work]
+        taken = max(len(self._sockets) + self._refused, len(self._leaving))
+        if taken >= MAX_NAMESPACES_PER_CLIENT:
             raise RemoteProtocolError(f"over {MAX_NAMESPACES_PER_CLIENT} namespaces")
-        home = self._hub.namespaces.get(name)
-        if home is None:
-            self._refused += 1
-            self._connection.send(
-                Outgoing(socketio.encode_connect_error("Invalid namespace", namespace=name))
-            )
+        found = self._doors.find(name)
+        if found is None:
+            self._refuse("Invalid namespace", None, name)
             return
-        if home.name in self._request.refused:
-            self._refused += 1
-            status = {"status": self._request.refused[home.name]}
-            error = socketio.encode_connect_error("refused by a rule", status, name)
-            self._connection.send(Outgoing(error))
+        door, match = found
+        if door.namespace in self._request.refused:
+            status = {"status": self._request.refused[door.namespace]}
+            self._refuse("refused by a rule", status, name)
             return
-        self.connect_by = None
-        socket = Socket(home, self._connection, packet.data)
+        socket = Socket(self._doors.hub.namespace(name), self._connection, packet.data)
         self._sockets[name] = socket
-        # The answer first: a client drops events that come before it.
-        self._connection.send(Outgoing(socketio.encode_connect(socket.session.session_id, name)))
-        socket.start(home.handler, self._request.for_socket(socket))
+        socket.start(door, self._request.for_socket(socket, match))
+
+    def _leave(self, socket: Socket) -> None:
+        """A client that comes and goes must not have us start handlers without end."""
+        del self._sockets[socket.namespace]
+        if socket.is_in:
+            self._connect_by = None
+            self._leaving.append(socket)
+        else:
+            self._refused += 1
+        socket.end("client namespace disconnect")
+
+    def _refuse(self, reason: str, data: object, name: str) -> None:
+        self._refused += 1
+        self._connection.send(Outgoing(socketio.encode_connect_error(reason, data, name)))
 
     def end(self, reason: str) -> None:
         """The connection has gone, with all its sockets."""

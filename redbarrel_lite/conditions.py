@@ -25,8 +25,9 @@ from typing import Any, Final, TypeAlias
 
 from . import strictjson
 from .errors import AppError
+from .failures import user_traceback
 from .forms import SPOOL_BYTES
-from .handlers import is_async, user_traceback
+from .handlers import is_async
 from .rbr_nodes import (
     Alter,
     Location,

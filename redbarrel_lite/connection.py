@@ -25,9 +25,9 @@ from .app import App, SocketPath, Target
 from .bodystream import BodyStream
 from .endpoint import Endpoint
 from .errors import RemoteProtocolError
+from .failures import user_traceback
 from .forms import SPOOL_BYTES, Spool
 from .forwarded import Trust, seen_through
-from .handlers import user_traceback
 from .request import Request
 from .response import FileContent, Response, Stream, close_stream, error_response
 from .routes import NotRouted

@@ -20,7 +20,7 @@ from .dial_socket import TIMEOUT_S, UPGRADE, checked_transport
 from .dial_websocket import WebSocket
 from .engineio import POLLING, WEBSOCKET
 from .errors import SocketClosed
-from .sockets import DONE
+from .outgoing import DONE
 from .wsproto import NORMAL_CLOSURE
 
 Message = str | bytes

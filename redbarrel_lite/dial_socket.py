@@ -24,6 +24,7 @@ from .dial_engine import Engine
 from .dial_inbox import Inbox, time_limit
 from .engineio import POLLING, WEBSOCKET
 from .errors import RemoteProtocolError, SocketClosed
+from .outgoing import DONE
 from .socketio import Packet
 from .socketio_client import (
     CLIENT_DISCONNECT,
@@ -35,7 +36,6 @@ from .socketio_client import (
     Event,
     Namespace,
 )
-from .sockets import DONE
 
 TIMEOUT_S: Final = 10.0
 # How a connection begins: over one transport, or over polling and from there to a WebSocket,

@@ -6,7 +6,7 @@ what a session does with a request that is its own, which is in `transports`.
 
 In one line::
 
-    Endpoint(hub, options).handle(exchange)
+    Endpoint(doors, options).handle(exchange)
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Endpoint(Entrance):
 
     def __init__(self, path: SocketPath, when_forgotten: Callable[[], None]) -> None:
         super().__init__(path)
-        self.hub = path.home.hub
+        self.doors = path.doors
         self.connect_timeout = path.shared.connect_timeout
         self._sessions: dict[str, EngineConnection] = {}
         self._when_forgotten = when_forgotten

@@ -6,7 +6,7 @@ out: who holds them, which is the application.
 
 In one line::
 
-    globs = Globs(file); await globs.start(); ...; await globs.stop(deadline)
+    globs = Globs(file, hub); await globs.start(); ...; await globs.stop(deadline)
 
 All of it runs on the event loop: a generator may start tasks there, and there they
 are when it ends them.
@@ -21,7 +21,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import Any, TypeAlias
 
 from .errors import AppError, RbrError
-from .handlers import user_traceback
+from .failures import user_traceback
+from .hub import Hub
 from .loading import File
 from .rbr_nodes import Global, Location, Number, Value, Words
 
@@ -30,11 +31,23 @@ log = logging.getLogger("redbarrel_lite")
 _Generator: TypeAlias = Generator[Any, Any, Any] | AsyncGenerator[Any, Any]
 
 
-class Globs:
-    """The globals of one .rbr file."""
+class Globals(dict[str, Any]):
+    """What handlers have as ``globs``: the globals by name.
 
-    def __init__(self, file: File) -> None:
-        self.values: dict[str, Any] = {}
+    ``server`` is the same as `request.server`, for those that work in the background.
+    It is no item: the names of items are the author's.
+    """
+
+    def __init__(self, server: Hub) -> None:
+        super().__init__()
+        self.server = server
+
+
+class Globs:
+    """The globals of one .rbr file, whose sockets are those of ``server``."""
+
+    def __init__(self, file: File, server: Hub) -> None:
+        self.values = Globals(server)
         self._file = file
         self._running: list[tuple[str, _Generator]] = []
 

@@ -12,7 +12,6 @@ In one line::
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 
@@ -59,8 +58,9 @@ class Reading:
         handlers = _handlers(read(text, shown)[0])
 
         def resolve(location: Location) -> tuple[str, str] | None:
-            handles = location.target_span in handlers
-            return folder.trouble(location) if handles else folder.missing(location)
+            if location.target_span not in handlers:
+                return folder.missing(location)
+            return folder.trouble(location, handlers[location.target_span])
 
         tree, found = examine(text, shown, None if self.syntax_only else resolve)
         root = prefix + tree.root
@@ -121,12 +121,12 @@ class Reading:
         self.diagnostics.append(tree.source.diagnostic("RBR032", span, message, hint, [note]))
 
 
-def _handlers(tree: Rbr) -> set[Span]:
-    """Where the locations stand that answer requests and events."""
-    return {location.target_span for path in tree.paths for location in _uses(path)}
-
-
-def _uses(path: Path) -> Iterator[Location]:
-    if path.use is not None:
-        yield path.use
-    yield from (event.use for event in path.events())
+def _handlers(tree: Rbr) -> dict[Span, str | None]:
+    """Where the locations stand that answer requests, and events, whose names stand beside."""
+    found: dict[Span, str | None] = {}
+    for path in tree.paths:
+        if path.use is not None:
+            found[path.use.target_span] = None
+        for line in path.events():
+            found[line.use.target_span] = line.event
+    return found

@@ -14,13 +14,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, update_wrapper
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from .errors import AppError
 from .forms import BadContent, MultiDict
-from .handlers import is_async
+from .handlers import Line, is_async, is_short
 from .modules import Modules, instead
 from .rbr_nodes import Location
 from .request import Request
@@ -35,12 +35,15 @@ class Folder:
         self.modules = Modules(path, apart=apart)
         self.failures: list[BaseException] = []  # what modules raised when they were imported
 
-    def trouble(self, location: Location) -> tuple[str, str] | None:
+    def trouble(self, location: Location, event: str | None = None) -> tuple[str, str] | None:
         """What is wrong with a location that is to answer requests; None if nothing is.
 
-        Imports what ``python:`` and ``wsgi:`` name, which runs the user's module.
+        Or events, if one is named. Imports what ``python:`` and ``wsgi:`` name, which runs
+        the user's module.
         """
-        return self._trouble(location, self.callable if location.kind == "python" else None)
+        if event is not None:
+            return self._trouble(location, partial(self.line, event=event))
+        return self._trouble(location, self.callable)
 
     def missing(self, location: Location) -> tuple[str, str] | None:
         """The same of any location: only that there is something."""
@@ -92,9 +95,9 @@ class Folder:
         """What a dotted name stands for, as a handler. Raises `AppError`."""
         return adapt(self.modules.find(dotted), dotted)
 
-
-# The names by which a first parameter says that there is no other before it.
-_REQUEST_NAMES: Final = ("request", "req")
+    def line(self, dotted: str, event: str) -> Line:
+        """The same for an `on` line, which takes an event's arguments. Raises `AppError`."""
+        return Line.of(self.modules.find(dotted), dotted, event)
 
 
 def adapt(function: Any, dotted: str) -> Handler:
@@ -115,7 +118,7 @@ def adapt(function: Any, dotted: str) -> Handler:
     variable = any(p.kind is p.VAR_POSITIONAL for p in parameters)
     if not positional and not variable:
         raise AppError(f"'{dotted}' takes no request", "write def NAME(globs, request)")
-    short = (len(positional) == 1 and not variable) or parameters[0].name in _REQUEST_NAMES
+    short = is_short(positional, parameters[0], variable=variable)
     leading = positional[: 1 if short else 2]
     further = _Further.of(function, dotted, leading, parameters)
     return _called(function, 1 if short else 0, further)
@@ -137,9 +140,8 @@ def _called(function: Callable[..., Any], skip: int, further: _Further | None) -
     async def parts(globs: dict[str, Any], request: Request) -> Any:
         return arguments(globs, request)
 
-    if make_parts:
-        return parts
-    return awaited if is_async(function) else arguments
+    called = parts if make_parts else awaited if is_async(function) else arguments
+    return update_wrapper(called, function)  # a log line names the user's function
 
 
 def _is_async_generator(function: Callable[..., Any]) -> bool:

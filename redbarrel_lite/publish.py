@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from . import docpage, openapi
-from .handlers import user_traceback
+from .failures import user_traceback
 from .loading import File, Reading
 
 

@@ -40,7 +40,6 @@ _FRAMING: Final = ("content-length", "transfer-encoding", "connection", "upgrade
 
 def not_served(tree: Rbr, *, has_proxy: bool) -> Iterator[Diagnostic]:
     """What this version does not do, and what no version could."""
-    yield from _socket_urls(tree)
     for path in tree.paths:
         for name, operation in operations(path):
             yield from _operation(tree, path, name, operation)
@@ -61,29 +60,13 @@ def operations(path: Path) -> Iterator[tuple[str, Operation]]:
 
 
 def _use(tree: Rbr, path: Path, *, has_proxy: bool) -> Iterator[Diagnostic]:
-    if path.use is None:
-        if path.is_socket:
-            yield _refusal(tree, path.name, "a socket without 'use'")
-    elif path.use.kind == "proxy" and not has_proxy:
+    if path.use is not None and path.use.kind == "proxy" and not has_proxy:
         yield _refusal(tree, path.use, f"'{path.use.kind}:'")
-
-
-def _socket_urls(tree: Rbr) -> Iterator[Diagnostic]:
-    """A namespace has one url: its sockets reach each other, whatever way they came."""
-    urls: dict[str, str] = {}
-    for path in tree.paths:
-        if path.is_socket and path.url is not None:
-            namespace = getattr(path.get("namespace"), "text", "/")
-            if urls.setdefault(namespace, path.url.text) != path.url.text:
-                node = path.get("url") or path.name
-                yield _refusal(tree, node, f"a second url for namespace '{namespace}'")
 
 
 def _operation(tree: Rbr, path: Path, section: str, operation: Operation) -> Iterator[Diagnostic]:
     match operation:
-        case OnEvent():
-            yield _refusal(tree, operation, "this rule")
-        case Describe():
+        case Describe() | OnEvent():
             return
         case _ if path.is_socket and section.startswith("response-"):
             yield _refusal(tree, operation, "a rule for what a socket answers")

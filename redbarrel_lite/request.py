@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .hub import Hub
     from .sockets import Socket
 
-_NONE: Final[Mapping[str, int]] = MappingProxyType({})
+_NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Headers(Mapping[str, str]):
@@ -275,11 +275,16 @@ class Request:
                 environ[_environ_name(name)] = self.headers[name]
         return environ
 
-    def for_socket(self, socket: Socket) -> Request:
-        """This request as the handler of one socket sees it."""
+    def for_socket(self, socket: Socket, match: Mapping[str, str] = _NONE) -> Request:
+        """This request as the handler of one socket sees it.
+
+        ``match`` is what the namespace's placeholders matched.
+        """
         request = copy.copy(self)
         request._socketio = socket
         request._environ = None
+        if match:
+            request.match = {**self.match, **match}
         return request
 
 

@@ -153,7 +153,7 @@ class Server:
         """
         loop = asyncio.get_running_loop()
         for home in self.app.homes:
-            home.hub.attach(loop.call_soon_threadsafe, run_handler, self._changed.set)
+            home.hub.attach(loop.call_soon_threadsafe, run_handler, self._changed.set, loop)
         await self.app.start()
 
     def _on_signal(self, loop: asyncio.AbstractEventLoop, signum: signal.Signals) -> None:

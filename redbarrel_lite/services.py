@@ -24,7 +24,8 @@ from .cookies import with_secure
 from .eager import Starter
 from .errors import RemoteProtocolError
 from .exc import HTTPException
-from .handlers import is_async, user_traceback
+from .failures import user_traceback
+from .handlers import is_async
 from .request import Request
 from .response import Response, encoded, error_response, if_modified
 from .routes import Service

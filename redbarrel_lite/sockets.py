@@ -23,67 +23,28 @@ is handed over by `Hub.run` (see `handover`), in the order in which it was made.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from functools import partial
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
-from .errors import SocketClosed
+from .errors import Refused, SocketClosed
+from .failures import user_traceback
+from .outgoing import DONE, MAX_HELD_BYTES, Connection, Held, Outgoing, Wire, settle, size_of
 from .request import Request
 
 if TYPE_CHECKING:
+    from .doors import Door
     from .hub import Group, Hub
+
+log = logging.getLogger("redbarrel_lite")
 
 # Acknowledgements that a client owes and never gives; the oldest is forgotten.
 MAX_PENDING_ACKS: Final = 1000
-# What handing a packet over to the loop costs besides its bytes, more or less.
-_PACKET_BYTES: Final = 256
-
-# One message of the layer below.
-Wire: TypeAlias = str | bytes
-
-
-class Outgoing:
-    """The messages of one packet, encoded once for however many clients get them.
-
-    ``frames`` and ``deflated`` belong to the floor below, which keeps there what it
-    made of them for the first WebSocket, for all the others.
-    """
-
-    __slots__ = ("deflated", "frames", "messages")
-
-    def __init__(self, messages: tuple[Wire, ...]) -> None:
-        self.messages = messages
-        self.frames: bytes | None = None
-        self.deflated: dict[int, bytes] = {}  # by the window that their client wants
-
-
-class Connection(Protocol):
-    """What carries a client's messages: one Engine.IO session."""
-
-    @property
-    def transport(self) -> str:
-        """ "polling" or "websocket"."""
-
-    @property
-    def congested(self) -> bool:
-        """Whether the client's queue is above its high mark."""
-
-    def send(self, outgoing: Outgoing) -> None:
-        """Queue a packet; never blocks."""
-
-    def when_drained(self, callback: Callable[[], object]) -> None:
-        """Call back when the queue is below its mark, or the client has gone."""
-
-    def pause(self) -> None:
-        """Stop reading from the client, until as many resumes as pauses have come.
-
-        The sockets of several namespaces share a connection: when one of their
-        handlers has caught up, another may not.
-        """
-
-    def resume(self) -> None:
-        """Read again, if this answers the last pause."""
 
 
 class Runner(Protocol):
@@ -101,30 +62,9 @@ class Runner(Protocol):
     def recv(self, timeout: float | None) -> Any:
         """The next message, or an awaitable of it; see `Socket.recv`."""
 
-    def drained(self, connection: Connection) -> Awaitable[None]:
-        """What a call in the loop's thread can await until the queue is below its mark."""
-
-    def report(self, what: str, error: BaseException) -> None:
-        """Tell the log that user code has failed."""
-
-    def call(self, start: Callable[[Callable[..., object]], None], timeout: float | None) -> Any:
-        """Wait for what ``start`` will be called back with, as a list."""
-
 
 # What user code is for a socket: a function of the globals and the request.
 Handler: TypeAlias = Callable[[dict[str, Any], Request], Any]
-
-
-class Done:
-    """An awaitable that is done already: awaiting it costs nothing and never switches."""
-
-    __slots__ = ()
-
-    def __await__(self) -> Generator[Any, None, None]:
-        return iter(())  # type: ignore[return-value]  # `await` wants no more than this
-
-
-DONE: Final = Done()
 
 
 class Message(list[Any]):
@@ -184,14 +124,18 @@ class Socket:
     __slots__ = (
         "_acks",
         "_closed",
+        "_door",
+        "_events",
         "_fresh",
-        "_gone",
+        "gone",
         "_home",
         "_ids",
         "_rooms",
         "_runner",
         "auth",
         "connection",
+        "is_in",
+        "reason",
         "session",
     )
 
@@ -199,15 +143,24 @@ class Socket:
         # 128 bits: nobody finds another's by trying.
         self.session = Session(secrets.token_urlsafe(16))
         self.auth = auth
+        self.reason = ""  # why it is gone
+        self.is_in = False  # let in, by `on connect` if there is one
         self._home = home
+        self._door: Door | None = None
         self.connection = connection
-        self._runner: Runner | None = None
+        self._runner: Runner | None = None  # of `use`
+        self._events: Runner | None = None  # of the `on` lines
         self._fresh = True
         self._closed = False  # by us, maybe a moment ago and in another thread
-        self._gone = False  # in the loop's thread: it has left the namespace
+        self.gone = False  # in the loop's thread: it has left the namespace
         self._rooms: set[str] = set()
         self._acks: dict[int, Callable[..., object]] = {}
         self._ids = itertools.count()
+
+    def __repr__(self) -> str:
+        # The beginning of the sid will do to find it again. Whoever reads a log must
+        # not learn the whole: with `to=` it is an address.
+        return f"<socket {self.session.session_id[:6]}... of {self._home.name}>"
 
     # -- about the connection ----------------------------------------------
 
@@ -267,6 +220,11 @@ class Socket:
             raise SocketClosed("this socket has no handler to receive for")
         return self._runner
 
+    def next_event(self) -> Any:
+        """The same as `recv`, of the events that `on` lines take."""
+        assert self._events is not None
+        return self._events.recv(None)
+
     # -- sending ---------------------------------------------------------------
 
     def send(self, x: Any) -> Awaitable[None]:
@@ -280,41 +238,90 @@ class Socket:
         return self._send(self._home.encode("message", (x,)))
 
     def emit(
-        self, event: str, *args: Any, ack: Callable[..., object] | None = None
+        self,
+        event: str,
+        *args: Any,
+        ack: Callable[..., object] | None = None,
+        volatile: bool = False,
     ) -> Awaitable[None]:
         """Send any event; ``ack`` is called once, with what the client acknowledges it with.
 
-        It is a plain function, called in the loop's thread: it must not block.
+        If it is a plain function it runs in the loop's thread and must not block; if
+        it is an ``async def``, as a task. What is ``volatile`` is dropped, and never
+        acknowledged, unless the client is ready for it: when it would have to wait, a
+        newer position of the same thing will soon be worth more.
         """
-        if ack is None:
+        if ack is None and not volatile:
             return self._send(self._home.encode(event, args))
-        return self._drained(self._emit_for_ack(event, args, ack))
+        if ack is None:
+            messages = self._home.encode(event, args)
+            self._home.hub.run(self._queue_if_ready, Outgoing(messages))
+        else:
+            messages = self._emit_for_ack(next(self._ids), event, args, ack, volatile=volatile)
+        return self._drained(messages)
 
     def call(self, event: str, *args: Any, timeout: float | None = None) -> Any:
         """Send an event and wait for its acknowledgement's arguments, as a list.
 
-        Raises TimeoutError after ``timeout`` seconds. In an ``async def`` handler
-        the result is to be awaited.
+        Raises TimeoutError after ``timeout`` seconds, and `SocketClosed` if the client
+        goes. In a coroutine the result is to be awaited.
         """
+        if not self._home.hub.is_here():
+            return self._call_in_thread(event, args, timeout)
+        if asyncio.current_task() is None:
+            raise RuntimeError("a callback, in the loop's thread, must not wait")
+        return self._call_in_loop(event, args, timeout)
 
-        def start(done: Callable[..., object]) -> None:
-            self._emit_for_ack(event, args, done)
+    def _call_in_thread(
+        self, event: str, args: tuple[Any, ...], timeout: float | None
+    ) -> list[Any]:
+        answers: SimpleQueue[list[Any] | BaseException] = SimpleQueue()
+        ack_id = next(self._ids)
+        self._emit_for_ack(ack_id, event, args, _Expected(answers.put))
+        try:
+            answer = answers.get(timeout=None if timeout is None else max(timeout, 0))
+        except Empty:
+            self._home.hub.run(self._acks.pop, ack_id, None)
+            raise TimeoutError(f"no acknowledgement within {timeout} s") from None
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
 
-        return self._runner_now().call(start, timeout)
+    async def _call_in_loop(
+        self, event: str, args: tuple[Any, ...], timeout: float | None
+    ) -> list[Any]:
+        answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        ack_id = next(self._ids)
+        self._emit_for_ack(ack_id, event, args, _Expected(partial(settle, answer)))
+        try:
+            async with asyncio.timeout(timeout):
+                return await answer
+        finally:
+            self._acks.pop(ack_id, None)
 
     def _emit_for_ack(
-        self, event: str, args: tuple[Any, ...], ack: Callable[..., object]
+        self,
+        ack_id: int,
+        event: str,
+        args: tuple[Any, ...],
+        ack: Callable[..., object],
+        *,
+        volatile: bool = False,
     ) -> tuple[Wire, ...]:
-        ack_id = next(self._ids)
         messages = self._home.encode(event, args, ack_id)
-        self._home.hub.run(self._queue_for_ack, ack_id, ack, Outgoing(messages))
+        self._home.hub.run(self._queue_for_ack, ack_id, ack, Outgoing(messages), volatile)
         return messages
 
-    def _queue_for_ack(self, ack_id: int, ack: Callable[..., object], outgoing: Outgoing) -> None:
-        if not self._gone:
+    def _queue_for_ack(
+        self, ack_id: int, ack: Callable[..., object], outgoing: Outgoing, volatile: object
+    ) -> None:
+        if self.gone:
+            _fail(ack, SocketClosed("the client has gone"))
+        elif not volatile or self.connection.ready:
             self._acks[ack_id] = ack
             if len(self._acks) > MAX_PENDING_ACKS:
-                del self._acks[next(iter(self._acks))]
+                oldest = self._acks.pop(next(iter(self._acks)))
+                _fail(oldest, TimeoutError(f"over {MAX_PENDING_ACKS} acknowledgements are owed"))
             self.connection.send(outgoing)
 
     def _send(self, messages: tuple[Wire, ...]) -> Awaitable[None]:
@@ -326,14 +333,20 @@ class Socket:
     def _queue(self, outgoing: Outgoing) -> None:
         # Looked at again: another thread may have closed it meanwhile, and the
         # client closes the connection over an event behind its disconnect.
-        if not self._gone:
+        if not self.gone:
+            self.connection.send(outgoing)
+
+    def _queue_if_ready(self, outgoing: Outgoing) -> None:
+        if not self.gone and self.connection.ready:
             self.connection.send(outgoing)
 
     def _drained(self, messages: tuple[Wire, ...]) -> Awaitable[None]:
         if not self._home.hub.is_here():
             self._home.hub.pace(size_of(messages), self.connection)
-        elif self._runner is not None and self.connection.congested:
-            return self._runner.drained(self.connection)
+        elif self.connection.congested:
+            drained: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.connection.when_drained(partial(settle, drained, None))
+            return drained
         return DONE
 
     def broadcast(
@@ -342,14 +355,16 @@ class Socket:
         exceptions: Iterable[str] | None = None,
         room: str | None = None,
         event: str = "message",
+        *,
+        volatile: bool = False,
     ) -> Awaitable[None]:
         """Send to every other client of the namespace, or of a room of it.
 
         ``exceptions`` are session ids that are left out too. Nobody waits for a
-        client that is slow.
+        client that is slow; one that is not ready does not get what is ``volatile``.
         """
         skip = {self.session.session_id, *(exceptions or ())}
-        self._home.broadcast(event, x, room, skip)
+        self._home.broadcast(event, (x,), room, skip, volatile=volatile)
         return DONE
 
     # -- rooms and the end -------------------------------------------------------
@@ -365,52 +380,140 @@ class Socket:
         self._home.hub.run(self._home.leave, self, room)
 
     def close(self, reason: str = "server namespace disconnect") -> None:
-        """Turn the client out."""
+        """Turn the client out; ``reason`` is what `on disconnect` is told."""
         self._closed = True
         self._home.hub.run(self._close, reason)
 
     def _close(self, reason: str) -> None:
-        if not self._gone:
+        if self.gone:
+            return
+        if self.is_in:
             self._home.turn_out(self)
             self.end(reason)
+        else:
+            self.refuse(Refused())
 
     # -- from below ------------------------------------------------------------
 
-    def start(self, handler: Handler, request: Request) -> None:
-        """Enter the group and start the handler."""
-        self._home.sockets[self.session.session_id] = self
+    def start(self, door: Door, request: Request) -> None:
+        """Enter the group, by what a path of the .rbr file says of its sockets."""
+        self._door = door
+        self._home.enter(self)
+        if door.lines is not None:
+            self._events = self._new_runner(door.lines.handler, request)
+        if door.asks:
+            self.connection = Held(self.connection, self._held_too_much)
+        else:
+            self.admit(request)
+        if self._events is not None:
+            self._events.start()
+
+    def admit(self, request: Request) -> None:
+        """Let the client in, and start what `use` names."""
+        if self.gone:
+            return
+        self.is_in = True
+        held, self.connection = self.connection, _real(self.connection)
+        # The answer first: a client drops events that come before it.
+        self.connection.send(Outgoing(self._home.greeting(self)))
+        if isinstance(held, Held):
+            held.release()
+        assert self._door is not None
+        if self._door.use is not None and not self.gone:
+            self._runner = self._new_runner(self._door.use, request)
+            self._runner.start()
+
+    def refuse(self, refused: Refused) -> None:
+        """Do not let the client in; it is as if it had never been here."""
+        if self.gone:
+            return
+        connection = _real(self.connection)
+        try:
+            self._home.refuse(connection, refused)
+        except (TypeError, ValueError) as error:
+            log.error("%r: what it is refused with can't be sent: %s", self, error)
+            self._home.refuse(connection, Refused(str(refused.reason)))
+        self.end("refused")
+
+    def _held_too_much(self) -> None:
+        log.warning("%r: over %d bytes before it was let in: refused", self, MAX_HELD_BYTES)
+        self.refuse(Refused("too much was sent before the server had decided"))
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether a handler has not ended yet."""
+        return not self._home.hub.runners.isdisjoint((self._events, self._runner))
+
+    def _new_runner(self, handler: Handler, request: Request) -> Runner:
         hub = self._home.hub
         assert hub.run_handler is not None
-        self._runner = hub.run_handler(handler, self, request)
-        hub.runners.add(self._runner)
-        self._runner.start()
+        runner = hub.run_handler(handler, self, request)
+        hub.runners.add(runner)
+        return runner
 
     def deliver(self, event: str, args: list[Any], ack_id: int | None, size: int) -> None:
         """An event has come, in messages of ``size`` characters and bytes."""
-        assert self._runner is not None
-        self._runner.deliver(Message(args, event, self, ack_id, size))
+        message = Message(args, event, self, ack_id, size)
+        assert self._door is not None
+        if self._events is not None and self._door.takes(event):
+            self._events.deliver(message)
+        elif self._runner is not None:
+            self._runner.deliver(message)
+        else:
+            message.reply({"error": f"nothing takes the event {event[:40]!r}"})
 
     def acknowledge(self, ack_id: int, args: list[Any]) -> None:
         """An acknowledgement has come; if nobody waits for it, it is ignored."""
         ack = self._acks.pop(ack_id, None)
-        if ack is not None:
-            try:
-                ack(*args)
-            except Exception as error:
-                assert self._runner is not None
-                self._runner.report("a callback", error)
+        if ack is None:
+            return
+        try:
+            result = ack(*args)
+        except Exception as error:
+            self.report("a callback", error)
+        else:
+            if asyncio.iscoroutine(result):
+                self._home.hub.spawn(self._finish_callback(result))
+
+    async def _finish_callback(self, coroutine: Awaitable[object]) -> None:
+        try:
+            await coroutine
+        except Exception as error:
+            self.report("a callback", error)
+
+    def report(self, what: str, error: BaseException) -> None:
+        """Tell the log that user code has failed."""
+        log.error("%s of %r failed:\n%s", what, self, user_traceback(error))
 
     def end(self, reason: str) -> None:
         """The client has gone, or was closed: leave everything, tell the handler."""
-        if self._gone:
+        if self.gone:
             return
-        self._closed = self._gone = True
-        self._acks.clear()
+        self._closed = self.gone = True
+        self.reason = reason
         self._home.remove(self)
-        if self._runner is not None:
-            self._runner.finish()
+        acks, self._acks = self._acks, {}
+        for ack in acks.values():
+            _fail(ack, SocketClosed("the client has gone"))
+        for runner in (self._events, self._runner):
+            if runner is not None:
+                runner.finish()
 
 
-def size_of(messages: tuple[Wire, ...]) -> int:
-    """What a packet weighs on its way to the loop, in bytes."""
-    return sum(map(len, messages)) + _PACKET_BYTES
+def _real(connection: Connection) -> Connection:
+    return connection.connection if isinstance(connection, Held) else connection
+
+
+class _Expected:
+    """What stands among the acknowledgements for a `call`, which can also be told of a fault."""
+
+    def __init__(self, give: Callable[[Any], object]) -> None:
+        self.give = give
+
+    def __call__(self, *args: Any) -> None:
+        self.give(list(args))
+
+
+def _fail(ack: Callable[..., object], error: Exception) -> None:
+    if isinstance(ack, _Expected):
+        ack.give(error)

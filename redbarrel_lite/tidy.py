@@ -16,7 +16,7 @@ from pathlib import Path
 
 from . import rbr_format, rbr_json
 from .errors import RbrError
-from .handlers import user_traceback
+from .failures import user_traceback
 from .loading import Reading
 from .rbr import parse
 

@@ -25,11 +25,11 @@ from typing import Final, Protocol
 
 from . import engineio, wsproto
 from .client import Client
+from .doors import Doors
 from .errors import RemoteProtocolError
-from .hub import Hub
+from .outgoing import Outgoing
 from .request import Request
 from .response import Response
-from .sockets import Outgoing
 from .websocket import MAX_QUEUE_BYTES, QUEUE_HIGH_BYTES, Exchange, Flusher, WebSocket
 
 log = logging.getLogger("redbarrel_lite")
@@ -41,7 +41,7 @@ LOOK_EVERY_S: Final = 1.0
 class Owner(Protocol):
     """What a session needs of the endpoint that it belongs to."""
 
-    hub: Hub
+    doors: Doors
     flusher: Flusher
     connect_timeout: float
 
@@ -85,7 +85,7 @@ class EngineConnection:
         self.session = session
         self.flusher = owner.flusher
         connect_by = now + owner.connect_timeout
-        self.client = Client(owner.hub, self, request, connect_by, session.options.max_payload)
+        self.client = Client(owner.doors, self, request, connect_by, session.options.max_payload)
         self.who = request.remote_addr
         self._owner = owner
         self._websocket: WebSocket | None = None  # the transport, once it is one
@@ -109,6 +109,12 @@ class EngineConnection:
         if self._websocket is not None:
             return self._websocket.congested
         return self.session.queued > QUEUE_HIGH_BYTES
+
+    @property
+    def ready(self) -> bool:
+        if self._websocket is not None:
+            return self._websocket.ready
+        return self.session.poll_waits
 
     def send(self, outgoing: Outgoing) -> None:
         websocket = self._websocket

@@ -20,9 +20,9 @@ from typing import Final, Protocol
 from . import wsproto
 from .deflate import Agreement, Inflater
 from .errors import RemoteProtocolError
+from .outgoing import Outgoing
 from .request import Request
 from .response import Response
-from .sockets import Outgoing
 
 log = logging.getLogger("redbarrel_lite")
 
@@ -183,6 +183,11 @@ class WebSocket(asyncio.Protocol):
 
     # -- our calls -------------------------------------------------------------
 
+    @property
+    def ready(self) -> bool:
+        """Whether the system takes what we send, at once."""
+        return self._transport is not None and self._transport.get_write_buffer_size() == 0
+
     def send_outgoing(self, outgoing: Outgoing) -> None:
         """Queue a packet; its frames are made once for all who get them."""
         deflate = self._deflate
@@ -191,6 +196,8 @@ class WebSocket(asyncio.Protocol):
             if frames is None:
                 frames = outgoing.frames = self._frames(outgoing)
         else:
+            if outgoing.deflated is None:  # most packets are never compressed
+                outgoing.deflated = {}
             frames = outgoing.deflated.get(deflate.window_bits)
             if frames is None:
                 frames = outgoing.deflated[deflate.window_bits] = self._frames(outgoing)

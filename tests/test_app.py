@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from wire import SOCKET_IO, ask, live, run
+from wire import SOCKET_IO, WebSocket, ask, live, run
 
 from redbarrel_lite.app import App, SocketPath
 from redbarrel_lite.errors import AppError, RbrError
@@ -323,13 +323,7 @@ def test_rule_that_no_answer_could_keep_is_refused(tmp_path: Path, rule: str, me
     ("text", "what"),
     [
         ("path a ( method SOCKETIO, use M.f, response-headers ( set X 3 ) );", "what a socket"),
-        (
-            "socket one M.f; path a ( method SOCKETIO, url /b, use M.f );",
-            "a second url for namespace '/'",
-        ),
-        ("path a ( method SOCKETIO );", "a socket without 'use'"),
         ("path a ( method WEBSOCKET, use M.f );", "WEBSOCKET"),
-        ("path a ( method SOCKETIO, use M.f, on join use M.f );", "this rule"),
         ("path a ( url /, use proxy:http://a:1 );", "'proxy:'"),
     ],
 )
@@ -574,7 +568,13 @@ def test_path_without_url_is_not_reached(tmp_path: Path) -> None:
 def test_each_file_has_its_own_sockets(tmp_path: Path) -> None:
     source = """
     def sock(globs, request): pass
-    async def who(globs, request): return f"{sorted(request.server.namespaces)}"
+    async def who(globs, request):
+        return str([name for name in ("/one", "/two") if knows(request.server, name)])
+    def knows(server, namespace):
+        try:
+            return server.sockets(namespace) == []
+        except ValueError:
+            return False
     """
     for name in ("one", "two"):
         write(
@@ -595,6 +595,111 @@ def test_each_file_has_its_own_sockets(tmp_path: Path) -> None:
             target = f"/{name}{SOCKET_IO}&transport=polling"
             assert (await ask(url, "GET", target))[0] == 200
         await server.close(0.1)
+
+    run(test())
+
+
+# -- sockets ----------------------------------------------------------------------
+
+
+def test_on_lines_namespaces_and_the_server_from_everywhere(tmp_path: Path) -> None:
+    """The whole way: a file, its parser, a real server, and clients of both urls."""
+    rbr = """
+    global ticks python:MODULE.ticks;
+    path game ( method SOCKETIO, namespace /game-{number:[0-9]+},
+        on connect use python:MODULE.connect, on move use python:MODULE.move,
+        on * use python:MODULE.rest, on disconnect use python:MODULE.left );
+    path here ( method SOCKETIO, use python:MODULE.echo );
+    path there ( method SOCKETIO, url /there/, use python:MODULE.shout );
+    path tell ( method POST, url /tell, use python:MODULE.tell );
+    path seen ( url /seen, use python:MODULE.seen );
+    """
+    source = """
+    import asyncio
+    from redbarrel_lite import Refused
+
+    news = []
+
+    async def ticks(globs):
+        async def work():
+            while True:
+                globs.server.broadcast(len(globs.server.sockets()), event="tick")
+                await asyncio.sleep(0.01)
+        task = asyncio.create_task(work())
+        yield task
+        task.cancel()
+
+    def connect(globs, request, auth):
+        if auth != {"key": request.match["number"]}:
+            raise Refused("wrong key", {"number": request.match["number"]})
+        request.socketio.join("players")
+
+    async def move(request, x, y):
+        return x + y, request.match["number"]
+
+    def rest(globs, request, event, *args):
+        raise Refused(f"no {event} here")
+
+    def left(globs, request, reason):
+        news.append(f"{request.match['number']}: {reason}")
+
+    async def echo(globs, request):
+        async for message in request.socketio:
+            if message.event == "message":
+                await request.socketio.send(message[0])
+
+    def shout(globs, request):
+        for message in request.socketio:
+            request.socketio.broadcast(message[0].upper())
+
+    def tell(globs, request):
+        request.server.emit("told", request.text, room="players", namespace="/game-7")
+
+    def seen(request):
+        return news
+    """
+
+    async def events(socket: WebSocket, *names: str) -> list[str]:
+        """The next packets, but for ticks."""
+        found: list[str] = []
+        while len(found) < len(names):
+            packet = await socket.read()
+            if not packet.startswith('42["tick"'):
+                found.append(packet)
+        for packet, name in zip(found, names, strict=True):
+            assert packet.startswith(name), packet
+        return found
+
+    async def test() -> None:
+        async with live(tmp_path, rbr, source) as server:
+            socket = await WebSocket.connect(server.url, f"{SOCKET_IO}&transport=websocket")
+            await socket.read()
+            await socket.text('40/game-7,{"key":"8"}')
+            await events(socket, '44/game-7,{"message":"wrong key","data":{"number":"7"}}')
+            await socket.text('40/game-7,{"key":"7"}')
+            await events(socket, '40/game-7,{"sid":')
+            await socket.text('42/game-7,1["move",1,2]')
+            await socket.text('42/game-7,2["jump"]')
+            await events(socket, '43/game-7,1[3,"7"]', '43/game-7,2[{"error":"no jump here"}]')
+            assert (await ask(server.url, "POST", "/tell", b"hello"))[0] == 204
+            await events(socket, '42/game-7,["told","hello"]')
+            await socket.text("40")
+            await events(socket, '40{"sid":')
+            there = await WebSocket.connect(server.url, "/there/?EIO=4&transport=websocket")
+            await there.read()
+            await there.text("40")
+            await events(there, '40{"sid":')
+            while await socket.read() != '42["tick",2]':
+                pass
+            await there.text('42["message","hi"]')
+            await events(socket, '42["message","HI"]')
+            await socket.text('42["message","me"]')
+            await events(socket, '42["message","me"]')
+            await socket.text("41/game-7,")
+            while (await ask(server.url, "GET", "/seen"))[2] != (
+                b'["7: client namespace disconnect"]'
+            ):
+                pass
 
     run(test())
 

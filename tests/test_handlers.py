@@ -1,1315 +1,808 @@
-"""Handlers in real threads and real coroutines, over a connection that records."""
+"""The `on` lines of a path: who is let in, what is acknowledged, and what an error becomes."""
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import functools
-import importlib
-import json
-import logging
-import os
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Coroutine
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from test_sockets import RecordingConnection
+from test_runners import BOTH, News, Stage, logged, play
 
-from redbarrel_lite import handlers, socketio
-from redbarrel_lite.client import Client
-from redbarrel_lite.errors import SocketClosed
-from redbarrel_lite.handlers import (
-    INBOX_HIGH,
-    INBOX_LOW,
-    CoroutineRunner,
-    ThreadRunner,
-    is_async,
-    run_handler,
-    user_traceback,
-)
-from redbarrel_lite.hub import Hub
+from redbarrel_lite import handlers
+from redbarrel_lite.coroutines import CoroutineRunner
+from redbarrel_lite.errors import AppError, Refused, RemoteProtocolError, SocketClosed
+from redbarrel_lite.handlers import Line, Lines
+from redbarrel_lite.outgoing import MAX_HELD_BYTES
 from redbarrel_lite.request import Request
-from redbarrel_lite.sockets import Handler, Outgoing, Runner, Socket
-
-ROOT = Path(__file__).resolve().parent.parent
-PATIENCE_S = 20.0  # only a fault waits this long
+from redbarrel_lite.runners import INBOX_HIGH, ThreadRunner
 
 
-class News(list[Any]):
-    """What has happened so far, noted from any thread, and awaited in the loop."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._loop = asyncio.get_running_loop()
-        self._changed = asyncio.Event()
-
-    def append(self, item: Any) -> None:
-        super().append(item)
-        self._loop.call_soon_threadsafe(self._changed.set)
-
-    async def reach(self, count: int) -> list[Any]:
-        """Wait until so many things have happened."""
-        while len(self) < count:
-            self._changed.clear()
-            await asyncio.wait_for(self._changed.wait(), PATIENCE_S)
-        return list(self)
+def lines(rest: Callable[..., Any] | None = None, **functions: Callable[..., Any]) -> Lines:
+    named = {event: Line.of(f, f"app.{event}", event) for event, f in functions.items()}
+    return Lines(named, Line.of(rest, "app.rest", "*") if rest else None)
 
 
-class StageConnection(RecordingConnection):
-    """A recording connection whose news can be awaited."""
+def of(kind: str, function: Any) -> Callable[..., Any]:
+    """A function of this kind, that does the same."""
+    if kind == "def":
+        return function  # type: ignore[no-any-return]
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.heard = News()
+    @functools.wraps(function)
+    async def coroutine(*args: Any) -> Any:
+        return function(*args)
 
-    def send(self, outgoing: Outgoing) -> None:
-        super().send(outgoing)
-        for message in outgoing.messages:
-            self.heard.append(message)
-
-
-class Stage:
-    """One client, connected; a handler, running; and a hub on the running loop."""
-
-    def __init__(self, handler: Handler, *, congested: bool = False) -> None:
-        self.hub = Hub()
-        self.hub.add("/", handler)
-        self.hub.attach(asyncio.get_running_loop().call_soon_threadsafe, self.run_handler)
-        self.runners: list[Any] = []
-        self.connection = StageConnection()
-        self.connection.congested = congested  # before the handler runs
-        request = Request("GET", "/socket.io/", [])
-        self.client = Client(self.hub, self.connection, request, 45.0)
-        self.say("0")
-
-    def run_handler(self, handler: Handler, socket: Socket, request: Request) -> Runner:
-        self.runners.append(run_handler(handler, socket, request))
-        self.socket = socket
-        return self.runners[-1]  # type: ignore[no-any-return]
-
-    @property
-    def runner(self) -> Any:
-        return self.runners[-1]
-
-    def say(self, *messages: socketio.Message) -> None:
-        for message in messages:
-            self.client.receive(message)
-
-    def say_numbers(self, *numbers: int) -> None:
-        self.say(*(f'2["message",{number}]' for number in numbers))
-
-    async def hears(self, count: int) -> list[Any]:
-        """The first messages after the answer to CONNECT, once they are so many."""
-        return (await self.connection.heard.reach(count + 1))[1:]
-
-    def post(self, *numbers: int) -> None:
-        """Say numbers in the next turn of the loop, in no task, as transports do."""
-        asyncio.get_running_loop().call_soon(self.say_numbers, *numbers)
-
-    def leave(self) -> None:
-        self.client.end("transport close")
-
-    async def ended(self) -> None:
-        """Wait until the handler is over."""
-        if isinstance(self.runner, CoroutineRunner):
-            assert self.runner._task is not None
-            await asyncio.wait([self.runner._task])
-        else:
-            await asyncio.to_thread(self.runner.thread.join, PATIENCE_S)
-        await asyncio.sleep(0)
+    return coroutine
 
 
-@pytest.fixture(autouse=True)
-def _threads_by_runner(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a test find the thread of a handler, to wait for its end."""
-    run = ThreadRunner._run
-
-    def noted(self: Any) -> None:
-        self.thread = threading.current_thread()
-        run(self)
-
-    monkeypatch.setattr(ThreadRunner, "_run", noted)
+async def over(stage: Stage) -> None:
+    """Wait until all handlers have ended."""
+    async with asyncio.timeout(20):
+        while stage.hub.runners:  # noqa: ASYNC110  # threads too
+            await asyncio.sleep(0.001)
 
 
-def play(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(story(), PATIENCE_S), debug=True)
+# -- which arguments a line's function gets --------------------------------------------------
 
 
-def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name == "redbarrel_lite"]
+def two(globs: Any, request: Any) -> Any: ...
+def three(globs: Any, request: Any, a: Any) -> Any: ...
+def optional(globs: Any, request: Any, a: Any, b: Any = 0) -> Any: ...
+def anything(globs: Any, request: Any, *args: Any) -> Any: ...
+def only(request: Any) -> Any: ...
+def one(event: Any) -> Any: ...
+def short(request: Any, a: Any) -> Any: ...
+def shorter(req: Any, *args: Any) -> Any: ...
+def star(*args: Any) -> Any: ...
+def first(it: Any, *args: Any) -> Any: ...
+def option(globs: Any, request: Any, *, flag: bool = False) -> Any: ...
 
 
-BOTH = pytest.mark.parametrize("kind", ["def", "async def"])
+class Room:
+    def enter(self, request: Any, name: Any) -> Any: ...
+    def __call__(self, globs: Any, request: Any, a: Any) -> Any: ...
 
 
-def of_kind(kind: str, plain: Handler, coroutine: Handler) -> Handler:
-    return plain if kind == "def" else coroutine
+@pytest.mark.parametrize(
+    ("function", "skip", "counts"),
+    [
+        (two, 0, [0]),
+        (three, 0, [1]),
+        (optional, 0, [1, 2]),
+        (anything, 0, [0, 1, 2, 3]),
+        (only, 1, [0]),
+        (one, 1, [0]),
+        (short, 1, [1]),
+        (shorter, 1, [0, 1, 2, 3]),
+        (star, 0, [0, 1, 2, 3]),
+        (first, 0, [0, 1, 2, 3]),
+        (option, 0, [0]),
+        (Room().enter, 1, [1]),
+        (Room(), 0, [1]),
+        (functools.partial(optional, b=1), 0, [1]),
+        (min, 0, [0, 1, 2, 3]),  # it says nothing of its parameters
+    ],
+)
+def test_form_of_a_function_says_what_it_gets(
+    function: Callable[..., Any], skip: int, counts: list[int]
+) -> None:
+    line = Line.of(function, "app.f", "join")
+    assert line.skip == skip
+    assert [count for count in range(4) if line.least <= count <= line.most] == counts
 
 
-# -- receiving -----------------------------------------------------------------------------
+def nothing() -> Any: ...
+def keyword(globs: Any, request: Any, *, flag: bool) -> Any: ...
+def generator(globs: Any, request: Any) -> Any:
+    yield 1
+
+
+async def async_generator(globs: Any, request: Any) -> Any:
+    yield 1
+
+
+@pytest.mark.parametrize(
+    ("function", "event", "what"),
+    [
+        (3, "join", "'app.f' is not callable but of type int"),
+        (nothing, "join", "'app.f' takes no request"),
+        (keyword, "join", "parameter 'flag' of 'app.f' can't be filled: events have no names"),
+        (generator, "join", "'app.f' is a generator"),
+        (async_generator, "join", "'app.f' is a generator"),
+        (
+            lambda _globs, _request, _a, _b: 0,
+            "connect",
+            "takes 2 arguments after the request, but 'on connect'",
+        ),
+        (lambda _globs, _request, _a, _b: 0, "disconnect", "takes 2 arguments after the request"),
+    ],
+)
+def test_function_that_can_not_be_called_is_refused_at_the_start(
+    function: Any, event: str, what: str
+) -> None:
+    with pytest.raises(AppError) as refused:
+        Line.of(function, "app.f", event)
+    assert what in str(refused.value)
+    assert refused.value.hint
+
+
+# -- events ------------------------------------------------------------------------------------
 
 
 @BOTH
-def test_messages_arrive_in_order_and_the_loop_ends_with_the_client(kind: str) -> None:
+def test_event_calls_its_line_and_what_that_returns_is_the_acknowledgement(kind: str) -> None:
     async def story() -> None:
-        news = News()
+        def add(_globs: Any, request: Request, a: int, b: int) -> int:
+            assert request.socketio.connected()
+            return a + b
 
-        def plain(_globs: Any, request: Request) -> None:
-            for message in request.socketio or ():
-                news.append(message[0])
-            news.append("end")
+        def pair(request: Request) -> tuple[int, list[int]]:
+            return 1, [2, 3]
 
-        async def coroutine(_globs: Any, request: Request) -> None:
-            assert request.socketio is not None
-            async for message in request.socketio:
-                news.append(message[0])
-            news.append("end")
+        def content(_globs: Any, _request: Request) -> bytes:
+            return b"\x01"
 
-        stage = Stage(of_kind(kind, plain, coroutine))
-        stage.say_numbers(*range(100))
-        await news.reach(100)
-        stage.say_numbers(*range(100, 200))
+        def quiet(_request: Request) -> None:
+            return None
+
+        functions = {"add": add, "pair": pair, "content": content, "quiet": quiet}
+        stage = Stage(None, lines=lines(**{n: of(kind, f) for n, f in functions.items()}))
+        assert isinstance(stage.runner, ThreadRunner if kind == "def" else CoroutineRunner)
+        stage.say('21["add",1,2]', '2["add",3,4]', '22["pair"]', '23["content"]', '24["quiet"]')
+        assert await stage.hears(5) == [
+            "31[3]",
+            "32[1,[2,3]]",
+            '61-3[{"_placeholder":true,"num":0}]',
+            b"\x01",
+            "34[]",
+        ]
         stage.leave()
-        assert await news.reach(201) == [*range(200), "end"]
-        await stage.ended()
+        await over(stage)
 
     play(story)
 
 
 @BOTH
-@pytest.mark.parametrize("catch", [SocketClosed, Exception])
-def test_recv_says_once_that_the_client_has_gone_and_then_ends_the_handler(
-    kind: str, catch: type[Exception], caplog: pytest.LogCaptureFixture
+def test_rest_is_told_the_events_name(kind: str) -> None:
+    async def story() -> None:
+        def rest(_globs: Any, _request: Request, event: str, *args: Any) -> list[Any]:
+            return [event, *args]
+
+        def join(_globs: Any, _request: Request) -> str:
+            return "joined"
+
+        stage = Stage(None, lines=lines(of(kind, rest), join=of(kind, join)))
+        stage.say('21["leave",1]', '22["join"]', "23[4,5]", '24["*"]')
+        assert await stage.hears(4) == [
+            '31[["leave",1]]',
+            '32["joined"]',
+            '33[["4",5]]',
+            '34[["*"]]',
+        ]
+        stage.leave()
+        await over(stage)
+
+    play(story)
+
+
+@BOTH
+def test_event_with_a_line_never_reaches_recv(kind: str) -> None:
+    async def story() -> None:
+        news = News()
+
+        async def use(request: Request) -> None:
+            news.append(request.socketio.on_connect())
+            async for message in request.socketio:
+                news.append((message.event, list(message)))
+
+        def join(_globs: Any, _request: Request, name: str) -> None:
+            news.append(f"joined {name}")
+
+        stage = Stage(lambda _globs, _request: None, lines=lines(join=of(kind, join)))
+        stage.leave()
+        await over(stage)
+
+        async def handler(_globs: Any, request: Request) -> None:
+            await use(request)
+
+        stage = Stage(handler, lines=lines(join=of(kind, join)))
+        stage.say('2["message","a"]', '2["join","red"]', '2["message","b"]', '2["other"]')
+        assert sorted(map(str, await news.reach(5))) == sorted(
+            ["True", "('message', ['a'])", "joined red", "('message', ['b'])", "('other', [])"]
+        )
+        stage.leave()
+        await over(stage)
+
+    play(story)
+
+
+def test_event_that_nothing_takes_is_ignored_and_an_acknowledgement_says_so() -> None:
+    async def story() -> None:
+        stage = Stage(None, lines=lines(join=of("async def", two)))
+        stage.say('2["other"]', '27["other",1]')
+        assert await stage.hears(1) == ['37[{"error":"nothing takes the event \'other\'"}]']
+        stage.leave()
+        await over(stage)
+
+    play(story)
+
+
+@BOTH
+def test_events_are_handled_strictly_in_order(kind: str) -> None:
+    """The line for each is over before the next begins, though it takes longer for some."""
+
+    async def story() -> None:
+        news = News()
+
+        def plain(_globs: Any, request: Request, number: int) -> int:
+            news.append(number)
+            if number % 10 == 0:
+                request.socketio.call("wait")
+            news.append(-number)
+            return number
+
+        async def coroutine(_globs: Any, request: Request, number: int) -> int:
+            news.append(number)
+            if number % 10 == 0:
+                await request.socketio.call("wait")
+            news.append(-number)
+            return number
+
+        stage = Stage(None, lines=lines(n=plain if kind == "def" else coroutine))
+        stage.say(*(f'2{number}["n",{number}]' for number in range(1, 31)))
+        for call in range(3):
+            await news.reach(20 * (call + 1) - 1)
+            await stage.hears(11 * call + 10)
+            assert len(news) == 20 * (call + 1) - 1
+            stage.say(f"3{call}[]")
+        expected = [sign * number for number in range(1, 31) for sign in (1, -1)]
+        assert await news.reach(60) == expected
+        acks = [text for text in await stage.hears(33) if str(text).startswith("3")]
+        assert acks == [f"3{number}[{number}]" for number in range(1, 31)]
+        stage.leave()
+        await over(stage)
+
+    play(story)
+
+
+def test_coroutine_lines_run_on_the_spot() -> None:
+    async def story() -> None:
+        stage = Stage(None, lines=lines(add=of("async def", lambda _g, _r, a, b: a + b)))
+        await asyncio.sleep(0)  # its task begins
+        stage.post()  # in no task, as transports do
+
+        def say() -> None:
+            stage.say('20["add",1,2]', '21["add",3,4]')
+            assert stage.connection.said[-2:] == ["30[3]", "31[7]"]
+            said.set()
+
+        said = asyncio.Event()
+        asyncio.get_running_loop().call_soon(say)
+        await said.wait()
+        stage.leave()
+        await over(stage)
+
+    play(story)
+
+
+def test_lines_of_both_kinds_keep_the_order_and_each_runs_where_it_belongs() -> None:
+    async def story() -> None:
+        loop = threading.get_ident()
+        where: list[bool] = []
+
+        def plain(_globs: Any, _request: Request, number: int) -> int:
+            where.append(threading.get_ident() == loop)
+            return number
+
+        async def coroutine(request: Request, number: int) -> int:
+            await asyncio.sleep(0)
+            where.append(threading.get_ident() == loop)
+            (answer,) = await request.socketio.call("ask", timeout=20)
+            return number + int(answer)
+
+        stage = Stage(None, lines=lines(plain=plain, coroutine=coroutine))
+        stage.say('20["plain",1]', '21["coroutine",2]', '22["plain",3]')
+        assert await stage.hears(2) == ["30[1]", '20["ask"]']
+        stage.say("30[10]")
+        assert (await stage.hears(4))[2:] == ["31[12]", "32[3]"]
+        assert where == [False, True, False]
+        stage.leave()
+        await over(stage)
+
+    play(story)
+
+
+@BOTH
+def test_client_that_sends_faster_than_its_lines_work_is_held_up(kind: str) -> None:
+    async def story() -> None:
+        go_on = threading.Event()
+
+        def plain(_globs: Any, _request: Request) -> None:
+            go_on.wait(20)
+
+        async def coroutine(_globs: Any, _request: Request) -> None:
+            await asyncio.to_thread(go_on.wait, 20)
+
+        stage = Stage(None, lines=lines(x=plain if kind == "def" else coroutine))
+        stage.say(*['2["x"]'] * (INBOX_HIGH + 2))
+        assert stage.connection.reading == ["pause"]
+        go_on.set()
+        stage.leave()
+        await over(stage)
+        assert stage.connection.reading == ["pause", "resume"]
+
+    play(story)
+
+
+# -- errors --------------------------------------------------------------------------------------
+
+
+def fails(_globs: Any, _request: Request) -> None:
+    raise LookupError("of the user")
+
+
+@BOTH
+def test_line_that_fails_is_logged_once_and_the_next_event_is_handled(
+    kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def story() -> None:
-        news = News()
-
-        def plain(_globs: Any, request: Request) -> None:
-            assert request.socketio is not None
-            while True:
-                try:
-                    news.append(request.socketio.recv())
-                except catch as error:
-                    news.append(type(error))
-
-        async def coroutine(_globs: Any, request: Request) -> None:
-            assert request.socketio is not None
-            while True:
-                try:
-                    news.append(await request.socketio.recv())
-                except catch as error:
-                    news.append(type(error))
-
-        stage = Stage(of_kind(kind, plain, coroutine))
-        stage.say_numbers(7)
-        await news.reach(1)
+        stage = Stage(None, lines=lines(bad=of(kind, fails), good=of(kind, lambda _g, _r: "yes")))
+        stage.say('20["bad"]', '2["bad"]', '21["good"]')
+        failed = '30[{"error":"the server failed; its log says why"}]'
+        assert await stage.hears(2) == [failed, '31["yes"]']
         stage.leave()
-        await news.reach(4)
-        await stage.ended()
-        assert news == [[7], [], SocketClosed, SocketClosed]
-        (line,) = logged(caplog)
-        assert "calls recv() again and again" in line
-        assert stage.socket.session.session_id in line
+        await over(stage)
+        told = logged(caplog)
+        assert len(told) == 2
+        assert told[0].startswith(f"app.bad, for 'bad', of {stage.socket!r} failed:\nTraceback")
+        assert told[0].endswith("LookupError: of the user")
+        assert stage.socket.session.session_id not in told[0]
+        assert "redbarrel_lite" not in told[0]
 
     play(story)
 
 
 @BOTH
-def test_socket_closed_ends_a_handler_quietly(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_refused_is_an_answer_and_no_failure(kind: str, caplog: pytest.LogCaptureFixture) -> None:
     async def story() -> None:
-        def plain(_globs: Any, request: Request) -> None:
-            while True:
-                request.socketio.recv()
+        def bare(_globs: Any, _request: Request) -> None:
+            raise Refused("not yours")
 
-        async def coroutine(_globs: Any, request: Request) -> None:
-            while True:
-                await request.socketio.recv()
+        def full(_globs: Any, _request: Request) -> None:
+            raise Refused("not yours", {"owner": 3})
 
-        stage = Stage(of_kind(kind, plain, coroutine))
+        stage = Stage(None, lines=lines(bare=of(kind, bare), full=of(kind, full)))
+        stage.say('2["bare"]', '20["bare"]', '21["full"]')
+        assert await stage.hears(2) == [
+            '30[{"error":"not yours"}]',
+            '31[{"error":"not yours","data":{"owner":3}}]',
+        ]
         stage.leave()
-        await stage.ended()
+        await over(stage)
         assert logged(caplog) == []
 
     play(story)
 
 
 @BOTH
-def test_loop_that_catches_everything_does_not_spin(
+def test_wrong_number_of_arguments_is_told_to_both_sides(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        stage = Stage(None, lines=lines(of(kind, three), join=of(kind, three)))
+        many = ",1" * 100_000
+        stage.say('20["join"]', f'21["join"{many}]', '2["join"]', '22["other"]', '23["join",1]')
+        assert await stage.hears(4) == [
+            '30[{"error":"\'join\' does not take 0 arguments"}]',
+            '31[{"error":"\'join\' does not take 100000 arguments"}]',
+            "32[]",
+            "33[]",
+        ]
+        stage.leave()
+        await over(stage)
+        assert logged(caplog) == [
+            f"{stage.socket!r}: 'join' does not take {count} arguments, says app.join"
+            for count in (0, 100_000, 0)
+        ]
+
+    play(story)
+
+
+@BOTH
+@pytest.mark.parametrize("value", [{1, 2}, object(), float("nan"), [[{1}]]])
+def test_result_that_is_no_json_is_told_to_both_sides(
+    kind: str, value: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        stage = Stage(None, lines=lines(get=of(kind, lambda _g, _r: value)))
+        stage.say('20["get"]')
+        assert await stage.hears(1) == ['30[{"error":"the server failed; its log says why"}]']
+        stage.leave()
+        await over(stage)
+        (told,) = logged(caplog)
+        assert f"app.get returned for 'get' of {stage.socket!r} what can't be sent: " in told
+
+    play(story)
+
+
+@BOTH
+def test_line_whose_client_goes_meanwhile_ends_quietly(
     kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def story() -> None:
         news = News()
 
         def plain(_globs: Any, request: Request) -> None:
-            while True:
-                news.append("call")
-                try:
-                    request.socketio.recv()
-                except:  # noqa: E722
-                    continue
+            try:
+                request.socketio.call("ask")
+            except SocketClosed:
+                news.append("closed")
+                raise
 
         async def coroutine(_globs: Any, request: Request) -> None:
-            while True:
-                news.append("call")
-                try:
-                    await request.socketio.recv()
-                except:  # noqa: E722
-                    continue
+            try:
+                await request.socketio.call("ask")
+            except SocketClosed:
+                news.append("closed")
+                raise
 
-        stage = Stage(of_kind(kind, plain, coroutine))
+        def left(_globs: Any, _request: Request, reason: str) -> None:
+            news.append(reason)
+
+        on = lines(x=plain if kind == "def" else coroutine, disconnect=of(kind, left))
+        stage = Stage(None, lines=on)
+        stage.say('20["x"]')
+        await stage.hears(1)
         stage.leave()
-        await news.reach(5)
-        if kind == "def":
-            stage.runner.thread.join(0.05)
-        else:
-            await stage.ended()
-        assert len(news) == 5
-        assert len(logged(caplog)) == 1
-        if kind == "async def":
-            # The interpreter, when it ends, closes it: that must not spin either.
-            with pytest.raises(RuntimeError, match="ignored GeneratorExit"):
-                stage.runner._coroutine.close()
-            assert len(news) == 6
-
-    play(story)
-
-
-def test_process_ends_although_a_coroutine_catches_everything() -> None:
-    ended = script("spinning()")
-    assert ended.returncode == 0, ended.stderr
-    assert "again and again" in ended.stderr
-
-
-@BOTH
-def test_chat_of_2011_has_no_exit_and_ends_quietly(
-    kind: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "examples/chat"))
-    for name in ("chat", "chat_async"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    chat = importlib.import_module("chat" if kind == "def" else "chat_async").chat
-
-    async def alone(_globs: Any, request: Request) -> None:
-        await chat(request)
-
-    async def story() -> None:
-        stage = Stage(chat if kind == "def" else alone)
-        (buffer,) = await stage.hears(1)
-        assert json.loads(json.loads(buffer[1:])[1]).keys() == {"buffer"}
-        stage.say('2["message","hello"]')
-        if kind == "def":
-            stage.say('2["without arguments"]')
-        stage.leave()
-        await stage.ended()
+        assert await news.reach(2) == ["closed", "transport close"]
+        await over(stage)
         assert logged(caplog) == []
 
     play(story)
 
 
+def test_exit_in_a_line_ends_nothing_but_the_line(caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        def leave(_globs: Any, _request: Request) -> None:
+            raise SystemExit(3)
+
+        for kind in ("def", "async def"):
+            stage = Stage(None, lines=lines(leave=of(kind, leave), ask=of(kind, lambda _g, _r: 1)))
+            stage.say('2["leave"]', '20["ask"]')
+            assert await stage.hears(1) == ["30[1]"]
+            stage.leave()
+            await over(stage)
+        assert ["SystemExit: 3" in line for line in logged(caplog)] == [True, True]
+
+    play(story)
+
+
+def test_cancelled_line_ends_the_socket() -> None:
+    async def story() -> None:
+        async def cancelled(_globs: Any, _request: Request) -> None:
+            raise asyncio.CancelledError
+
+        stage = Stage(None, lines=lines(x=cancelled))
+        stage.say('2["x"]')
+        assert await stage.hears(1) == ["1"]
+        await over(stage)
+
+    play(story)
+
+
+# -- connect and disconnect ------------------------------------------------------------------------
+
+
 @BOTH
-@pytest.mark.parametrize("timeout", [0.01, 0, -1])
-def test_recv_gives_up_after_its_timeout(kind: str, timeout: float) -> None:
+def test_connect_is_asked_before_the_client_is_let_in(kind: str) -> None:
     async def story() -> None:
         news = News()
 
-        def plain(_globs: Any, request: Request) -> None:
-            assert request.socketio is not None
-            try:
-                request.socketio.recv(timeout)
-            except TimeoutError:
-                news.append("timeout")
-            news.append(request.socketio.recv(PATIENCE_S))
-            news.append(request.socketio.recv(timeout=None))
+        def connect(_globs: Any, request: Request, auth: Any) -> None:
+            socket = request.socketio
+            assert request.socketio.server.sockets() == []
+            assert socket.connected()
+            socket.join("red")
+            socket.emit("hello", auth["token"])
+            socket.broadcast("to nobody")
+            request.socketio.server.broadcast("for all", room="red")
 
-        async def coroutine(_globs: Any, request: Request) -> None:
-            assert request.socketio is not None
-            try:
-                await request.socketio.recv(timeout)
-            except TimeoutError:
-                news.append("timeout")
-            news.append(await request.socketio.recv(PATIENCE_S))
-            news.append(await request.socketio.recv(timeout=None))
-
-        stage = Stage(of_kind(kind, plain, coroutine))
-        await news.reach(1)
-        stage.say_numbers(1, 2)
-        assert await news.reach(3) == ["timeout", [1], [2]]
-        await stage.ended()
-
-    play(story)
-
-
-# -- the end of a handler --------------------------------------------------------------------
-
-
-@BOTH
-def test_socket_is_closed_when_its_handler_returns(kind: str) -> None:
-    async def story() -> None:
-        def plain(_globs: Any, request: Request) -> None:
-            request.socketio.send("bye")
-
-        async def coroutine(_globs: Any, request: Request) -> None:
-            await request.socketio.send("bye")
-
-        stage = Stage(of_kind(kind, plain, coroutine))
-        assert await stage.hears(2) == ['2["message","bye"]', "1"]
-        assert not stage.socket.connected()
-        stage.say_numbers(1)
-        await stage.ended()
-
-    play(story)
-
-
-def fails_deep_down(error: BaseException) -> None:
-    try:
-        json.loads("{")
-    except ValueError:
-        raise error from None
-
-
-@BOTH
-@pytest.mark.parametrize("error", [ValueError("of the user"), SystemExit(3), KeyboardInterrupt()])
-def test_failure_is_logged_once_with_the_users_frames(
-    kind: str, error: BaseException, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def story() -> None:
-        def plain(_globs: Any, request: Request) -> None:
+        def use(_globs: Any, request: Request) -> None:
+            news.append((request.socketio.on_connect(), len(request.socketio.server.sockets())))
             request.socketio.recv()
-            fails_deep_down(error)
 
-        async def coroutine(_globs: Any, request: Request) -> None:
-            await request.socketio.recv()
-            fails_deep_down(error)
-
-        stage = Stage(of_kind(kind, plain, coroutine))
-        await asyncio.sleep(0)
-        stage.say_numbers(1)
-        assert await stage.hears(1) == ["1"]
-        await stage.ended()
-        (line,) = logged(caplog)
-        assert stage.socket.session.session_id in line
-        assert "in fails_deep_down" in line
-        assert line.count("Traceback") == 1
-        assert "redbarrel_lite" + os.sep not in line
-        assert repr(error)[:10].split("(")[0] in line
-
-    play(story)
-
-
-def test_traceback_leaves_out_our_frames_in_the_causes_too() -> None:
-    def user() -> None:
-        try:
-            socketio.encode_event("x", [{1}])
-        except TypeError as error:
-            raise ExceptionGroup("several", [ValueError("one")]) from error
-
-    with pytest.raises(ExceptionGroup) as caught:
-        user()
-    told = user_traceback(caught.value)
-    assert "redbarrel_lite" + os.sep not in told
-    assert "in user" in told
-    assert "JSON serializable" in told
-    assert "ValueError: one" in told
-
-
-def test_wrong_signature_is_the_users_failure(caplog: pytest.LogCaptureFixture) -> None:
-    async def story() -> None:
-        async def coroutine(_globs: Any, _request: Request, _more: Any) -> None:
-            """Never called."""
-
-        stage = Stage(coroutine)  # type: ignore[arg-type]
-        assert await stage.hears(1) == ["1"]
-        (line,) = logged(caplog)
-        assert "_more" in line
-
-    play(story)
-
-
-def test_plain_function_that_makes_a_coroutine_is_told_so(caplog: pytest.LogCaptureFixture) -> None:
-    async def story() -> None:
-        async def coroutine() -> None:
-            """Never awaited."""
-
-        stage = Stage(lambda _globs, _request: coroutine())
-        assert await stage.hears(1) == ["1"]
-        (line,) = logged(caplog)
-        assert "make it an async def" in line
-
-    play(story)
-
-
-def test_client_is_turned_away_when_there_is_no_thread(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def story() -> None:
-        before = threading.stack_size()
-        monkeypatch.setattr(handlers, "THREAD_STACK_BYTES", 1 << 46)
-        stage = Stage(lambda _globs, _request: None)
-        assert await stage.hears(1) == ["1"]
-        assert threading.stack_size() == before
-        (line,) = logged(caplog)
-        assert line.startswith("no thread for the handler")
-
-    play(story)
-
-
-@pytest.mark.parametrize("what", ["dumps", "text", "equal", "key", "mapped", "attribute"])
-def test_deep_recursion_in_a_thread_is_an_error_and_no_crash(what: str) -> None:
-    ended = script(f"recursing({what!r})")
-    assert (ended.returncode, ended.stdout) == (0, "RecursionError\n"), ended.stderr
-
-
-def script(call: str) -> subprocess.CompletedProcess[str]:
-    """Run a function of this module in a process of its own, which may crash or hang."""
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    return subprocess.run(
-        [sys.executable, "-c", f"import test_handlers; test_handlers.{call}"],
-        env=os.environ | {"PYTHONPATH": paths},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-    )
-
-
-def recursing(what: str) -> None:
-    """Print what a deep recursion of some kind raises in a handler's thread."""
-
-    def nested() -> list[Any]:
-        found: list[Any] = []
-        for _ in range(100_000):
-            found = [found]
-        return found
-
-    def key(x: object) -> Any:
-        return sorted([x], key=key)
-
-    def mapped(x: object) -> Any:
-        return list(map(mapped, [x]))
-
-    class Attribute:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self, name + "_")
-
-    kinds: dict[str, Callable[[], object]] = {
-        "dumps": lambda: json.dumps(nested()),
-        "text": lambda: repr(nested()),
-        "equal": lambda: nested() == nested(),
-        "key": lambda: key(1),
-        "mapped": lambda: mapped(1),
-        "attribute": lambda: Attribute().x,
-    }
-
-    async def story() -> None:
-        def plain(_globs: Any, request: Request) -> None:
-            try:
-                kinds[what]()
-            except RecursionError as error:
-                request.socketio.send(type(error).__name__)
-
-        print(json.loads((await Stage(plain).hears(1))[0][1:])[1], flush=True)
-
-    asyncio.run(story())
-    os._exit(0)  # taking the nested lists down again is not what is tried
-
-
-def spinning() -> None:
-    """End while a coroutine that catches everything still exists."""
-
-    async def story() -> None:
-        async def coroutine(_globs: Any, request: Request) -> None:
-            while True:
-                try:
-                    await request.socketio.recv()
-                except:  # noqa: E722
-                    continue
-
-        stage = Stage(coroutine)
+        stage = Stage(use, lines=lines(connect=of(kind, connect)))
+        assert stage.connection.said == []
+        await news.reach(1)
+        heard = await stage.hears(2)
+        assert stage.connection.said[0] == f'0{{"sid":"{stage.socket.session.session_id}"}}'
+        assert heard == ['2["hello","abc"]', '2["message","for all"]']
+        assert news == [(True, 1)]
         stage.leave()
-        await stage.ended()
+        await over(stage)
 
-    logging.basicConfig()
-    asyncio.run(story())
-
-
-# -- back-pressure -----------------------------------------------------------------------------
+    play(story)
 
 
 @BOTH
-def test_reading_pauses_at_the_high_mark_and_goes_on_at_the_low_one(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("answer", "packet", "told"),
+    [
+        (False, '4{"message":"refused"}', []),
+        (Refused(), '4{"message":"refused"}', []),
+        (Refused("no", {"why": 3}), '4{"message":"no","data":{"why":3}}', []),
+        (Refused("no", {3}), '4{"message":"no"}', ["can't be sent"]),
+        (Refused(object()), '4{"message":"<object object', ["can't be sent"]),  # type: ignore[arg-type]
+        (LookupError("x"), '4{"message":"the server failed; its log says why"}', ["app.connect"]),
+    ],
+)
+def test_connect_may_refuse_and_then_nothing_has_been(
+    kind: str, answer: Any, packet: str, told: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        def connect(_globs: Any, request: Request) -> Any:
+            request.socketio.join("red")
+            request.socketio.emit("secret")
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        never = of(kind, lambda _g, _r: pytest.fail("called"))
+        on = lines(connect=of(kind, connect), disconnect=never)
+        stage = Stage(lambda _globs, _request: pytest.fail("called"), lines=on)
+        await over(stage)
+        (said,) = stage.connection.said
+        assert str(said).startswith(packet)
+        assert not stage.socket.connected()
+        assert (stage.hub.namespaces, stage.hub.by_sid) == ({}, {})
+        assert stage.client.connect_by == 45.0
+        assert len(logged(caplog)) == len(told)
+        assert all(what in line for what, line in zip(told, logged(caplog), strict=True))
+        with pytest.raises(RemoteProtocolError, match="not connected"):
+            stage.say('2["x"]')
+
+    play(story)
+
+
+@BOTH
+@pytest.mark.parametrize("answer", [None, True, 0, ""])
+def test_connect_lets_in_whatever_else_it_returns(kind: str, answer: Any) -> None:
+    async def story() -> None:
+        stage = Stage(None, lines=lines(connect=of(kind, lambda _globs, _request: answer)))
+        await stage.hears(0)
+        assert stage.client.connect_by is None
+        stage.leave()
+        await over(stage)
+
+    play(story)
+
+
+@pytest.mark.parametrize("packet", ['2["x"]', "30[]", '0{"token":"abc"}'])
+def test_packet_before_the_decision_closes_the_connection(packet: str) -> None:
+    async def story() -> None:
+        decide = asyncio.Event()
+        news = News()
+
+        async def connect(_globs: Any, _request: Request) -> None:
+            await decide.wait()
+
+        async def disconnect(_globs: Any, _request: Request, reason: str) -> None:
+            news.append(reason)
+
+        stage = Stage(None, lines=lines(connect=connect, disconnect=disconnect))
+        with pytest.raises(RemoteProtocolError, match=r"not connected|second CONNECT"):
+            stage.say(packet)
+        stage.client.end("parse error")
+        decide.set()
+        await over(stage)
+        assert news == ["parse error"]
+        assert stage.connection.said == []
+
+    play(story)
+
+
+@BOTH
+@pytest.mark.parametrize("how", ["41", "the connection"])
+@pytest.mark.parametrize("refuses", [False, True])
+def test_client_that_goes_during_the_decision_leaves_nothing(
+    kind: str, how: str, *, refuses: bool
+) -> None:
+    """`on disconnect` is run if the client would have been let in: it may have much to undo."""
+
     async def story() -> None:
         news = News()
-        go = threading.Event()
+        decide = threading.Event()
+
+        def connect(_globs: Any, _request: Request) -> bool:
+            news.append("connect")
+            decide.wait(20)
+            return not refuses
+
+        async def later(_globs: Any, _request: Request) -> bool:
+            news.append("connect")
+            await asyncio.to_thread(decide.wait, 20)
+            return not refuses
+
+        on = lines(
+            connect=connect if kind == "def" else later,
+            disconnect=of(kind, lambda _g, _r, reason: news.append(reason)),
+        )
+        stage = Stage(lambda _globs, _request: pytest.fail("called"), lines=on)
+        await news.reach(1)
+        if how == "41":
+            stage.say("1")
+        else:
+            stage.leave()
+        assert stage.hub.by_sid == {}
+        decide.set()
+        await over(stage)
+        reason = "client namespace disconnect" if how == "41" else "transport close"
+        assert news[1:] == ([] if refuses else [reason])
+        assert stage.connection.said == []
+
+    play(story)
+
+
+@BOTH
+def test_disconnect_runs_once_with_the_reason(kind: str) -> None:
+    async def story() -> None:
+        ends: list[tuple[Callable[[Stage], object], str]] = [
+            (lambda stage: stage.say("1"), "client namespace disconnect"),
+            (lambda stage: stage.leave(), "transport close"),
+            (lambda stage: stage.socket.close(), "server namespace disconnect"),
+            (lambda stage: stage.socket.close("bored"), "bored"),
+            (
+                lambda stage: stage.hub.disconnect(stage.socket.session.session_id),
+                "server namespace disconnect",
+            ),
+            (lambda stage: stage.client.end("ping timeout"), "ping timeout"),
+        ]
+        for end, reason in ends:
+            news = News()
+
+            def left(_globs: Any, request: Request, reason: str, news: News = news) -> None:
+                news.append((reason, request.socketio.connected()))
+                request.socketio.send("nobody")
+
+            stage = Stage(None, lines=lines(disconnect=of(kind, left)))
+            stage.say('2["message","x"]')
+            end(stage)
+            stage.leave()
+            stage.socket.close()
+            await over(stage)
+            assert news == [(reason, False)]
+
+    play(story)
+
+
+@BOTH
+def test_disconnect_may_leave_the_reason_out(kind: str) -> None:
+    async def story() -> None:
+        news = News()
+        stage = Stage(None, lines=lines(disconnect=of(kind, lambda _request: news.append("end"))))
+        stage.leave()
+        await over(stage)
+        assert news == ["end"]
+
+    play(story)
+
+
+@BOTH
+def test_events_that_wait_are_handled_before_the_disconnect(kind: str) -> None:
+    async def story() -> None:
+        news = News()
+        on = lines(
+            x=of(kind, lambda _g, _r, number: news.append(number)),
+            disconnect=of(kind, lambda _g, _r, reason: news.append(reason)),
+        )
+        stage = Stage(None, lines=on)
+        stage.say(*(f'2["x",{number}]' for number in range(50)))
+        stage.leave()
+        await over(stage)
+        assert news == [*range(50), "transport close"]
+
+    play(story)
+
+
+def test_handler_of_use_that_returns_closes_the_socket_and_disconnect_is_run() -> None:
+    async def story() -> None:
+        news = News()
+        on = lines(disconnect=of("async def", lambda _g, _r, reason: news.append(reason)))
+        stage = Stage(lambda _globs, _request: None, lines=on)
+        await over(stage)
+        assert news == ["server namespace disconnect"]
+        assert stage.connection.said[-1] == "1"
+
+    play(story)
+
+
+def test_connect_that_closes_has_refused() -> None:
+    async def story() -> None:
+        async def connect(_globs: Any, request: Request) -> None:
+            request.socketio.close()
+
+        stage = Stage(None, lines=lines(connect=connect))
+        await over(stage)
+        assert stage.connection.said == ['4{"message":"refused"}']
+
+    play(story)
+
+
+def test_what_waits_for_the_decision_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        decide = asyncio.Event()
+
+        async def connect(_globs: Any, _request: Request) -> None:
+            await decide.wait()
+
+        stage = Stage(None, lines=lines(connect=connect))
+        connection = stage.socket.connection
+        assert (connection.transport, connection.congested, connection.ready) == (
+            "websocket",
+            False,
+            False,
+        )
+        stage.hub.emit("position", 3, volatile=True)
+        for _ in range(2):
+            stage.hub.broadcast("x" * (MAX_HELD_BYTES // 2))
+        (said,) = stage.connection.said
+        assert said == '4{"message":"too much was sent before the server had decided"}'
+        assert not stage.socket.connected()
+        decide.set()
+        await over(stage)
+        assert len(logged(caplog)) == 1
+
+    play(story)
+
+
+def test_client_that_is_refused_again_and_again_is_shut_out() -> None:
+    async def story() -> None:
+        stage = Stage(None, lines=lines(connect=of("async def", lambda _g, _r: False)))
+        for _ in range(15):
+            await over(stage)
+            stage.say("0")
+        await over(stage)
+        with pytest.raises(RemoteProtocolError, match="over 16 namespaces"):
+            stage.say("0")
+
+    play(story)
+
+
+def test_client_that_comes_and_goes_does_not_pile_up_handlers() -> None:
+    async def story() -> None:
         go_on = asyncio.Event()
 
-        def plain(_globs: Any, request: Request) -> None:
-            go.wait(PATIENCE_S)
-            for message in request.socketio or ():
-                news.append((message[0], list(stage.connection.reading)))
-
-        async def coroutine(_globs: Any, request: Request) -> None:
+        async def use(_globs: Any, _request: Request) -> None:
             await go_on.wait()
-            async for message in request.socketio:
-                news.append((message[0], list(stage.connection.reading)))
 
-        stage = Stage(of_kind(kind, plain, coroutine))
-        stage.say_numbers(*range(INBOX_HIGH - 1))
-        assert stage.connection.reading == []
-        stage.say_numbers(INBOX_HIGH - 1, INBOX_HIGH, INBOX_HIGH + 1)
-        assert stage.connection.reading == ["pause"]
-        go.set()
+        stage = Stage(use)
+        with pytest.raises(RemoteProtocolError, match="over 16 namespaces"):
+            stage.say(*["1", "0"] * 100)
+        assert len(stage.hub.runners) == 16
         go_on.set()
-        read = await news.reach(INBOX_HIGH + 2)
-        await asyncio.sleep(0)
-        assert [number for number, _ in read] == list(range(INBOX_HIGH + 2))
-        assert stage.connection.reading == ["pause", "resume"]
-        first = INBOX_HIGH + 2 - INBOX_LOW
-        assert all(reading == ["pause"] for _, reading in read[: first - 1])
         stage.leave()
-        await stage.ended()
-        assert stage.connection.reading == ["pause", "resume"]
+        await over(stage)
 
     play(story)
 
 
-@BOTH
-def test_handler_that_never_reads_holds_up_its_client_until_it_goes(kind: str) -> None:
-    async def story() -> None:
-        gone = threading.Event()
-        gone_too = asyncio.Event()
-
-        def plain(_globs: Any, request: Request) -> None:
-            gone.wait(PATIENCE_S)
-            news.append(request.socketio.connected())
-
-        async def coroutine(_globs: Any, request: Request) -> None:
-            await gone_too.wait()
-            news.append(request.socketio.connected())
-
-        news = News()
-        stage = Stage(of_kind(kind, plain, coroutine))
-        stage.say_numbers(*range(INBOX_HIGH + 10))
-        stage.leave()
-        assert stage.connection.reading == ["pause", "resume"]
-        gone.set()
-        gone_too.set()
-        assert await news.reach(1) == [False]
-        await stage.ended()
-
-    play(story)
-
-
-def test_reading_goes_on_when_the_thread_catches_up_during_the_pause() -> None:
-    """Between the count and the pause the handler may empty the inbox, and fall asleep."""
-
-    async def story() -> None:
-        news = News()
-        start = threading.Event()
-
-        def plain(_globs: Any, request: Request) -> None:
-            start.wait(PATIENCE_S)
-            for message in request.socketio or ():
-                news.append(message)
-
-        stage = Stage(plain)
-
-        def pause() -> None:
-            stage.connection.reading.append("pause")
-            start.set()
-            while stage.runner._waiting():
-                threading.Event().wait(0.001)
-
-        stage.connection.pause = pause  # type: ignore[method-assign]
-        stage.say_numbers(*range(INBOX_HIGH))
-        assert stage.connection.reading == ["pause", "resume"]
-        await news.reach(INBOX_HIGH)
-        stage.leave()
-        await stage.ended()
-        assert stage.connection.reading == ["pause", "resume"]
-
-    play(story)
-
-
-@BOTH
-def test_sender_waits_while_the_clients_queue_is_long(kind: str) -> None:
-    async def story() -> None:
-        news = News()
-
-        def plain(_globs: Any, request: Request) -> None:
-            for number in range(2):
-                request.socketio.send(number)
-                news.append(number)
-
-        async def coroutine(_globs: Any, request: Request) -> None:
-            for number in range(2):
-                await request.socketio.send(number)
-                news.append(number)
-
-        stage = Stage(of_kind(kind, plain, coroutine), congested=True)
-        await stage.hears(1)
-        while not stage.connection.waiting:  # noqa: ASYNC110
-            await asyncio.sleep(0)
-        assert news == []
-        stage.connection.drain()
-        await news.reach(2)
-        await stage.ended()
-
-    play(story)
-
-
-def test_wait_that_was_given_up_is_not_ended_twice() -> None:
-    async def story() -> None:
-        news = News()
-
-        async def coroutine(_globs: Any, request: Request) -> None:
-            assert request.socketio is not None
-            try:
-                async with asyncio.timeout(0.01):
-                    await request.socketio.send("x")
-            except TimeoutError:
-                news.append("timeout")
-            await request.socketio.recv()
-
-        stage = Stage(coroutine, congested=True)
-        await news.reach(1)
-        stage.connection.drain()
-        stage.leave()
-        await stage.ended()
-
-    play(story)
-
-
-# -- acknowledgements --------------------------------------------------------------------------
-
-
-@BOTH
-def test_call_gives_the_acknowledgements_arguments(kind: str) -> None:
-    async def story() -> None:
-        news = News()
-
-        def plain(_globs: Any, request: Request) -> None:
-            assert request.socketio is not None
-            news.append(request.socketio.call("ask", 1))
-            news.append(request.socketio.call("ask", 2, timeout=PATIENCE_S))
-            news.append(request.socketio.recv())
-
-        async def coroutine(_globs: Any, request: Request) -> None:
-            assert request.socketio is not None
-            news.append(await request.socketio.call("ask", 1))
-            news.append(await request.socketio.call("ask", 2, timeout=PATIENCE_S))
-            news.append(await request.socketio.recv())
-
-        stage = Stage(of_kind(kind, plain, coroutine))
-        await stage.hears(1)
-        stage.say('30["a","b"]')
-        await stage.hears(2)
-        stage.say_numbers(7)
-        stage.say("31[]")
-        assert await news.reach(3) == [["a", "b"], [], [7]]
-        assert (await stage.hears(2))[:2] == ['20["ask",1]', '21["ask",2]']
-        await stage.ended()
-
-    play(story)
-
-
-@BOTH
-@pytest.mark.parametrize("timeout", [0.01, -1])
-def test_call_gives_up_after_its_timeout(kind: str, timeout: float) -> None:
-    async def story() -> None:
-        news = News()
-
-        def plain(_globs: Any, request: Request) -> None:
-            try:
-                request.socketio.call("ask", timeout=timeout)
-            except TimeoutError:
-                news.append("timeout")
-            request.socketio.recv()
-
-        async def coroutine(_globs: Any, request: Request) -> None:
-            try:
-                await request.socketio.call("ask", timeout=timeout)
-            except TimeoutError:
-                news.append("timeout")
-            await request.socketio.recv()
-
-        stage = Stage(of_kind(kind, plain, coroutine))
-        await news.reach(1)
-        await stage.hears(1)
-        stage.say('30["too late"]')
-        stage.leave()
-        await stage.ended()
-
-    play(story)
-
-
-@BOTH
-def test_call_ends_when_the_client_goes(kind: str) -> None:
-    async def story() -> None:
-        news = News()
-
-        def plain(_globs: Any, request: Request) -> None:
-            for _ in range(2):
-                try:
-                    request.socketio.call("ask")
-                except SocketClosed:
-                    news.append("closed")
-
-        async def coroutine(_globs: Any, request: Request) -> None:
-            for _ in range(2):
-                try:
-                    await request.socketio.call("ask")
-                except SocketClosed:
-                    news.append("closed")
-
-        stage = Stage(of_kind(kind, plain, coroutine))
-        await stage.hears(1)
-        stage.leave()
-        await news.reach(2)
-        assert len(await stage.hears(1)) == 1
-        await stage.ended()
-
-    play(story)
-
-
-def test_answer_and_end_in_one_turn_are_an_answer() -> None:
-    async def story() -> None:
-        news = News()
-
-        async def coroutine(_globs: Any, request: Request) -> None:
-            news.append(await request.socketio.call("ask"))
-
-        stage = Stage(coroutine)
-        await stage.hears(1)
-        fails = tuple(stage.runner._calls)
-        stage.say("30[1]")
-        stage.leave()
-        assert len(fails) == 1
-        assert await news.reach(1) == [[1]]
-        await stage.ended()
-
-    play(story)
-
-
-@BOTH
-def test_callback_runs_in_the_loop_where_a_def_must_not_wait(
-    kind: str, caplog: pytest.LogCaptureFixture
+def test_client_is_turned_away_when_there_is_no_thread_to_ask(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def story() -> None:
-        news = News()
-        here = threading.get_ident()
-
-        def ask(socket: Socket) -> None:
-            def answered(*args: Any) -> None:
-                news.append((threading.get_ident() == here, args))
-                socket.send("thanks")
-                if kind == "def":
-                    socket.recv()
-
-            socket.emit("ask", ack=answered)
-
-        def plain(_globs: Any, request: Request) -> None:
-            assert request.socketio is not None
-            ask(request.socketio)
-            request.socketio.recv()
-
-        async def coroutine(_globs: Any, request: Request) -> None:
-            assert request.socketio is not None
-            ask(request.socketio)
-            await request.socketio.recv()
-
-        stage = Stage(of_kind(kind, plain, coroutine))
-        await stage.hears(1)
-        stage.connection.congested = True
-        stage.say('30["yes"]')
-        assert await news.reach(1) == [(True, ("yes",))]
-        assert await stage.hears(2) == ['20["ask"]', '2["message","thanks"]']
-        stage.connection.drain()
-        stage.leave()
-        await stage.ended()
-        lines = logged(caplog)
-        assert len(lines) == (1 if kind == "def" else 0)
-        assert all("must not wait" in line and "a callback of socket" in line for line in lines)
+        monkeypatch.setattr("redbarrel_lite.runners.THREAD_STACK_BYTES", 1 << 46)
+        stage = Stage(None, lines=lines(connect=two))
+        assert stage.connection.said == ['4{"message":"refused"}']
+        assert stage.hub.runners == set()
 
     play(story)
 
 
-# -- threads ---------------------------------------------------------------------------------
-
-
-def test_second_thread_of_a_handler_may_receive_and_both_end() -> None:
-    async def story() -> None:
-        news = News()
-
-        def plain(_globs: Any, request: Request) -> None:
-            def receive() -> None:
-                try:
-                    while True:
-                        news.append(list(request.socketio.recv()))
-                except SocketClosed:
-                    news.append("closed")
-
-            other = threading.Thread(target=receive)
-            other.start()
-            receive()
-            other.join()
-
-        stage = Stage(plain)
-        stage.say_numbers(1, 2)
-        await news.reach(2)
-        stage.leave()
-        assert sorted(map(str, (await news.reach(5))[2:])) == ["[]", "closed", "closed"]
-        await stage.ended()
-
-    play(story)
-
-
-def test_burst_of_a_thread_arrives_in_order() -> None:
-    async def story() -> None:
-        def plain(_globs: Any, request: Request) -> None:
-            for number in range(1000):
-                request.socketio.send(number)
-
-        heard = await Stage(plain).hears(1001)
-        assert heard == [*(f'2["message",{number}]' for number in range(1000)), "1"]
-
-    play(story)
-
-
-def test_handler_is_async_if_calling_it_makes_a_coroutine() -> None:
-    class Plain:
-        def __call__(self, _globs: Any, _request: Any) -> None:
-            """A def."""
-
-    class Async:
-        async def __call__(self, _globs: Any, _request: Any) -> None:
-            """An async def."""
-
-    async def coroutine(_globs: Any, _request: Any) -> None:
-        """An async def."""
-
-    assert not is_async(Plain())
-    assert not is_async(len)
-    assert is_async(Async())
-    assert is_async(coroutine)
-    assert is_async(functools.partial(coroutine, {}))
-
-
-# -- coroutines ------------------------------------------------------------------------------
-
-
-def test_coroutine_runs_on_the_spot_while_it_only_receives() -> None:
-    async def story() -> None:
-        heard: list[Any] = []
-
-        async def echo(_globs: Any, request: Request) -> None:
-            while True:
-                message = await request.socketio.recv()
-                request.socketio.send(message[0])
-
-        def deliver() -> None:
-            for number in (1, 2, 3):
-                stage.say_numbers(number)
-                heard.append(stage.connection.said[-1])
-
-        stage = Stage(echo)
-        await asyncio.sleep(0)
-        asyncio.get_running_loop().call_soon(deliver)
-        await stage.hears(3)
-        assert heard == [f'2["message",{number}]' for number in (1, 2, 3)]
-        stage.leave()
-        await stage.ended()
-
-    play(story)
-
-
-def test_messages_delivered_by_another_task_keep_their_order() -> None:
-    async def story() -> None:
-        news = News()
-
-        async def coroutine(_globs: Any, request: Request) -> None:
-            async for message in request.socketio:
-                news.append(message[0])
-
-        stage = Stage(coroutine)
-        await asyncio.sleep(0)
-        stage.post(3, 4)
-        stage.say_numbers(1, 2)  # in this task, so the coroutine can't run yet
-        await asyncio.sleep(0)
-        stage.say_numbers(5)
-        stage.post(6)
-        assert await news.reach(6) == [1, 2, 3, 4, 5, 6]
-        stage.leave()
-        await stage.ended()
-
-    play(story)
-
-
-async def by_wait_for(socket: Socket) -> Any:
-    return await asyncio.wait_for(socket.recv(), PATIENCE_S)
-
-
-async def by_timeout(socket: Socket) -> Any:
-    async with asyncio.timeout(PATIENCE_S):
-        return await socket.recv()
-
-
-async def by_gather(socket: Socket) -> Any:
-    return (await asyncio.gather(socket.recv(), asyncio.sleep(0)))[0]
-
-
-async def by_task_group(socket: Socket) -> Any:
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(socket.recv())
-    return task.result()
-
-
-async def by_task(socket: Socket) -> Any:
-    return await asyncio.create_task(socket.recv())
-
-
-async def by_sleep(socket: Socket) -> Any:
-    await asyncio.sleep(0)
-    await asyncio.sleep(0.001)
-    return await socket.recv()
-
-
-async def by_queue(socket: Socket) -> Any:
-    queue: asyncio.Queue[Any] = asyncio.Queue()
-    asyncio.get_running_loop().call_soon(queue.put_nowait, await socket.recv())
-    return await queue.get()
-
-
-async def by_future(socket: Socket) -> Any:
-    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    message = await socket.recv()
-    future.set_result(message)
-    return await future
-
-
-WAYS = [
-    by_wait_for,
-    by_timeout,
-    by_gather,
-    by_task_group,
-    by_task,
-    by_sleep,
-    by_queue,
-    by_future,
-]
-
-
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
-@pytest.mark.parametrize("at_once", [True, False], ids=["burst", "one by one"])
-def test_coroutine_may_wait_as_asyncio_allows(
-    way: Callable[[Socket], Coroutine[Any, Any, Any]],
-    at_once: bool,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    async def story() -> None:
-        news = News()
-        variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
-
-        async def coroutine(_globs: Any, request: Request) -> None:
-            assert request.socketio is not None
-            task = asyncio.current_task()
-            variable.set("kept")
-            while request.socketio.connected():
-                for wait in (way, Socket.recv):
-                    news.append(list(await wait(request.socketio)))
-                    assert asyncio.current_task() is task
-                    assert variable.get() == "kept"
-
-        stage = Stage(coroutine)
-        if at_once:
-            stage.post(*range(6))
-        else:
-            for number in range(6):
-                stage.post(number)
-                await news.reach(number + 1)
-        await news.reach(6)
-        asyncio.get_running_loop().call_soon(stage.leave)
-        await stage.ended()
-        assert news[:6] == [[number] for number in range(6)]
-        assert news[6] == []
-        assert variable.get("not set here") == "not set here"
-        assert logged(caplog) == []
-
-    play(story)
-
-
-@pytest.mark.parametrize("limit", ["wait_for", "timeout", "recv"])
-def test_coroutine_whose_wait_ran_out_loses_no_message(limit: str) -> None:
-    async def story() -> None:
-        news = News()
-
-        async def coroutine(_globs: Any, request: Request) -> None:
-            socket = request.socketio
-            assert socket is not None
-            while len(news) < 60:
-                try:
-                    if limit == "wait_for":
-                        message = await asyncio.wait_for(socket.recv(), 0.0005)
-                    elif limit == "timeout":
-                        async with asyncio.timeout(0.0005):
-                            message = await socket.recv()
-                    else:
-                        message = await socket.recv(0.0005)
-                except TimeoutError:
-                    continue
-                news.append(message[0])
-
-        stage = Stage(coroutine)
-        loop = asyncio.get_running_loop()
-        for number in range(60):
-            loop.call_later(0.0005 * number, stage.say_numbers, number)
-        assert await news.reach(60) == list(range(60))
-        await stage.ended()
-
-    play(story)
-
-
-@pytest.mark.parametrize("first", ["recv", "task"])
-def test_two_tasks_can_not_receive_at_the_same_time(first: str) -> None:
-    async def story() -> None:
-        news = News()
-
-        async def receive(socket: Socket) -> None:
-            try:
-                news.append(await socket.recv())
-            except RuntimeError as error:
-                news.append(str(error))
-
-        async def coroutine(_globs: Any, request: Request) -> None:
-            assert request.socketio is not None
-            task = asyncio.create_task(receive(request.socketio))
-            if first == "task":
-                await asyncio.sleep(0)
-            await receive(request.socketio)
-            await task
-
-        stage = Stage(coroutine)
-        await news.reach(1)
-        stage.post(7)
-        said, message = await news.reach(2)
-        assert said == "two tasks call recv() of one socket at the same time"
-        assert message == [7]
-        await stage.ended()
-
-    play(story)
-
-
-@pytest.mark.parametrize("when", ["parked", "before the message", "behind the message"])
-def test_cancelled_coroutine_loses_no_message(when: str) -> None:
-    async def story() -> None:
-        news = News()
-
-        async def coroutine(_globs: Any, request: Request) -> None:
-            assert request.socketio is not None
-            while True:
-                try:
-                    news.append(list(await request.socketio.recv()))
-                except asyncio.CancelledError:
-                    news.append("cancelled")
-
-        stage = Stage(coroutine)
-        await asyncio.sleep(0)
-        task = stage.runner._task
-
-        def both() -> None:
-            if when == "before the message":
-                task.cancel()
-            stage.say_numbers(1, 2)
-            if when == "behind the message":
-                task.cancel()
-
-        if when == "parked":
-            task.cancel()
-            await news.reach(1)
-        asyncio.get_running_loop().call_soon(both)
-        expected = [[1], [2]] if when == "behind the message" else ["cancelled", [1], [2]]
-        if when == "behind the message":
-            expected.append("cancelled")  # type: ignore[arg-type]
-        assert await news.reach(3) == expected
-        stage.leave()
-        await stage.ended()
-        assert news[3:] == [[]]
-
-    play(story)
-
-
-@pytest.mark.parametrize("gone", [False, True])
-def test_cancelled_handler_closes_its_socket(gone: bool, caplog: pytest.LogCaptureFixture) -> None:
-    async def story() -> None:
-        async def coroutine(_globs: Any, request: Request) -> None:
-            await request.socketio.recv()
-
-        stage = Stage(coroutine)
-        await asyncio.sleep(0)
-        stage.runner._task.cancel()
-        if gone:
-            stage.leave()
-        await stage.ended()
-        assert stage.runner._task.cancelled()
-        assert stage.connection.said[1:] == ([] if gone else ["1"])
-        assert logged(caplog) == []
-
-    play(story)
-
-
-@pytest.mark.parametrize("at_once", [True, False])
-def test_cancellation_reaches_what_the_coroutine_has_begun_to_wait_for(at_once: bool) -> None:
-    async def story() -> None:
-        children: list[asyncio.Task[Any]] = []
-
-        async def coroutine(_globs: Any, request: Request) -> None:
-            await request.socketio.recv()
-            children.extend(asyncio.create_task(asyncio.sleep(PATIENCE_S)) for _ in range(2))
-            await asyncio.gather(*children)
-
-        def both() -> None:
-            stage.say_numbers(1)
-            if at_once:
-                stage.runner._task.cancel()
-            else:
-                asyncio.get_running_loop().call_soon(stage.runner._task.cancel)
-
-        stage = Stage(coroutine)
-        await asyncio.sleep(0)
-        asyncio.get_running_loop().call_soon(both)
-        await stage.ended()
-        assert [task.cancelled() for task in (stage.runner._task, *children)] == [True] * 3
-
-    play(story)
-
-
-def test_cancellation_interrupts_a_turn_of_the_loop() -> None:
-    async def story() -> None:
-        news = News()
-
-        async def coroutine(_globs: Any, request: Request) -> None:
-            await request.socketio.recv()
-            try:
-                await asyncio.sleep(0)
-            except asyncio.CancelledError:
-                news.append("cancelled")
-
-        stage = Stage(coroutine)
-        await asyncio.sleep(0)
-
-        def both() -> None:
-            stage.say_numbers(1)
-            stage.runner._task.cancel()
-
-        asyncio.get_running_loop().call_soon(both)
-        await news.reach(1)
-        await stage.ended()
-        assert not stage.runner._task.cancelled()
-
-    play(story)
-
-
-def test_outcome_of_a_handler_stands_though_it_is_cancelled_then(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    async def story() -> None:
-        async def coroutine(_globs: Any, request: Request) -> None:
-            await request.socketio.recv()
-            raise ValueError("before")
-
-        stage = Stage(coroutine)
-        await asyncio.sleep(0)
-
-        def both() -> None:
-            stage.say_numbers(1)
-            stage.runner._task.cancel()
-
-        asyncio.get_running_loop().call_soon(both)
-        await stage.ended()
-        assert not stage.runner._task.cancelled()
-        (line,) = logged(caplog)
-        assert line.endswith("ValueError: before")
-
-    play(story)
-
-
-def test_client_that_goes_ends_a_task_group_quietly(caplog: pytest.LogCaptureFixture) -> None:
-    async def story() -> None:
-        async def receive(socket: Socket) -> None:
-            while True:
-                await socket.recv()
-
-        async def coroutine(_globs: Any, request: Request) -> None:
-            assert request.socketio is not None
-            async with asyncio.TaskGroup() as group:
-                group.create_task(receive(request.socketio))
-                group.create_task(asyncio.Event().wait())
-
-        stage = Stage(coroutine)
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        stage.leave()
-        await stage.ended()
-        assert logged(caplog) == []
-
-    play(story)
-
-
-def test_task_of_a_handler_that_catches_everything_sleeps(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    async def story() -> None:
-        news = News()
-
-        async def receive(socket: Socket) -> None:
-            for _ in range(5):
-                news.append("call")
-                try:  # noqa: SIM105
-                    await socket.recv()
-                except:  # noqa: E722
-                    pass
-            news.append("cancelled, which it catches too")
-
-        async def coroutine(_globs: Any, request: Request) -> None:
-            assert request.socketio is not None
-            task = asyncio.create_task(receive(request.socketio))
-            await news.reach(5)
-            await asyncio.sleep(0)
-            task.cancel()
-            await task
-
-        stage = Stage(coroutine)
-        stage.leave()
-        await news.reach(6)
-        await stage.ended()
-        assert len(logged(caplog)) == 1
-
-    play(story)
-
-
-def test_loop_that_is_closed_under_a_handler_leaves_it_alone(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    news: list[str] = []
-
-    async def coroutine(_globs: Any, request: Request) -> None:
-        try:
-            await request.socketio.recv()
-        finally:
-            news.append("closed")
-
-    async def story() -> Stage:
-        stage = Stage(coroutine)
-        await asyncio.sleep(0)
-        return stage
-
-    loop = asyncio.new_event_loop()
-    stage = loop.run_until_complete(story())
-    loop.close()
-    stage.runner._task.get_coro().close()
-    stage.runner._task._log_destroy_pending = False  # the end of the loop is no fault here
-    assert news == ["closed"]
-    assert stage.connection.said[1:] == []
-    assert logged(caplog) == []
+def test_name_of_a_handler_is_short() -> None:
+    def inner() -> None: ...
+
+    assert handlers.name_of(inner) == "inner"
+    assert handlers.name_of(Room().enter) == "Room.enter"
+    assert handlers.name_of(Room()) == "Room"

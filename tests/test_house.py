@@ -56,10 +56,10 @@ KINDS = {
     # Awaits and starts threads for user code, but never touches a connection.
     "application": Kind(
         2,
-        "request response forwarded cookies forms exc routes handlers handover services"
-        " eager modules"
+        "request response forwarded cookies forms exc routes handlers runners coroutines"
+        " failures handover services eager modules"
         " locations loading globs conditions files selection cors origins builtin wsgi refusals"
-        " sockets hub client socketoptions"
+        " outgoing sockets hub doors client socketoptions"
         " markup wording openapi docpage app",
         "selectors socket socketserver ssl select",
     ),

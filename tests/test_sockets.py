@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
 
 from redbarrel_lite import socketio
 from redbarrel_lite.client import MAX_NAMESPACES_PER_CLIENT, Client
+from redbarrel_lite.doors import Door, Doors
 from redbarrel_lite.errors import RemoteProtocolError, SocketClosed
 from redbarrel_lite.handover import HAND_OVER_BYTES
 from redbarrel_lite.hub import Hub
+from redbarrel_lite.outgoing import DONE, Outgoing
 from redbarrel_lite.request import Request
-from redbarrel_lite.sockets import (
-    DONE,
-    MAX_PENDING_ACKS,
-    Connection,
-    Handler,
-    Message,
-    Outgoing,
-    Socket,
-)
+from redbarrel_lite.routes import compile_template
+from redbarrel_lite.sockets import MAX_PENDING_ACKS, Handler, Message, Socket
 
 
 class RecordingConnection:
@@ -33,6 +29,7 @@ class RecordingConnection:
     def __init__(self) -> None:
         self.transport = "websocket"
         self.congested = False
+        self.ready = True
         self.sent: list[Outgoing] = []
         self.reading: list[str] = []  # "pause" and "resume", as they came
         self.waiting: list[Callable[[], object]] = []
@@ -69,8 +66,6 @@ class RecordingRunner:
     def __init__(self, handler: Handler, socket: Socket, request: Request) -> None:
         self.handler, self.socket, self.request = handler, socket, request
         self.news: list[Any] = []
-        self.reports: list[tuple[str, BaseException]] = []
-        self.later = object()
 
     def start(self) -> None:
         self.news.append("start")
@@ -85,27 +80,17 @@ class RecordingRunner:
         found = self.news.pop(1)
         return Message() if found == "finish" else found
 
-    def drained(self, connection: Connection) -> Awaitable[None]:
-        return self.later  # type: ignore[return-value]
-
-    def report(self, what: str, error: BaseException) -> None:
-        self.reports.append((what, error))
-
-    def call(self, start: Callable[[Callable[..., object]], None], timeout: float | None) -> Any:
-        answers: list[Any] = []
-        start(lambda *args: answers.append(args))
-        return timeout, answers
-
 
 class World:
     """A hub whose loop is this thread, with what ``wake`` was given."""
 
     def __init__(self, *namespaces: str) -> None:
         self.hub = Hub()
+        self.doors = Doors(self.hub)
         self.woken: list[Callable[[], None]] = []
         self.runners: list[RecordingRunner] = []
         for name in namespaces or ("/",):
-            self.hub.add(name, self.handler)
+            self.doors.add(Door(name, compile_template([name]), self.handler))
         self.hub.attach(self.woken.append, self.run_handler)
 
     def handler(self, globs: dict[str, Any], request: Request) -> None:
@@ -136,7 +121,7 @@ class Peer:
         self.world = world
         self.connection = RecordingConnection()
         self.request = Request("GET", "/socket.io/", [])
-        self.client = Client(world.hub, self.connection, self.request, 45.0, max_attached)
+        self.client = Client(world.doors, self.connection, self.request, 45.0, max_attached)
 
     def say(self, *messages: socketio.Message) -> None:
         for message in messages:
@@ -352,7 +337,7 @@ def test_async_loop_ends_when_the_client_has_gone() -> None:
 
 def test_socket_without_a_handler_can_not_receive() -> None:
     world = World()
-    socket = Socket(world.hub.namespaces["/"], RecordingConnection(), None)
+    socket = Socket(world.hub.namespace("/"), RecordingConnection(), None)
     with pytest.raises(SocketClosed):
         socket.recv()
     socket.end("gone")
@@ -368,7 +353,8 @@ def test_end_reaches_the_handler_once(how: str) -> None:
     peer.client.end("transport close")
     assert peer.runner.news == ["start", "finish"]
     assert not peer.socket.connected()
-    assert peer.world.hub.namespaces["/"].sockets == {}
+    assert peer.world.hub.sockets() == []
+    assert (peer.world.hub.namespaces, peer.world.hub.by_sid) == ({}, {})
 
 
 # -- acknowledgements ----------------------------------------------------------------------
@@ -417,13 +403,15 @@ def test_acknowledgement_calls_back_once() -> None:
     assert answers == [("b", 2), ()]
 
 
-def test_failing_callback_is_reported_and_nothing_else_fails() -> None:
+def test_failing_callback_is_reported_and_nothing_else_fails(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     peer = World().connect()
     peer.socket.emit("ask", ack=lambda: 1 / 0)
     peer.say("30[]")
-    ((what, error),) = peer.runner.reports
-    assert what == "a callback"
-    assert isinstance(error, ZeroDivisionError)
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"a callback of <socket {peer.sid[:6]}... of /> failed:")
+    assert "ZeroDivisionError" in record.getMessage()
 
 
 def test_unanswered_acknowledgements_are_forgotten_in_the_end() -> None:
@@ -433,16 +421,6 @@ def test_unanswered_acknowledgements_are_forgotten_in_the_end() -> None:
         peer.socket.emit("ask", ack=lambda number=number: answered.append(number))
     peer.say("30[]", "31[]", "32[]", f"3{MAX_PENDING_ACKS + 1}[]")
     assert answered == [2, MAX_PENDING_ACKS + 1]
-
-
-def test_call_asks_and_waits_in_the_runner() -> None:
-    peer = World().connect()
-    peer.hears()
-    timeout, answers = peer.socket.call("ask", "x", timeout=2.0)
-    assert timeout == 2.0
-    assert peer.hears() == ['20["ask","x"]']
-    peer.say("30[1,2]")
-    assert answers == [(1, 2)]
 
 
 def test_nothing_is_kept_for_a_client_that_has_gone() -> None:
@@ -515,11 +493,16 @@ def test_awaiting_a_send_costs_nothing_while_the_queue_is_short() -> None:
 
 
 def test_awaiting_a_send_waits_while_the_queue_is_long() -> None:
-    peer = World().connect()
-    peer.connection.congested = True
-    assert peer.socket.send("x") is peer.runner.later
-    assert peer.socket.emit("x", ack=print) is peer.runner.later
-    assert peer.socket.broadcast("x") is DONE
+    async def story() -> None:
+        peer = World().connect()
+        peer.connection.congested = True
+        waits = [peer.socket.send("x"), peer.socket.emit("x", ack=print)]
+        assert peer.socket.broadcast("x") is DONE
+        assert not any(asyncio.ensure_future(wait).done() for wait in waits)
+        peer.connection.drain()
+        await asyncio.gather(*waits)
+
+    asyncio.run(story())
 
 
 def test_broadcast_goes_to_the_others_of_the_namespace() -> None:
@@ -568,7 +551,7 @@ def test_broadcast_reaches_a_room() -> None:
 
 def test_room_ends_with_its_last_member() -> None:
     world = World()
-    rooms = world.hub.namespaces["/"].rooms
+    rooms = world.hub.namespace("/").rooms
     a, b = world.connect(), world.connect()
     for peer in (a, b):
         peer.socket.join("red")
@@ -591,7 +574,7 @@ def test_hub_broadcasts_from_outside() -> None:
     world.hub.broadcast({"a": 1}, room="red", namespace="/a", event="news")
     world.hub.broadcast("y", room="blue", namespace="/a")
     assert (root.hears(), other.hears()) == (['2["message","x"]'], ['2/a,["news",{"a":1}]'])
-    with pytest.raises(KeyError):
+    with pytest.raises(ValueError, match="no path has the namespace '/none'; there are: /, /a"):
         world.hub.broadcast("x", namespace="/none")
 
 
@@ -607,7 +590,7 @@ def test_client_dropped_in_the_middle_of_a_broadcast_disturbs_nobody() -> None:
     b.connection.send = drop  # type: ignore[method-assign]
     a.socket.broadcast("x")
     assert c.hears() == ['2["message","x"]']
-    assert len(world.hub.namespaces["/"].sockets) == 2
+    assert world.hub.sockets() == [a.socket, c.socket]
 
 
 # -- closing -----------------------------------------------------------------------------
@@ -713,7 +696,7 @@ def test_failing_call_is_logged_and_those_behind_it_run(caplog: pytest.LogCaptur
 
 def test_calls_made_before_there_is_a_loop_run_once_it_is_there() -> None:
     hub = Hub()
-    hub.add("/", World().handler)
+    hub.add("/", compile_template(["/"]))
     done: list[int] = []
     hub.run(done.append, 1)
     hub.broadcast("x" * HAND_OVER_BYTES)  # waits for nothing: nobody would take it

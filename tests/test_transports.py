@@ -747,7 +747,7 @@ def test_heavy_messages_pause_reading_before_many_have_come(tmp_path: Path) -> N
             transport = websocket._transport
             assert transport is not None
             await until(lambda: not transport.is_reading())
-            (socket,) = server.server.app.homes[0].hub.namespaces["/"].sockets.values()
+            (socket,) = server.server.app.hub.sockets()
             assert socket._runner is not None
             assert socket._runner._waiting() <= 3  # type: ignore[attr-defined]
             sending.cancel()
@@ -842,7 +842,7 @@ def test_hundreds_of_cycles_leave_nothing_behind(tmp_path: Path) -> None:
                     ).text("9")
             hang_up()
             await server.empties()
-            assert not server.server.app.hub.namespaces["/"].sockets
+            assert server.server.app.hub.sockets() == []
             await until(lambda: len(asyncio.all_tasks()) <= 2)
 
     run(test())
