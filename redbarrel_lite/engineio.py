@@ -364,7 +364,11 @@ class Session:
             # Absolute times: a tick that comes late does not give the peer more.
             self._pong_by = self._ping_at + self.options.ping_timeout
             if self.state is State.OPEN:
-                self._queue(PING)
+                # Before what waits, for it is no message: a poll carries some packets
+                # only, and behind a long queue it would come too late for a client that
+                # does nothing but read.
+                self._outbox.insert(0, PING)
+                self.queued += len(PING)
         if self._noop_at and now >= self._noop_at:
             self._noop_at = now + NOOP_DELAY_S
             if self.poll_waits and not self._outbox:

@@ -66,6 +66,7 @@ class EngineConnection:
         "_held_post",
         "_drained",
         "_flushing",
+        "_has_polled",
         "_paused",
         "_poll",
         "_probe",
@@ -91,6 +92,7 @@ class EngineConnection:
         self._websocket: WebSocket | None = None  # the transport, once it is one
         self._probe: WebSocket | None = None
         self._poll: Exchange | None = None
+        self._has_polled = False  # since we looked last
         self._held_post: Exchange | None = None
         self._paused = 0  # by how many sockets
         self._flushing = False
@@ -221,6 +223,7 @@ class EngineConnection:
             self._settle()
             raise
         self._poll = exchange
+        self._has_polled = True
         exchange.on_abort(self._abort_poll)
         self.flush()
 
@@ -399,5 +402,6 @@ class EngineConnection:
             if self._websocket.peer_has_gone():
                 self._websocket.abort()
             self.session.forgive(now)
-        elif self.session.poll_waits:
+        elif self.session.poll_waits or self._has_polled:
             self.session.forgive(now)
+        self._has_polled = False

@@ -292,6 +292,15 @@ def test_silent_client_is_noticed_at_an_absolute_deadline(make: Make) -> None:
     assert (session.state, session.closed_because) == (State.CLOSED, "ping timeout")
 
 
+def test_ping_overtakes_what_waits() -> None:
+    session = polling()
+    session.send([f"{number}" for number in range(3 * MAX_PACKETS_OUT)])
+    session.tick(25.0)
+    payload = polled(session)
+    assert payload is not None
+    assert payload.split(SEPARATOR)[:3] == ["2", "40", "41"]
+
+
 @BOTH
 def test_deadline_does_not_wait_for_our_ping(make: Make) -> None:
     session = make(now=100.0)

@@ -735,6 +735,29 @@ def test_paused_poller_that_does_not_poll_is_gone(
     run(test())
 
 
+def test_paused_poller_that_polls_is_there_however_much_it_gets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transports, "LOOK_EVERY_S", 0.05)
+
+    async def test() -> None:
+        limits = ", ping-interval 0.1, ping-timeout 0.1"
+        async with live(tmp_path, RBR.format(limits), PUSH) as server:
+            poller = await Poller.connect(server.url)
+            posting = asyncio.create_task(poller.post("\x1e".join(['42["unread"]'] * 300)))
+            (endpoint,) = server.server._endpoints.values()
+            (connection,) = endpoint._sessions.values()
+            await until(lambda: connection._paused == 1)
+            end = asyncio.get_running_loop().time() + 0.6  # three times the client's patience
+            while asyncio.get_running_loop().time() < end:
+                server.server.app.hub.broadcast("x")  # there is always something to fetch
+                assert "x" in await poller.get()
+            assert sessions(server) == 1
+            posting.cancel()
+
+    run(test())
+
+
 def test_heavy_messages_pause_reading_before_many_have_come(tmp_path: Path) -> None:
     async def test() -> None:
         async with live(tmp_path, RBR.format(""), PUSH) as server:
