@@ -13,9 +13,11 @@ import contextlib
 import itertools
 import json
 import secrets
+import sys
 import textwrap
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -63,10 +65,17 @@ _modules = itertools.count()
 class Live:
     """A server in this process."""
 
-    def __init__(self, server: Server, url: str) -> None:
+    def __init__(self, server: Server, url: str, source: Path) -> None:
         self.server = server
         self.url = url
+        self._source = source
         self.host = urlsplit(url).netloc
+
+    @property
+    def module(self) -> ModuleType:
+        """The application's module, once it is imported."""
+        there = [m for m in sys.modules.values() if getattr(m, "__file__", "") == str(self._source)]
+        return there[-1]
 
     async def serves(self) -> None:
         """A new client is answered: whatever happened before has not harmed the server."""
@@ -98,13 +107,14 @@ async def live(
 ) -> AsyncIterator[Live]:
     """Serve an .rbr file with one Python module, which it calls ``MODULE``."""
     module = f"module_of_test_{next(_modules)}"  # Python keeps modules by their name
-    (folder / f"{module}.py").write_text(textwrap.dedent(source))
+    path = folder / f"{module}.py"
+    path.write_text(textwrap.dedent(source))
     file = folder / "app.rbr"
     file.write_text(textwrap.dedent(rbr).replace("MODULE", module))
     server = Server(App.load(file, proxy), limits)
     url = await server.start()
     try:
-        yield Live(server, url)
+        yield Live(server, url, path)
     finally:
         hang_up()
         await server.close(0.1)
