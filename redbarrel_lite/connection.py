@@ -407,12 +407,10 @@ class HttpConnection(asyncio.Protocol):
         return self._server.app.max_body(self._target)
 
     def _refuse_body(self) -> None:
-        """413: for a poll with an empty body, as clients know it."""
-        limit = self._max_body()
         if isinstance(self._target, SocketPath):
-            self._close_after(Response(b"", 413))
+            self._close_after(self._server.endpoint(self._target).too_large(self.request))
         else:
-            self._refuse(413, f"the body is over {limit} bytes")
+            self._refuse(413, f"the body is over {self._max_body()} bytes")
 
     def _dispatch(self) -> None:
         """The request is all there: hand it to what its path names."""

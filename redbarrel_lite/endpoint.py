@@ -18,9 +18,9 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-from . import engineio
+from . import engineio, wsproto
 from .app import SocketPath
-from .entrance import Entrance, Handshake
+from .entrance import Entrance, Handshake, values_of
 from .errors import RemoteProtocolError
 from .forms import parse_urlencoded
 from .request import Request
@@ -115,6 +115,11 @@ class Endpoint(Entrance):
         handshake = self._shake_hands(exchange, version)
         if handshake is None:
             return
+        # As the reference server: a client that offers some may have no use for a
+        # connection without one, and Chromium closes it.
+        chosen = wsproto.choose_subprotocol(values_of(request, "sec-websocket-protocol"), None)
+        if chosen:
+            handshake.headers.append(("sec-websocket-protocol", chosen))
         if connection is None:
             self._admit(exchange, lambda: self._switch(exchange, handshake))
             return

@@ -103,6 +103,14 @@ class Entrance(ABC):
         self._at_the_door.add(task)  # the loop itself holds tasks but weakly
         task.add_done_callback(self._at_the_door.discard)
 
+    def too_large(self, request: Request) -> Response:
+        """The answer to a body over the limit: nothing but 413, as clients know it.
+
+        With the headers that let a page of another origin read even that.
+        """
+        headers = [] if self._origins.fault(request) else self._origins.headers(request)
+        return Response(b"", 413, headers)
+
     async def _ask(self, guard: Guard, exchange: Exchange, go_on: Callable[[], None]) -> None:
         gone: list[bool] = []
         exchange.on_abort(lambda: gone.append(True))
@@ -126,7 +134,7 @@ class Entrance(ABC):
             headers = wsproto.accept(request.method, version, request.headers.pairs)
             agreed = None
             if self.options.compression:
-                agreed = deflate.accept(_values(request, "sec-websocket-extensions"))
+                agreed = deflate.accept(values_of(request, "sec-websocket-extensions"))
         except RemoteProtocolError as error:
             log.info("%s: %s", request.remote_addr, error)
             more = wsproto.UPGRADE_REQUIRED if error.code == 426 else []
@@ -140,5 +148,6 @@ class Entrance(ABC):
         return WebSocket(layer, self.options.max_payload, self.options.max_fragments, agreed)
 
 
-def _values(request: Request, name: str) -> list[str]:
+def values_of(request: Request, name: str) -> list[str]:
+    """The values of all fields of this name, in their order."""
     return [value for one, value in request.headers.pairs if one == name]

@@ -23,7 +23,9 @@ from typing import Final
 from .request import Request
 from .response import Response
 
-METHODS: Final = "GET, POST, OPTIONS"
+# Those of the reference server. A page that asks with the wrong one is to read our 400:
+# were it refused here, its script would see no more than that the network failed.
+METHODS: Final = "GET, HEAD, PUT, PATCH, POST, DELETE"
 
 # RFC 6454 7: a scheme, a host and maybe a port, or "null". No user, no path: what has
 # them was not written by a browser.

@@ -32,6 +32,7 @@ import binascii
 import codecs
 import enum
 import hashlib
+import re
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
@@ -574,14 +575,21 @@ UPGRADE_REQUIRED: Final = [
 ]
 
 
-def choose_subprotocol(values: Iterable[str], known: Iterable[str]) -> str:
+# What a subprotocol's name may consist of (RFC 6455 4.1, RFC 9110 5.6.2).
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+def choose_subprotocol(values: Iterable[str], known: Iterable[str] | None) -> str:
     """The first of a client's subprotocols that we know, too; "" for none.
 
     ``values`` are those of its Sec-WebSocket-Protocol fields, in which the one that it
-    likes best comes first (RFC 6455 4.1).
+    likes best comes first (RFC 6455 4.1). With None for ``known`` any will do that has
+    the form of one: a token.
     """
-    ours = frozenset(known)
     theirs = (name.strip("\t ") for value in values for name in value.split(","))
+    if known is None:
+        return next(filter(_TOKEN.fullmatch, theirs), "")
+    ours = frozenset(known)
     return next((name for name in theirs if name in ours), "")
 
 

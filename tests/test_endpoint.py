@@ -442,12 +442,41 @@ def test_allowed_origin_gets_its_headers(tmp_path: Path) -> None:
                 Access_Control_Request_Headers="x-token",
             )
             assert status == 204
-            assert headers["access-control-allow-methods"] == "GET, POST, OPTIONS"
+            assert headers["access-control-allow-methods"] == "GET, HEAD, PUT, PATCH, POST, DELETE"
             assert headers["access-control-allow-headers"] == "x-token"
         async with echo(tmp_path, 'allow-origin "*"') as server:
             _, headers, _ = await ask(server.url, "GET", target, Origin="https://any.example")
             assert headers["access-control-allow-origin"] == "*"
             assert "access-control-allow-credentials" not in headers
+
+    run(test())
+
+
+def test_page_of_an_allowed_origin_may_read_that_its_payload_is_too_large(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path, 'allow-origin "https://a.example"', "max-payload 100") as server:
+            poller = await Poller.connect(server.url)
+            for origin, told in (("https://a.example", True), ("https://b.example", False)):
+                status, headers, body = await ask(
+                    server.url, "POST", poller.target, b"4" * 101, Origin=origin
+                )
+                assert (status, body) == (413, b"")
+                assert ("access-control-allow-origin" in headers) is told
+
+    run(test())
+
+
+def test_first_subprotocol_of_a_client_is_agreed_to(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            poller = await Poller.connect(server.url)
+            for query in ("", f"&sid={poller.sid}"):
+                target = f"{SOCKET_IO}&transport=websocket{query}"
+                offer = {"Sec-WebSocket-Protocol": "my-app, other"}
+                websocket = await WebSocket.connect(server.url, target, **offer)
+                assert websocket.answered["sec-websocket-protocol"] == "my-app"
+            websocket = await WebSocket.connect(server.url, f"{SOCKET_IO}&transport=websocket")
+            assert "sec-websocket-protocol" not in websocket.answered
 
     run(test())
 

@@ -194,7 +194,7 @@ def test_preflight_names_the_methods_and_the_headers_that_were_asked_for() -> No
     assert dict(response.headers) == {
         "access-control-allow-origin": "https://page.example",
         "access-control-allow-credentials": "true",
-        "access-control-allow-methods": "GET, POST, OPTIONS",
+        "access-control-allow-methods": "GET, HEAD, PUT, PATCH, POST, DELETE",
         "access-control-allow-headers": "x-token,x-other",
         "vary": "Origin, Access-Control-Request-Headers",
     }

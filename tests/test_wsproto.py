@@ -550,6 +550,20 @@ def test_subprotocol_is_the_first_of_the_clients_that_is_known(
     assert choose_subprotocol(values, []) == ""
 
 
+@pytest.mark.parametrize(
+    ("values", "chosen"),
+    [
+        ([], ""),
+        (["chat"], "chat"),
+        (['a b,\t"c", , chat;q=1, other', "chat"], "other"),
+        (["", "x-1.0"], "x-1.0"),
+        (["caf\xe9"], ""),
+    ],
+)
+def test_any_subprotocol_will_do_that_is_a_token(values: list[str], chosen: str) -> None:
+    assert choose_subprotocol(values, None) == chosen
+
+
 # -- masking and properties ---------------------------------------------------------------------
 
 
