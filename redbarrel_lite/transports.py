@@ -171,6 +171,8 @@ class EngineConnection:
                     self.client.receive(message)
                 elif self.session.state is engineio.State.CLOSED:
                     self._settle()
+                else:  # a pong: the next ping may be due before the timer rings
+                    self._schedule(now)
             elif websocket is self._probe:
                 self._receive_probe(websocket, packet, now)
         except RemoteProtocolError as error:
@@ -260,6 +262,8 @@ class EngineConnection:
         else:
             exchange.respond(self._owner.ok(request))
         self._settle()
+        if self.session.state is engineio.State.OPEN:
+            self._schedule(now)  # a pong may have been among them
 
     def _abort_post(self) -> None:
         """The client did not wait for its held POST: it has gone."""

@@ -158,9 +158,11 @@ def test_poller_that_vanishes_is_noticed_by_its_missing_pong(tmp_path: Path) -> 
     run(test())
 
 
-def test_poller_that_answers_pings_stays(tmp_path: Path) -> None:
+def test_poller_that_answers_pings_stays_and_is_asked_again(tmp_path: Path) -> None:
+    """However long the answer to a ping may take, the next one comes an interval after it."""
+
     async def test() -> None:
-        async with echo(tmp_path, "ping-interval 0.05", "ping-timeout 5") as server:
+        async with echo(tmp_path, "ping-interval 0.05", "ping-timeout 600") as server:
             poller = await Poller.connect(server.url)
             pings = 0
             while pings < 8:
@@ -317,6 +319,18 @@ def test_websocket_that_does_not_pong_is_closed(tmp_path: Path) -> None:
             await websocket.text("3")
             assert await websocket.read() == "2"
             await websocket.read_close()
+
+    run(test())
+
+
+def test_websocket_that_pongs_is_asked_again(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path, "ping-interval 0.05", "ping-timeout 600") as server:
+            websocket = await socketio(server.url)
+            await websocket.read()
+            for _ in range(3):
+                assert await websocket.read() == "2"
+                await websocket.text("3")
 
     run(test())
 
