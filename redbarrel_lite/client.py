@@ -11,7 +11,7 @@ In one line::
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from . import socketio
 from .doors import Doors
@@ -65,6 +65,9 @@ class Client:
             self._connect_by = None
         return self._connect_by
 
+    def begin(self) -> None:
+        """The connection is there; the client speaks first."""
+
     def receive(self, message: socketio.Message) -> None:
         """Take one message of the connection.
 
@@ -113,8 +116,7 @@ class Client:
             status = {"status": self._request.refused[door.namespace]}
             self._refuse("refused by a rule", status, name)
             return
-        socket = Socket(self._doors.hub.namespace(name), self._connection, packet.data)
-        self._sockets[name] = socket
+        socket = self._sockets[name] = self._new_socket(name, packet.data)
         socket.start(door, self._request.for_socket(socket, match))
 
     def _leave(self, socket: Socket) -> None:
@@ -127,8 +129,14 @@ class Client:
             self._refused += 1
         socket.end("client namespace disconnect")
 
+    def _new_socket(self, name: str, auth: Any) -> Socket:
+        return Socket(self._doors.hub.namespace(name), self._connection, auth)
+
     def _refuse(self, reason: str, data: object, name: str) -> None:
         self._refused += 1
+        self._tell_refused(reason, data, name)
+
+    def _tell_refused(self, reason: str, data: object, name: str) -> None:
         self._connection.send(Outgoing(socketio.encode_connect_error(reason, data, name)))
 
     def end(self, reason: str) -> None:

@@ -15,17 +15,19 @@ import asyncio
 import logging
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from . import engineio, wsproto
 from .app import SocketPath
+from .engineio_v3 import Revision3
 from .entrance import Entrance, Handshake, values_of
 from .errors import RemoteProtocolError
 from .forms import parse_urlencoded
 from .request import Request
 from .response import Response, error_response
 from .transports import EngineConnection
+from .transports_v3 import Connection3
 from .websocket import Exchange
 
 log = logging.getLogger("redbarrel_lite")
@@ -34,7 +36,15 @@ log = logging.getLogger("redbarrel_lite")
 TEXT_PLAIN: Final = "text/plain; charset=UTF-8"
 TEXT_HTML: Final = "text/html"
 JSON: Final = "application/json"
+OCTET_STREAM: Final = "application/octet-stream"
+JAVASCRIPT: Final = "text/javascript; charset=UTF-8"
 NO_STORE: Final = ("cache-control", "no-store")
+
+OLD_CLIENT: Final = (
+    "%s: a client of Engine.IO 3, as socket.io-client 2 is, was refused at %s;"
+    " to let such clients in, write: allow-eio3 on"
+)
+QUIET_S: Final = 60.0
 
 
 class Endpoint(Entrance):
@@ -46,6 +56,7 @@ class Endpoint(Entrance):
         self.connect_timeout = path.shared.connect_timeout
         self._sessions: dict[str, EngineConnection] = {}
         self._when_forgotten = when_forgotten
+        self._quiet_until = 0.0  # when another old client may be told of
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -82,8 +93,11 @@ class Endpoint(Entrance):
             return
         try:
             query = engineio.check_query(request.method, fields, self.options, upgrade=False)
+            if query.script is not None and not self._may(request, is_script=True):
+                self._refuse(exchange, engineio.FORBIDDEN)
+                return
             if query.sid is None:
-                self._admit(exchange, lambda: self._open(exchange, query.transport))
+                self._admit(exchange, lambda: self._open(exchange, query))
                 return
             connection = self._find(query, upgrade=False)
             if request.method == "GET":
@@ -93,7 +107,7 @@ class Endpoint(Entrance):
             else:
                 raise engineio.refusal(engineio.BAD_REQUEST)
         except RemoteProtocolError as error:
-            log.info("%s: %s", request.remote_addr, error)
+            self._note(request, fields, error)
             self._refuse(exchange, error.code)
 
     def handle_upgrade(self, exchange: Exchange, version: str) -> None:
@@ -109,7 +123,7 @@ class Endpoint(Entrance):
             query = engineio.check_query(request.method, fields, self.options, upgrade=True)
             connection = self._find(query, upgrade=True) if query.sid is not None else None
         except RemoteProtocolError as error:
-            log.info("%s: %s", request.remote_addr, error)
+            self._note(request, fields, error)
             _refuse_upgrade(exchange, error.code)
             return
         handshake = self._shake_hands(exchange, version)
@@ -121,16 +135,15 @@ class Endpoint(Entrance):
         if chosen:
             handshake.headers.append(("sec-websocket-protocol", chosen))
         if connection is None:
-            self._admit(exchange, lambda: self._switch(exchange, handshake))
+            self._admit(exchange, lambda: self._switch(exchange, query, handshake))
             return
         websocket = self._websocket(connection, handshake.deflate)
         # Before the switch, which may bring the first frames with it.
         connection.start_probe(websocket, asyncio.get_running_loop().time())
         exchange.switch(handshake.headers, websocket)
 
-    def _switch(self, exchange: Exchange, handshake: Handshake) -> None:
-        now = asyncio.get_running_loop().time()
-        connection = self._new(exchange.request, engineio.WEBSOCKET, now)
+    def _switch(self, exchange: Exchange, query: engineio.Query, handshake: Handshake) -> None:
+        connection = self._new(exchange.request, query)
         websocket = self._websocket(connection, handshake.deflate)
         connection.start_websocket(websocket)
         exchange.switch(handshake.headers, websocket)
@@ -142,26 +155,58 @@ class Endpoint(Entrance):
         connection.session.check(query, upgrade=upgrade)
         return connection
 
-    def _open(self, exchange: Exchange, transport: str) -> None:
-        connection = self._new(exchange.request, transport, asyncio.get_running_loop().time())
-        connection.receive_get(exchange)
+    def _open(self, exchange: Exchange, query: engineio.Query) -> None:
+        self._new(exchange.request, query).receive_get(exchange)
 
-    def _new(self, request: Request, transport: str, now: float) -> EngineConnection:
+    def _new(self, request: Request, query: engineio.Query) -> EngineConnection:
+        now = asyncio.get_running_loop().time()
         sid = secrets.token_urlsafe(16)  # 128 bits: whoever knows it is the client
-        session = engineio.Session(sid, transport, self.options, now)
-        connection = EngineConnection(self, request, session, now)
+        connection = (
+            self._new_of_old(request, query, sid, now)
+            if query.version == engineio.OLD_PROTOCOL
+            else EngineConnection(
+                self, request, engineio.Session(sid, query.transport, self.options, now), now
+            )
+        )
         self._sessions[sid] = connection
         # The request is kept with the session: let all of them share the names.
         request.headers.pairs = [(sys.intern(name), text) for name, text in request.headers.pairs]
+        connection.begin()
         return connection
+
+    def _new_of_old(
+        self, request: Request, query: engineio.Query, sid: str, now: float
+    ) -> EngineConnection:
+        revision = Revision3(base64=query.base64, script=query.script)
+        session = engineio.Session(sid, query.transport, self.options, now, revision)
+        return Connection3(self, request, session, revision, now)
 
     # -- answers ---------------------------------------------------------------------
 
-    def payload(self, request: Request, payload: str) -> Response:
+    def _note(
+        self, request: Request, fields: Mapping[str, Sequence[str]], error: RemoteProtocolError
+    ) -> None:
+        """Say in the log what was refused; of old clients only now and then, for they retry."""
+        old = error.code == engineio.UNSUPPORTED_PROTOCOL_VERSION
+        if not old or fields.get("EIO") != [engineio.OLD_PROTOCOL]:
+            log.info("%s: %s", request.remote_addr, error)
+            return
+        now = asyncio.get_running_loop().time()
+        if now >= self._quiet_until:
+            self._quiet_until = now + QUIET_S
+            log.warning(OLD_CLIENT, request.remote_addr, self._url)
+
+    def payload(self, request: Request, payload: engineio.Packet) -> Response:
         """The answer to a poll."""
-        return Response(
-            payload.encode(), 200, [NO_STORE, *self._origins.headers(request)], TEXT_PLAIN
-        )
+        headers = [NO_STORE, *self._origins.headers(request)]
+        if isinstance(payload, str):
+            return Response(payload.encode(), 200, headers, TEXT_PLAIN)
+        return Response(payload, 200, headers, OCTET_STREAM)
+
+    def script(self, request: Request, code: str) -> Response:
+        """The answer to a poll by a script of a page."""
+        headers = [NO_STORE, *self._origins.headers(request)]
+        return Response(code.encode(), 200, headers, JAVASCRIPT)
 
     def ok(self, request: Request) -> Response:
         """The answer to a POST."""

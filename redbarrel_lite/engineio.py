@@ -1,9 +1,10 @@
 """Engine.IO, the server's side, without I/O: one session over two transports.
 
 What it implements: Engine.IO protocol 4 (packets, polling payloads, handshake,
-heartbeat, upgrade from polling to WebSocket, closing). What it leaves out:
-protocol 3 and WebTransport. Where the document is silent, it does as the
-reference server does, since clients rely on that.
+heartbeat, upgrade from polling to WebSocket, closing). What it leaves out: how
+revision 3 spells its packets, for which it takes a `Revision`, and WebTransport.
+Where the document is silent, it does as the reference server does, since clients
+rely on that.
 
 In one line::
 
@@ -35,12 +36,14 @@ from __future__ import annotations
 import base64
 import enum
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, NamedTuple, TypeAlias
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from .errors import RemoteProtocolError
 
 PROTOCOL: Final = "4"  # the value of the query parameter EIO
+OLD_PROTOCOL: Final = "3"  # that of socket.io-client 1 and 2
 
 # "Packet types", in the order of the document.
 OPEN: Final = "0"
@@ -97,14 +100,7 @@ class Options(NamedTuple):
     compression: bool = False  # of WebSocket messages, for clients that offer it
     upgrade_timeout: float = 10.0  # seconds from a WebSocket to its upgrade packet
     transports: tuple[str, ...] = TRANSPORTS
-
-
-class State(enum.Enum):
-    """A session's life. CLOSING: what waits is still handed over, then comes CLOSED."""
-
-    OPEN = "open"
-    CLOSING = "closing"
-    CLOSED = "closed"
+    allow_eio3: bool = False  # whether clients of revision 3 may come
 
 
 class Upgrade(enum.Enum):
@@ -113,6 +109,66 @@ class Upgrade(enum.Enum):
     NONE = "none"
     STARTED = "a WebSocket is there"
     PROBED = "it was probed"
+
+
+class Revision(Protocol):
+    """What a revision of the protocol does in its own way."""
+
+    @property
+    def version(self) -> str:
+        """The value of the query parameter EIO."""
+
+    @property
+    def client_pings(self) -> bool:
+        """Whether the client asks and the server answers, as it was before revision 4."""
+
+    @property
+    def ready_to_upgrade(self) -> tuple[Upgrade, ...]:
+        """How far an upgrade must have come before it may be finished."""
+
+    @property
+    def script(self) -> str | None:
+        """The index of the function that a script calls with each payload (JSONP)."""
+
+    def split(self, payload: Packet) -> Iterator[Packet]:
+        """The packets of a payload, one by one; raises `RemoteProtocolError` for what is none."""
+
+    def join(self, packets: Sequence[Packet]) -> Packet:
+        """The payload of these packets."""
+
+
+class Revision4:
+    """Section "Packet encoding", "HTTP long-polling"."""
+
+    __slots__ = ()
+
+    version: Final = PROTOCOL
+    client_pings: Final = False
+    ready_to_upgrade: Final = (Upgrade.PROBED,)
+    script: Final = None
+
+    def split(self, payload: Packet) -> Iterator[Packet]:
+        if isinstance(payload, bytes):
+            raise RemoteProtocolError("binary payloads belong to protocol 3", BAD_REQUEST)
+        count = payload.count(SEPARATOR) + 1
+        if count > MAX_PACKETS_IN_PAYLOAD:
+            raise RemoteProtocolError(f"a payload of {count} packets", BAD_REQUEST)
+        for packet in payload.split(SEPARATOR):
+            yield _from_base64(packet) if packet.startswith(BINARY) else packet
+
+    def join(self, packets: Sequence[Packet]) -> Packet:
+        return SEPARATOR.join(map(encode_for_polling, packets))
+
+
+REVISION_4: Final = Revision4()
+
+
+class State(enum.Enum):
+    """A session's life. CLOSING: what waits is still handed over, then comes CLOSED."""
+
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
 
 
 class Session:
@@ -132,14 +188,23 @@ class Session:
         "options",
         "poll_waits",
         "queued",
+        "revision",
         "sid",
         "state",
         "transport",
         "upgrade",
     )
 
-    def __init__(self, sid: str, transport: str, options: Options, now: float) -> None:
+    def __init__(
+        self,
+        sid: str,
+        transport: str,
+        options: Options,
+        now: float,
+        revision: Revision = REVISION_4,
+    ) -> None:
         self.sid = sid
+        self.revision = revision
         self.transport = transport
         self.state = State.OPEN
         self.upgrade = Upgrade.NONE
@@ -150,6 +215,8 @@ class Session:
         self._outbox: list[Packet] = []
         self._ping_at = now + options.ping_interval
         self._pong_by = 0.0  # 0: no pong is owed
+        if revision.client_pings:
+            self._expect_ping(now)
         self._upgrade_by = 0.0
         self._noop_at = 0.0  # 0: no poll must be ended for the sake of an upgrade
         self._queue(self._open_packet())
@@ -172,7 +239,10 @@ class Session:
         Raises `RemoteProtocolError` for one over a transport that the session has left, or
         of another version of the protocol than its handshake's.
         """
-        if query.version != PROTOCOL or not (upgrade or query.transport == self.transport):
+        here = (self.transport, self.revision.script)
+        if query.version != self.revision.version or not (
+            upgrade or (query.transport, query.script) == here
+        ):
             raise refusal(BAD_REQUEST)
 
     # -- from the peer -------------------------------------------------------
@@ -189,19 +259,17 @@ class Session:
         kind = packet[:1]
         if kind == MESSAGE:
             return packet[1:]
-        if kind == PONG and len(packet) == 1:
-            if self._pong_by:
-                self._pong_by = 0.0
-                self._ping_at = now + self.options.ping_interval
-            return None
-        if kind == CLOSE and len(packet) == 1:
-            self.end("transport close")
-            return None
-        if kind == BINARY and self.transport == POLLING:
-            return self._binary(packet)  # type: ignore[arg-type]
-        raise self._bad(f"bad Engine.IO packet {packet[:20]!a}")
+        if len(packet) == 1:
+            if kind == (PING if self.revision.client_pings else PONG):
+                self._receive_heartbeat(now)
+                return None
+            if kind == CLOSE:
+                self.end("transport close")
+                return None
+        self.end("parse error")
+        raise RemoteProtocolError(f"bad Engine.IO packet {packet[:20]!a}", BAD_REQUEST)
 
-    def receive_payload(self, payload: str, now: float) -> list[Packet]:
+    def receive_payload(self, payload: Packet, now: float) -> list[Packet]:
         """Take the body of a POST; return the messages in it.
 
         The messages before a bad packet have been received: the error raised for
@@ -209,26 +277,30 @@ class Session:
         """
         messages: list[Packet] = []
         try:
-            count = payload.count(SEPARATOR) + 1
-            if count > MAX_PACKETS_IN_PAYLOAD:
-                raise self._bad(f"a payload of {count} packets")
-            for packet in payload.split(SEPARATOR):
+            for packet in self.revision.split(payload):
                 message = self.receive(packet, now)
                 if message is not None:
                     messages.append(message)
+                elif self.state is not State.OPEN:
+                    break
         except RemoteProtocolError as error:
+            self.end("parse error")
             raise BadPayload(str(error), messages) from None
         return messages
 
-    def _binary(self, packet: str) -> bytes:
-        try:
-            return decode_binary(packet[1:])
-        except ValueError:
-            raise self._bad("bad base64 in a binary packet") from None
+    def _receive_heartbeat(self, now: float) -> None:
+        if self.revision.client_pings:
+            self._expect_ping(now)
+            # One answer says as much as many, to a client that pings but does not poll.
+            if self._outbox[-1:] != [PONG]:
+                self._queue(PONG)
+        elif self._pong_by:
+            self._pong_by = 0.0
+            self._ping_at = now + self.options.ping_interval
 
-    def _bad(self, message: str) -> RemoteProtocolError:
-        self.end("parse error")
-        return RemoteProtocolError(message, BAD_REQUEST)
+    def _expect_ping(self, now: float) -> None:
+        """Of a client that pings: we owe it nothing before, and it owes us the next in time."""
+        self._pong_by = now + self.options.ping_interval + self.options.ping_timeout
 
     # -- to the peer -----------------------------------------------------------
 
@@ -273,7 +345,7 @@ class Session:
             raise RemoteProtocolError("a GET is waiting already", BAD_REQUEST)
         self.poll_waits = True
 
-    def poll_answer(self) -> str | None:
+    def poll_answer(self) -> Packet | None:
         """The payload to answer the waiting GET with, or None: let it wait."""
         if not self.poll_waits:
             return None
@@ -281,7 +353,7 @@ class Session:
             # The client sent its upgrade packet without waiting for this poll to
             # end. What is queued belongs to the WebSocket.
             self.poll_waits = False
-            return NOOP
+            return self.revision.join([NOOP])
         if not self._outbox:
             if self.state is State.OPEN:
                 return None
@@ -294,20 +366,19 @@ class Session:
         self.poll_waits = False
         self.end("transport close")
 
-    def _take_payload(self) -> str:
+    def _take_payload(self) -> Packet:
         """As many queued packets as one payload may carry, oldest first."""
-        taken: list[str] = []
-        size = -len(SEPARATOR)
+        count, size = 0, -len(SEPARATOR)
         for packet in self._outbox[:MAX_PACKETS_OUT]:
-            text = encode_for_polling(packet)
-            size += len(SEPARATOR) + len(text)
-            if taken and size > self.options.max_payload:
+            size += len(SEPARATOR) + _polled_size(packet)
+            if count and size > self.options.max_payload:
                 break
-            taken.append(text)
-        self.queued -= sum(map(len, self._outbox[: len(taken)]))
-        del self._outbox[: len(taken)]
+            count += 1
+        taken = self._outbox[:count]
+        self.queued -= sum(map(len, taken))
+        del self._outbox[:count]
         self._end_if_told()
-        return SEPARATOR.join(taken)
+        return self.revision.join(taken)
 
     # -- upgrade ---------------------------------------------------------------
 
@@ -333,7 +404,7 @@ class Session:
             self.upgrade = Upgrade.PROBED
             self._noop_at = now + NOOP_DELAY_S
             return PONG + PROBE
-        if packet == UPGRADE and step is Upgrade.PROBED:
+        if packet == UPGRADE and step in self.revision.ready_to_upgrade:
             self.upgrade = Upgrade.NONE
             self.transport = WEBSOCKET
             self._noop_at = 0.0
@@ -391,6 +462,9 @@ class Session:
         Called now and then while nothing is read, it keeps the pings going, which
         the client wants to see; its silence says nothing about it.
         """
+        if self.revision.client_pings:
+            self._expect_ping(now)
+            return
         if self._pong_by:
             self._pong_by = 0.0
             self._ping_at += self.options.ping_interval
@@ -424,6 +498,19 @@ def encode_for_polling(packet: Packet) -> str:
     return packet
 
 
+def _polled_size(packet: Packet) -> int:
+    """How many characters `encode_for_polling` makes of a packet."""
+    size = len(packet)
+    return size if isinstance(packet, str) else 1 + (size + 2) // 3 * 4
+
+
+def _from_base64(packet: str) -> bytes:
+    try:
+        return decode_binary(packet[len(BINARY) :])
+    except ValueError:
+        raise RemoteProtocolError("bad base64 in a binary packet", BAD_REQUEST) from None
+
+
 def decode_binary(text: str) -> bytes:
     """What a binary packet's base64 stands for. Raises ValueError for what is none.
 
@@ -441,6 +528,11 @@ class Query(NamedTuple):
     transport: str
     sid: str | None
     version: str
+    script: str | None = None  # for the page of which function (JSONP), in version 3
+    base64: bool = False  # that the client can't read bytes, in version 3
+
+
+_SCRIPT: Final = re.compile("[0-9]{1,10}")  # a number: anything else would be code
 
 
 def check_query(
@@ -462,9 +554,15 @@ def check_query(
     if upgrade != (transport == WEBSOCKET) and (upgrade or sid is None):
         raise refusal(BAD_REQUEST)
     version = _single(query, "EIO")
-    if sid is None and version != PROTOCOL:
+    served = (PROTOCOL, OLD_PROTOCOL) if options.allow_eio3 else (PROTOCOL,)
+    if sid is None and version not in served:
         raise refusal(UNSUPPORTED_PROTOCOL_VERSION)
-    return Query(transport, sid, version)
+    if version != OLD_PROTOCOL:
+        return Query(transport, sid, version)
+    script = _single(query, "j") if "j" in query and not upgrade else None
+    if script is not None and not _SCRIPT.fullmatch(script):
+        raise refusal(BAD_REQUEST)
+    return Query(transport, sid, version, script, "b64" in query or script is not None)
 
 
 def _single(query: Mapping[str, Sequence[str]], name: str) -> str:

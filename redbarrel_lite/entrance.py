@@ -77,8 +77,8 @@ class Entrance(ABC):
 
     # -- who may come in -----------------------------------------------------------
 
-    def _may(self, request: Request) -> bool:
-        fault = self._origins.fault(request)
+    def _may(self, request: Request, *, is_script: bool = False) -> bool:
+        fault = self._origins.fault(request, is_script=is_script)
         if fault is not None:
             log.info("%s: %s", request.remote_addr, fault)
         return fault is None

@@ -32,6 +32,7 @@ METHODS: Final = "GET, HEAD, PUT, PATCH, POST, DELETE"
 _ORIGIN: Final = re.compile(
     r"null|[A-Za-z][A-Za-z0-9+.-]*://(?:[A-Za-z0-9._~%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
 )
+_PAGE: Final = re.compile(rf"({_ORIGIN.pattern})(?:[/?#]|\Z)")  # a Referer, up to its host
 _USUAL_PORTS: Final = {"http": ":80", "https": ":443"}
 # A log line stays short whatever stands in the header.
 _MAX_SHOWN: Final = 120
@@ -45,9 +46,18 @@ class Origins:
         self._any = "*" in allowed
         self._known = frozenset(map(_normal, allowed))
 
-    def fault(self, request: Request) -> str | None:
-        """Why the page that asks may not connect, as a line for the log; None: it may."""
+    def fault(self, request: Request, *, is_script: bool = False) -> str | None:
+        """Why the page that asks may not connect, as a line for the log; None: it may.
+
+        The request of a script element has no Origin, but cookies (JSONP): there the page
+        must have been named by a Referer, unless all pages may, or the browser says that
+        it is one of ours.
+        """
         origin = request.headers.get("origin")
+        if origin is None and is_script:
+            origin = self._origin_of_script(request)
+            if origin == "":
+                return "a script's request (JSONP) that does not say of which page"
         if origin is None:
             return None
         if not _ORIGIN.fullmatch(origin):  # two of them are joined by ", ", and are none
@@ -57,6 +67,13 @@ class Origins:
         own = _short(", ".join((request.host_url, *self.allowed)))
         advice = _advice(origin, request)
         return f"pages of {_short(origin)} may not connect, those of {own} may{advice}"
+
+    def _origin_of_script(self, request: Request) -> str | None:
+        """None where it does not matter, "" where nobody says."""
+        if self._any or request.headers.get("sec-fetch-site") == "same-origin":
+            return None
+        match = _PAGE.match(request.headers.get("referer", ""))
+        return match[1] if match is not None else ""
 
     def _is_known(self, origin: str, request: Request) -> bool:
         origin = _normal(origin)

@@ -267,6 +267,11 @@ def encode_connect_error(
     return _encode(CONNECT_ERROR, "", namespace, None, error)
 
 
+def encode_error(data: Any, namespace: str = "/") -> tuple[Message, ...]:
+    """The refusal of a CONNECT as protocol 4 had it: any JSON. Raises TypeError or ValueError."""
+    return _encode(CONNECT_ERROR, "", namespace, None, data)
+
+
 def encode_auth(auth: Any, namespace: str = "/") -> tuple[Message, ...]:
     """A client's CONNECT, with what it wants to be known by, or None."""
     if auth is None:

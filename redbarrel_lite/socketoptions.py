@@ -41,6 +41,7 @@ class SharedOptions(NamedTuple):
             max_fragments=int(number("max-fragments")),
             compression=_teller(paths, "compression").switch("compression"),
             upgrade_timeout=number("upgrade-timeout"),
+            allow_eio3=_teller(paths, "allow-eio3").switch("allow-eio3"),
             transports=transports.texts if isinstance(transports, Words) else engineio.TRANSPORTS,
         )
         origins = [origin for path in paths for origin in allowed_origins(path)]

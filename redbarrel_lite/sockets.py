@@ -139,9 +139,11 @@ class Socket:
         "session",
     )
 
-    def __init__(self, home: Group, connection: Connection, auth: Any) -> None:
+    def __init__(
+        self, home: Group, connection: Connection, auth: Any, sid: str | None = None
+    ) -> None:
         # 128 bits: nobody finds another's by trying.
-        self.session = Session(secrets.token_urlsafe(16))
+        self.session = Session(sid or secrets.token_urlsafe(16))
         self.auth = auth
         self.reason = ""  # why it is gone
         self.is_in = False  # let in, by `on connect` if there is one
@@ -415,7 +417,7 @@ class Socket:
         self.is_in = True
         held, self.connection = self.connection, _real(self.connection)
         # The answer first: a client drops events that come before it.
-        self.connection.send(Outgoing(self._home.greeting(self)))
+        self._greet()
         if isinstance(held, Held):
             held.release()
         assert self._door is not None
@@ -429,11 +431,17 @@ class Socket:
             return
         connection = _real(self.connection)
         try:
-            self._home.refuse(connection, refused)
+            self._tell_refused(connection, refused)
         except (TypeError, ValueError) as error:
             log.error("%r: what it is refused with can't be sent: %s", self, error)
-            self._home.refuse(connection, Refused(str(refused.reason)))
+            self._tell_refused(connection, Refused(str(refused.reason)))
         self.end("refused")
+
+    def _greet(self) -> None:
+        self.connection.send(Outgoing(self._home.greeting(self)))
+
+    def _tell_refused(self, connection: Connection, refused: Refused) -> None:
+        self._home.refuse(connection, refused)
 
     def _held_too_much(self) -> None:
         log.warning("%r: over %d bytes before it was let in: refused", self, MAX_HELD_BYTES)

@@ -45,8 +45,11 @@ class Owner(Protocol):
     flusher: Flusher
     connect_timeout: float
 
-    def payload(self, request: Request, payload: str) -> Response:
+    def payload(self, request: Request, payload: engineio.Packet) -> Response:
         """The answer to a poll."""
+
+    def script(self, request: Request, code: str) -> Response:
+        """The answer to a poll by a script of a page."""
 
     def ok(self, request: Request) -> Response:
         """The answer to a POST."""
@@ -86,7 +89,7 @@ class EngineConnection:
         self.session = session
         self.flusher = owner.flusher
         connect_by = now + owner.connect_timeout
-        self.client = Client(owner.doors, self, request, connect_by, session.options.max_payload)
+        self.client = self._new_client(owner, request, connect_by)
         self.who = request.remote_addr
         self._owner = owner
         self._websocket: WebSocket | None = None  # the transport, once it is one
@@ -99,6 +102,14 @@ class EngineConnection:
         self._drained: list[Callable[[], object]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._schedule(now)
+
+    def _new_client(self, owner: Owner, request: Request, connect_by: float) -> Client:
+        max_attached = self.session.options.max_payload
+        return Client(owner.doors, self, request, connect_by, max_attached)
+
+    def begin(self) -> None:
+        """The session is on its owner's list."""
+        self.client.begin()
 
     # -- what `sockets` calls --------------------------------------------------
 
@@ -169,17 +180,20 @@ class EngineConnection:
                 message = self.session.receive(packet, now)
                 if message is not None:
                     self.client.receive(message)
-                elif self.session.state is engineio.State.CLOSED:
-                    self._settle()
-                else:  # a pong: the next ping may be due before the timer rings
-                    self._schedule(now)
+                else:
+                    self._settle()  # a ping is answered
+                    if self.session.state is engineio.State.OPEN:
+                        self._schedule(now)  # after a pong the next ping may be due soon
             elif websocket is self._probe:
                 self._receive_probe(websocket, packet, now)
         except RemoteProtocolError as error:
-            if websocket is self._probe:
-                self._refuse_probe(websocket, str(error))
-            else:
-                self.fail(error)
+            self._receive_fault(websocket, error)
+
+    def _receive_fault(self, websocket: WebSocket, error: RemoteProtocolError) -> None:
+        if websocket is self._probe:
+            self._refuse_probe(websocket, str(error))
+        else:
+            self.fail(error)
 
     def start_probe(self, websocket: WebSocket, now: float) -> None:
         """A WebSocket has come for a session that polls."""
@@ -243,11 +257,14 @@ class EngineConnection:
             self.fail(error)
             raise error
         now = asyncio.get_running_loop().time()
+        messages: list[engineio.Packet] = []
+        bad: RemoteProtocolError | None = None
         try:
-            messages = self._payload(request, now)
-            bad: engineio.BadPayload | None = None
+            messages = self.session.receive_payload(self._payload(request), now)
         except engineio.BadPayload as raised:
             messages, bad = raised.messages, raised
+        except RemoteProtocolError as raised:
+            bad = raised
         try:
             for message in messages:
                 self.client.receive(message)
@@ -271,17 +288,22 @@ class EngineConnection:
         self.session.end("transport close")
         self._settle()
 
-    def _payload(self, request: Request, now: float) -> list[engineio.Packet]:
+    def _payload(self, request: Request) -> engineio.Packet:
+        """The payload in the body of a POST. Raises `RemoteProtocolError`."""
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         coding = request.headers.get("content-encoding", "identity").lower()
+        if coding != "identity":
+            what = f"payloads are not encoded: {coding[:20]!a}"
+            raise RemoteProtocolError(what, engineio.BAD_REQUEST)
+        if kind == "application/octet-stream":
+            return request.body
         try:
-            if coding != "identity":
-                raise engineio.BadPayload(f"payloads are not encoded: {coding[:20]!a}", [])
-            if kind == "application/octet-stream":
-                raise engineio.BadPayload("binary payloads belong to protocol 3", [])
-            return self.session.receive_payload(request.body.decode(), now)
+            return request.body.decode()
         except UnicodeDecodeError:
-            raise engineio.BadPayload("the payload is not UTF-8", []) from None
+            raise RemoteProtocolError("the payload is not UTF-8", engineio.BAD_REQUEST) from None
+
+    def _answer(self, poll: Exchange, payload: engineio.Packet) -> None:
+        poll.respond(self._owner.payload(poll.request, payload))
 
     # -- both --------------------------------------------------------------------
 
@@ -331,7 +353,7 @@ class EngineConnection:
         answer = self.session.poll_answer()
         if answer is not None and self._poll is not None:
             poll, self._poll = self._poll, None
-            poll.respond(self._owner.payload(poll.request, answer))
+            self._answer(poll, answer)
             if not self.congested:
                 self._tell_drained()
         if self.session.state is engineio.State.CLOSED:

@@ -57,10 +57,17 @@ def websocket(options: Options = OPTIONS, now: float = 0.0) -> Session:
     return session
 
 
+def answered(session: Session) -> str | None:
+    """What the waiting GET is answered with now, if it is."""
+    answer = session.poll_answer()
+    assert not isinstance(answer, bytes)
+    return answer
+
+
 def polled(session: Session) -> str | None:
     """What a GET that comes now is answered with at once, if it is."""
     session.start_poll()
-    return session.poll_answer()
+    return answered(session)
 
 
 def upgraded(now: float = 0.0) -> Session:
@@ -93,14 +100,14 @@ def test_handshake_over_websocket_offers_none() -> None:
 def test_handshake_offers_no_upgrade_that_the_author_forbade() -> None:
     session = Session("xyz", POLLING, Options(transports=(POLLING,)), 0.0)
     session.start_poll()
-    assert '"upgrades":[]' in (session.poll_answer() or "")
+    assert '"upgrades":[]' in (answered(session) or "")
 
 
 def test_messages_follow_the_handshake_in_one_payload() -> None:
     session = Session("xyz", POLLING, OPTIONS, 0.0)
     session.send(["a", b"\x01"])
     session.start_poll()
-    assert (session.poll_answer() or "").split(SEPARATOR)[1:] == ["4a", "bAQ=="]
+    assert (answered(session) or "").split(SEPARATOR)[1:] == ["4a", "bAQ=="]
 
 
 # -- packets of the peer ---------------------------------------------------------------
@@ -258,7 +265,7 @@ def carried(session: Session) -> list[Packet]:
     """What the transport carries now, whichever it is."""
     if session.transport == WEBSOCKET:
         return session.take_packets()
-    answer = session.poll_answer() if session.poll_waits else polled(session)
+    answer = answered(session) if session.poll_waits else polled(session)
     return list(answer.split(SEPARATOR)) if answer is not None else []
 
 
@@ -701,7 +708,7 @@ class World:
     def carry(self) -> None:
         """Move what the session has to say; the client answers pings."""
         packets: list[Packet] = []
-        answer = self.session.poll_answer()
+        answer = answered(self.session)
         if answer is not None:
             self.polls = False
             packets += answer.split(SEPARATOR)

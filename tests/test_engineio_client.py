@@ -234,6 +234,7 @@ class Pair:
         self.server.start_poll()
         while (answer := self.server.poll_answer()) is None:
             self.server.tick(self.server.wake_at())
+        assert isinstance(answer, str)
         self.to_client += self.client.receive_payload(answer, 0.0)
 
     def post(self) -> None:

@@ -46,8 +46,8 @@ KINDS = {
     # randomness arrive as arguments, so a test needs neither patience nor luck.
     "wire": Kind(
         1,
-        "http1 http1_client wsproto wsproto_client deflate engineio engineio_client socketio"
-        " socketio_client resp",
+        "http1 http1_client wsproto wsproto_client deflate engineio engineio_v3 engineio_client"
+        " socketio socketio_client resp",
         _IO + " " + _CHANCE,
         neighbours=False,
     ),
@@ -59,14 +59,14 @@ KINDS = {
         "request response forwarded cookies forms exc routes handlers runners coroutines"
         " failures handover services eager modules"
         " locations loading globs conditions files selection cors origins builtin wsgi refusals"
-        " outgoing sockets hub doors client socketoptions"
+        " outgoing sockets hub doors client oldclient socketoptions"
         " markup wording openapi docpage app",
         "selectors socket socketserver ssl select",
     ),
     "io": Kind(
         3,
-        "sendfile bodystream server connection entrance endpoint transports websocket accesslog"
-        " upstream backplane"
+        "sendfile bodystream server connection entrance endpoint transports transports_v3 websocket"
+        " accesslog upstream backplane"
         " dial dial_inbox dial_websocket dial_engine dial_socket dial_raw",
     ),
     "tools": Kind(
@@ -152,7 +152,8 @@ def test_arrows_only_point_down(room: str) -> None:
         target_kind = kind_of(target)
         arrow = f"{room} ({kind}) imports {target} ({target_kind})"
         if target_kind == kind:
-            # Two sides of one protocol: http1_client reads with the machine of http1.
+            # Two sides of one protocol, or two of its versions: http1_client reads with the
+            # machine of http1.
             assert KINDS[kind].neighbours or room.startswith(target + "_"), (
                 f"{arrow}: these rooms do not know each other"
             )
