@@ -247,7 +247,8 @@ class Home:
         named = {e.event: folder.line(e.use.target, e.event) for e in path.events() if not e.is_any}
         rest = next((folder.line(e.use.target, "*") for e in path.events() if e.is_any), None)
         lines = Lines(named, rest) if path.events() else None
-        return Door(url.text, compile_template(_parts(url)), use, lines)
+        keep_s = max(one.number("recovery") for one in self._sharing(path))
+        return Door(url.text, compile_template(_parts(url)), use, lines, keep_s)
 
 
 class App:

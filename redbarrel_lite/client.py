@@ -130,7 +130,9 @@ class Client:
         socket.end("client namespace disconnect")
 
     def _new_socket(self, name: str, auth: Any) -> Socket:
-        return Socket(self._doors.hub.namespace(name), self._connection, auth)
+        home = self._doors.hub.namespace(name)
+        auth, back = home.recall(auth)
+        return Socket(home, self._connection, auth, None, back)
 
     def _refuse(self, reason: str, data: object, name: str) -> None:
         self._refused += 1

@@ -30,6 +30,7 @@ class Door:
     pattern: re.Pattern[str]
     use: Handler | None = None
     lines: Lines | None = None
+    keep_s: float = 0  # a client that was dropped may come back so many seconds later
 
     @property
     def asks(self) -> bool:
@@ -51,7 +52,7 @@ class Doors:
     def add(self, door: Door) -> None:
         """Open one more, behind those that there are."""
         self._doors.append(door)
-        self.hub.add(door.namespace, door.pattern)
+        self.hub.add(door.namespace, door.pattern, door.keep_s)
 
     def find(self, name: str) -> tuple[Door, dict[str, str]] | None:
         """The first that fits, and what its placeholders matched."""

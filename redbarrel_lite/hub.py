@@ -14,15 +14,19 @@ from __future__ import annotations
 import asyncio
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from typing import Any, Final
 
 from . import socketio
 from .errors import Refused
 from .handover import Handover
 from .outgoing import Connection, Outgoing, Wire, size_of
+from .recovery import RECOVERABLE, Absent, Absentee, Memory, Return, Trace
 from .request import Request
-from .sockets import Handler, Runner, Socket
+from .sockets import Handler, Runner, Socket, new_id
+
+# How often, at the most, a look is taken for what is too old to be kept.
+_TIDY_EVERY_S: Final = 0.5
 
 
 class Group(ABC):
@@ -33,6 +37,7 @@ class Group(ABC):
         self.hub = hub
         self.sockets: dict[str, Socket] = {}
         self.rooms: dict[str, dict[str, Socket]] = {}
+        self.memory: Memory | None = None  # for connection state recovery
 
     # -- on the wire -----------------------------------------------------------
 
@@ -65,7 +70,7 @@ class Group(ABC):
         event: str,
         args: Sequence[Any],
         room: str | None,
-        skip: Iterable[str],
+        skip: Collection[str],
         *,
         volatile: bool = False,
     ) -> None:
@@ -76,25 +81,47 @@ class Group(ABC):
         if not self.hub.is_here():
             self.hub.pace(size_of(messages))
 
-    def send_to_all(self, outgoing: Outgoing, room: str | None, skip: Iterable[str]) -> None:
+    def send_to_all(self, outgoing: Outgoing, room: str | None, skip: Collection[str]) -> None:
         """Queue a packet for all members but those of the session ids in ``skip``."""
+        if self.memory is not None:
+            outgoing = self.remember(outgoing, room, skip)
         members = self.sockets if room is None else self.rooms.get(room, {})
         # A copy: who can't take it may be dropped on the spot.
         for sid, socket in tuple(members.items()):
             if sid not in skip:
                 socket.connection.send(outgoing)
 
-    def send_to_ready(self, outgoing: Outgoing, room: str | None, skip: Iterable[str]) -> None:
+    def send_to_ready(self, outgoing: Outgoing, room: str | None, skip: Collection[str]) -> None:
         """The same, but for those who would have to wait for it."""
+        if self.memory is not None:
+            outgoing = self.memory.number(outgoing)
         members = self.sockets if room is None else self.rooms.get(room, {})
         for sid, socket in tuple(members.items()):
             if sid not in skip and socket.connection.ready:
                 socket.connection.send(outgoing)
 
+    def remember(
+        self,
+        outgoing: Outgoing,
+        room: str | None = None,
+        skip: Collection[str] = (),
+        to: str | None = None,
+    ) -> Outgoing:
+        """Give a packet its offset, and keep it for those who may come back for it."""
+        assert self.memory is not None
+        self.hub.remind(self.memory.keep_s)
+        return self.memory.remember(outgoing, self.hub.now(), room, skip, to)
+
+    def recall(self, auth: Any) -> tuple[Any, Return | None]:
+        """What a client says of itself, without what it says of its past; and that past."""
+        return auth, None
+
     def enter(self, socket: Socket) -> None:
         """Add a socket, which may yet have to wait at the door."""
         self.sockets[socket.session.session_id] = socket
         self.hub.by_sid[socket.session.session_id] = socket
+        for room in socket.rooms:  # of one that comes back
+            self.join(socket, room)
 
     def join(self, socket: Socket, room: str) -> None:
         """Add a socket to a room, which begins to exist with its first member."""
@@ -104,14 +131,16 @@ class Group(ABC):
     def leave(self, socket: Socket, room: str) -> None:
         """Take a socket out of a room, which ends with its last member."""
         members = self.rooms.get(room, {})
-        members.pop(socket.session.session_id, None)
-        if not members:
-            self.rooms.pop(room, None)
+        # One that has come back has its sid from one that has gone, and may still leave.
+        if members.get(socket.session.session_id) is socket:
+            del members[socket.session.session_id]
+            if not members:
+                del self.rooms[room]
 
     def remove(self, socket: Socket) -> None:
         """Take a socket out of the group and all its rooms."""
-        self.sockets.pop(socket.session.session_id, None)
-        self.hub.by_sid.pop(socket.session.session_id, None)
+        del self.sockets[socket.session.session_id]
+        del self.hub.by_sid[socket.session.session_id]
         for room in socket.rooms:
             self.leave(socket, room)
         if not self.sockets:
@@ -119,7 +148,18 @@ class Group(ABC):
 
 
 class Namespace(Group):
-    """A namespace of Socket.IO protocol 5."""
+    """A namespace of Socket.IO protocol 5.
+
+    With ``keep_s`` a client that was dropped may come back so many seconds later.
+    """
+
+    def __init__(self, name: str, hub: Hub, keep_s: float = 0) -> None:
+        super().__init__(name, hub)
+        if keep_s:
+            self.memory = Memory(keep_s)
+        self._by_pid: dict[str, Socket] = {}
+
+    # -- on the wire -----------------------------------------------------------
 
     def encode(
         self, event: str, args: Sequence[Any], ack_id: int | None = None
@@ -130,7 +170,8 @@ class Namespace(Group):
         return socketio.encode_ack(ack_id, args, self.name)
 
     def greeting(self, socket: Socket) -> tuple[Wire, ...]:
-        return socketio.encode_connect(socket.session.session_id, self.name)
+        pid = socket.trace.pid if socket.trace is not None else None
+        return socketio.encode_connect(socket.session.session_id, self.name, pid)
 
     def refuse(self, connection: Connection, refused: Refused) -> None:
         messages = socketio.encode_connect_error(refused.reason, refused.data, self.name)
@@ -138,6 +179,64 @@ class Namespace(Group):
 
     def turn_out(self, socket: Socket) -> None:
         socket.connection.send(Outgoing(socketio.encode_disconnect(self.name)))
+
+    # -- members, who may come back ----------------------------------------------
+
+    def recall(self, auth: Any) -> tuple[Any, Return | None]:
+        if self.memory is None or not isinstance(auth, dict):
+            return auth, None
+        pid = auth.get("pid")
+        own = {key: value for key, value in auth.items() if key not in ("pid", "offset")}
+        back = self._returned(pid, auth.get("offset")) if isinstance(pid, str) else None
+        return own or None, back
+
+    def _returned(self, pid: str, offset: object) -> Return | None:
+        if pid in self._by_pid:
+            # Its network has changed: of the old connection we have heard nothing yet.
+            self._by_pid[pid].end("transport close")
+        absentee = self.hub.absent.by_pid(pid)
+        now = self.hub.now()
+        if absentee is None or absentee.namespace != self.name or absentee.until <= now:
+            return None
+        assert self.memory is not None
+        back = self.memory.recall(absentee, offset)
+        if back is not None:
+            self.hub.absent.remove(absentee)
+        return back
+
+    def enter(self, socket: Socket) -> None:
+        if self.memory is not None and socket.may_return:
+            back = socket.back
+            if back is None:
+                socket.trace = Trace(new_id(), self.memory.count, {})
+            else:
+                absentee = back.absentee
+                socket.trace = Trace(absentee.pid, absentee.since, absentee.rooms)
+            self._by_pid[socket.trace.pid] = socket
+        super().enter(socket)
+
+    def join(self, socket: Socket, room: str) -> None:
+        super().join(socket, room)
+        if self.memory is not None and socket.trace is not None:
+            socket.trace.rooms.setdefault(room, self.memory.count)
+
+    def leave(self, socket: Socket, room: str) -> None:
+        super().leave(socket, room)
+        if socket.trace is not None and not socket.gone:
+            socket.trace.rooms.pop(room, None)
+
+    def remove(self, socket: Socket) -> None:
+        trace, memory = socket.trace, self.memory
+        if trace is not None and memory is not None:
+            del self._by_pid[trace.pid]
+            if socket.is_in and socket.reason in RECOVERABLE:
+                until = self.hub.now() + memory.keep_s
+                absentee = Absentee(
+                    trace.pid, self.name, socket.session, trace.rooms, trace.since, until
+                )
+                self.hub.absent.add(absentee)
+                self.hub.remind(memory.keep_s)
+        super().remove(socket)
 
 
 class Hub(Handover):
@@ -151,7 +250,10 @@ class Hub(Handover):
         super().__init__()
         self.namespaces: dict[str, Group] = {}
         self.by_sid: dict[str, Socket] = {}
+        self.absent = Absent()
         self._patterns: dict[str, re.Pattern[str]] = {}
+        self._keep_s: dict[str, float] = {}
+        self._reminder: asyncio.TimerHandle | None = None
         self.run_handler: Callable[[Handler, Socket, Request], Runner] | None = None
         self.runners: set[Runner] = set()  # of the handlers that have not ended
         self._tasks: set[asyncio.Task[None]] = set()
@@ -196,13 +298,20 @@ class Hub(Handover):
         is sent. The rest is as for `broadcast`.
         """
         if to is not None:
-            socket = self.by_sid.get(to)
-            if socket is not None:
-                socket.emit(event, *args, volatile=volatile)
+            self._emit_to(to, event, args, volatile=volatile)
             return
         group = self._group(namespace)
         if group is not None:
             group.broadcast(event, args, room, frozenset(exceptions), volatile=volatile)
+
+    def _emit_to(self, sid: str, event: str, args: tuple[Any, ...], *, volatile: bool) -> None:
+        socket = self.by_sid.get(sid)
+        absentee = self.absent.by_sid(sid)
+        if socket is not None:
+            socket.emit(event, *args, volatile=volatile)
+        elif absentee is not None and not volatile:
+            group = self.namespaces[absentee.namespace]
+            self.run(group.remember, Outgoing(group.encode(event, args)), None, (), sid)
 
     def sockets(self, namespace: str = "/", room: str | None = None) -> list[Socket]:
         """The sockets of a namespace, or of a room of it, as of now.
@@ -221,6 +330,12 @@ class Hub(Handover):
         socket = self.by_sid.get(sid)
         if socket is not None:
             socket.close(reason)
+        self.run(self._shut_out, sid)
+
+    def _shut_out(self, sid: str) -> None:
+        absentee = self.absent.by_sid(sid)
+        if absentee is not None:
+            self.absent.remove(absentee)
 
     def _group(self, name: str) -> Group | None:
         """None: there is such a namespace, but nobody in it."""
@@ -235,20 +350,28 @@ class Hub(Handover):
 
     # -- what the application and its sockets call ---------------------------------
 
-    def add(self, template: str, pattern: re.Pattern[str]) -> None:
-        """Let there be a namespace, or any number whose names fit a pattern."""
+    def add(self, template: str, pattern: re.Pattern[str], keep_s: float = 0) -> None:
+        """Let there be a namespace, or any number whose names fit a pattern.
+
+        A client that was dropped may come back to it ``keep_s`` seconds later. At two
+        urls, a namespace has the longer time of the two.
+        """
         self._patterns[template] = pattern
+        self._keep_s[template] = max(keep_s, self._keep_s.get(template, 0))
 
     def namespace(self, name: str) -> Group:
         """The namespace of a name that a pattern fits."""
         group = self.namespaces.get(name)
         if group is None:
-            group = self.namespaces[name] = Namespace(name, self)
+            fitting = (t for t, pattern in self._patterns.items() if pattern.fullmatch(name))
+            keep_s = max((self._keep_s[template] for template in fitting), default=0)
+            group = self.namespaces[name] = Namespace(name, self, keep_s)
         return group
 
     def forget(self, group: Group) -> None:
         """A group is empty. Its name came from a client, who may know many more."""
-        self.namespaces.pop(group.name, None)
+        if not self.absent.may_return_to(group.name):
+            del self.namespaces[group.name]
 
     def attach(
         self,
@@ -270,6 +393,33 @@ class Hub(Handover):
         """A handler is over; in the loop's thread."""
         self.runners.discard(runner)
         self._when_handler_ends()
+
+    # -- time ----------------------------------------------------------------------
+
+    def now(self) -> float:
+        """The loop's time, in seconds."""
+        assert self.loop is not None
+        return self.loop.time()
+
+    def remind(self, delay: float) -> None:
+        """Have what is too old forgotten, in so many seconds or sooner."""
+        if self._reminder is None:
+            assert self.loop is not None
+            self._reminder = self.loop.call_later(max(delay, _TIDY_EVERY_S), self._expire)
+
+    def _expire(self) -> None:
+        self._reminder = None
+        now = self.now()
+        self.absent.expire(now)
+        for group in tuple(self.namespaces.values()):
+            if group.memory is not None:
+                group.memory.expire(now)
+                if group.memory or self.absent.may_return_to(group.name):
+                    self.remind(group.memory.keep_s / 4)
+            if not group.sockets:
+                self.forget(group)
+
+    # -- work ------------------------------------------------------------------------
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine of user code that nobody waits for; in the loop's thread."""

@@ -33,6 +33,7 @@ class OldSocket(Socket):
     """A socket whose client speaks protocol 4."""
 
     __slots__ = ()
+    may_return = False  # it knows no pid
 
     def _greet(self) -> None:
         self.connection.send(Outgoing(socketio.encode_auth(None, self.namespace)))

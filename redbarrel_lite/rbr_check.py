@@ -168,6 +168,7 @@ class Checker(EntryChecker):
             self.error("RBR042", use.span, f"a socket is not answered by '{use.kind}:'", hint)
         needs = {
             "namespace": ("SOCKETIO",),
+            "recovery": ("SOCKETIO",),
             "transports": ("SOCKETIO", "ENGINEIO"),
             "subprotocol": ("WEBSOCKET",),
         }

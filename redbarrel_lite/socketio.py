@@ -2,7 +2,7 @@
 
 What it implements: Socket.IO protocol 5: CONNECT, DISCONNECT, EVENT, ACK,
 CONNECT_ERROR and the two binary kinds with their attachments, for any number of
-namespaces. What it leaves out: connection state recovery.
+namespaces. What it leaves out: connection state recovery, but for its place in CONNECT.
 
 In one line::
 
@@ -254,9 +254,13 @@ def encode_ack(ack_id: int, args: Sequence[Any], namespace: str = "/") -> tuple[
     return _encode(ACK, BINARY_ACK, namespace, ack_id, list(args))
 
 
-def encode_connect(sid: str, namespace: str = "/") -> tuple[Message, ...]:
-    """The answer to a CONNECT: the Socket.IO sid, which is not the Engine.IO one."""
-    return _encode(CONNECT, "", namespace, None, {"sid": sid})
+def encode_connect(sid: str, namespace: str = "/", pid: str | None = None) -> tuple[Message, ...]:
+    """The answer to a CONNECT: the Socket.IO sid, which is not the Engine.IO one.
+
+    With connection state recovery it has a ``pid``, too.
+    """
+    data = {"sid": sid} if pid is None else {"sid": sid, "pid": pid}
+    return _encode(CONNECT, "", namespace, None, data)
 
 
 def encode_connect_error(

@@ -30,7 +30,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeAlias
 
 from .errors import Refused, SocketClosed
 from .failures import user_traceback
@@ -40,6 +40,7 @@ from .request import Request
 if TYPE_CHECKING:
     from .doors import Door
     from .hub import Group, Hub
+    from .recovery import Return, Trace
 
 log = logging.getLogger("redbarrel_lite")
 
@@ -103,9 +104,18 @@ class Message(list[Any]):
         """Acknowledge the event, once; does nothing if that was not asked for."""
         if self._ack_id is None or self._socket is None:
             return DONE
-        messages = self._socket._home.encode_ack(self._ack_id, args)
+        socket = self._socket
+        messages = socket._home.encode_ack(self._ack_id, args)
         self._ack_id = None
-        return self._socket._send(messages)
+        if socket._closed:
+            return DONE
+        socket.server.run(socket._queue_ack, Outgoing(messages))
+        return socket._drained(messages)
+
+
+def new_id() -> str:
+    """128 bits: nobody finds another's by trying."""
+    return secrets.token_urlsafe(16)
 
 
 class Session(dict[str, Any]):
@@ -121,6 +131,8 @@ class Session(dict[str, Any]):
 class Socket:
     """One client in one namespace, as its handler sees it."""
 
+    may_return: ClassVar[bool] = True  # if the namespace lets it
+
     __slots__ = (
         "_acks",
         "_closed",
@@ -133,18 +145,28 @@ class Socket:
         "_rooms",
         "_runner",
         "auth",
+        "back",
         "connection",
         "is_in",
         "reason",
+        "recovered",
         "session",
+        "trace",
     )
 
     def __init__(
-        self, home: Group, connection: Connection, auth: Any, sid: str | None = None
+        self,
+        home: Group,
+        connection: Connection,
+        auth: Any,
+        sid: str | None = None,
+        back: Return | None = None,
     ) -> None:
-        # 128 bits: nobody finds another's by trying.
-        self.session = Session(sid or secrets.token_urlsafe(16))
+        self.session = Session(sid or new_id()) if back is None else back.absentee.session
         self.auth = auth
+        self.back = back  # with what its client has missed, until it is let in
+        self.recovered = back is not None
+        self.trace: Trace | None = None
         self.reason = ""  # why it is gone
         self.is_in = False  # let in, by `on connect` if there is one
         self._home = home
@@ -155,7 +177,7 @@ class Socket:
         self._fresh = True
         self._closed = False  # by us, maybe a moment ago and in another thread
         self.gone = False  # in the loop's thread: it has left the namespace
-        self._rooms: set[str] = set()
+        self._rooms: set[str] = set() if back is None else set(back.absentee.rooms)
         self._acks: dict[int, Callable[..., object]] = {}
         self._ids = itertools.count()
 
@@ -336,10 +358,18 @@ class Socket:
         # Looked at again: another thread may have closed it meanwhile, and the
         # client closes the connection over an event behind its disconnect.
         if not self.gone:
+            if self._home.memory is not None:
+                outgoing = self._home.remember(outgoing, to=self.session.session_id)
+            self.connection.send(outgoing)
+
+    def _queue_ack(self, outgoing: Outgoing) -> None:
+        if not self.gone:
             self.connection.send(outgoing)
 
     def _queue_if_ready(self, outgoing: Outgoing) -> None:
         if not self.gone and self.connection.ready:
+            if self._home.memory is not None:
+                outgoing = self._home.memory.number(outgoing)
             self.connection.send(outgoing)
 
     def _drained(self, messages: tuple[Wire, ...]) -> Awaitable[None]:
@@ -416,7 +446,6 @@ class Socket:
             return
         self.is_in = True
         held, self.connection = self.connection, _real(self.connection)
-        # The answer first: a client drops events that come before it.
         self._greet()
         if isinstance(held, Held):
             held.release()
@@ -438,7 +467,10 @@ class Socket:
         self.end("refused")
 
     def _greet(self) -> None:
-        self.connection.send(Outgoing(self._home.greeting(self)))
+        # The answer first: a client drops events that come before it, but for those that
+        # it has missed. These are one packet, which no limit cuts in the middle.
+        missed, self.back = () if self.back is None else self.back.missed, None
+        self.connection.send(Outgoing((*missed, *self._home.greeting(self))))
 
     def _tell_refused(self, connection: Connection, refused: Refused) -> None:
         self._home.refuse(connection, refused)

@@ -338,6 +338,7 @@ def test_async_loop_ends_when_the_client_has_gone() -> None:
 def test_socket_without_a_handler_can_not_receive() -> None:
     world = World()
     socket = Socket(world.hub.namespace("/"), RecordingConnection(), None)
+    world.hub.namespace("/").enter(socket)
     with pytest.raises(SocketClosed):
         socket.recv()
     socket.end("gone")
