@@ -382,7 +382,9 @@ class HttpConnection(asyncio.Protocol):
         self._limit_body()
         if (head.header("expect") or "").lower() == "100-continue" and self._transport is not None:
             self._transport.write(self._http.respond(100, []))
-        if self._server.app.wants_stream(target):
+        if isinstance(target, SocketPath):
+            self._server.endpoint(target).expect(self)
+        elif self._server.app.wants_stream(target):
             self._stream = self.request.stream = BodyStream(self._resume_body)
             self._serve(head, target)
 
@@ -579,6 +581,10 @@ class HttpConnection(asyncio.Protocol):
         self._abort = callback
         if self._eof:
             self._close()
+
+    def is_receiving(self, request: Request) -> bool:
+        """Whether the body of this request is still on its way."""
+        return self._state is State.READING and self.request is request
 
     def switch(self, headers: list[tuple[str, str]], protocol: WebSocket | Tunnel) -> None:
         """Answer 101, and let another protocol have the connection, and what came with it."""

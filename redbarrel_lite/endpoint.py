@@ -79,6 +79,20 @@ class Endpoint(Entrance):
 
     # -- requests ------------------------------------------------------------------
 
+    def expect(self, exchange: Exchange) -> None:
+        """A POST has begun: its session must not have another one.
+
+        What else is wrong with it is said when it is all there.
+        """
+        request = exchange.request
+        fields = _fields(exchange) if request.method == "POST" and self._may(request) else None
+        connection = self._sessions.get("".join((fields or {}).get("sid", ())))
+        if connection is not None:
+            try:
+                connection.expect_post(exchange)
+            except RemoteProtocolError as error:
+                self._refuse(exchange, error.code)
+
     def handle(self, exchange: Exchange) -> None:
         """Answer a polling request, now or when there is something to say."""
         request = exchange.request

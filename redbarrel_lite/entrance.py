@@ -59,6 +59,9 @@ class Entrance(ABC):
     def __len__(self) -> int:
         """How many are inside."""
 
+    def expect(self, exchange: Exchange) -> None:  # noqa: B027  # a WebSocket has no body
+        """A request has begun, whose body will take a while; `handle` is called with all of it."""
+
     @abstractmethod
     def handle(self, exchange: Exchange) -> None:
         """Answer a request that is not for a WebSocket."""

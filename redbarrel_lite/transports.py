@@ -72,6 +72,7 @@ class EngineConnection:
         "_has_polled",
         "_paused",
         "_poll",
+        "_posting",
         "_probe",
         "_timer",
         "_websocket",
@@ -96,7 +97,8 @@ class EngineConnection:
         self._probe: WebSocket | None = None
         self._poll: Exchange | None = None
         self._has_polled = False  # since we looked last
-        self._held_post: Exchange | None = None
+        self._held_post: Exchange | None = None  # it waits for its answer
+        self._posting: tuple[Exchange, Request] | None = None  # its body is on its way
         self._paused = 0  # by how many sockets
         self._flushing = False
         self._drained: list[Callable[[], object]] = []
@@ -248,14 +250,33 @@ class EngineConnection:
         self.session.abort_poll()
         self._settle()
 
+    def expect_post(self, exchange: Exchange) -> None:
+        """Packets are on their way."""
+        self._only_post(exchange)
+        self._posting = exchange, exchange.request
+        exchange.on_abort(self._abort_post)
+
+    def _only_post(self, exchange: Exchange) -> None:
+        """Raise `RemoteProtocolError`, and close, if there is another POST.
+
+        The client was to wait for its answer: packets of two POSTs have no order.
+        """
+        posting = self._posting
+        other = (
+            posting is not None
+            and posting[0] is not exchange
+            and posting[0].is_receiving(posting[1])
+        )
+        if other or self._held_post is not None:
+            error = RemoteProtocolError("a POST is under way already", engineio.BAD_REQUEST)
+            self.fail(error)
+            raise error
+
     def receive_post(self, exchange: Exchange) -> None:
         """Packets have come."""
         request = exchange.request
-        if self._held_post is not None:
-            # The client was to wait for its answer: two POSTs have no order.
-            error = engineio.refusal(engineio.BAD_REQUEST)
-            self.fail(error)
-            raise error
+        self._only_post(exchange)
+        self._posting = None
         now = asyncio.get_running_loop().time()
         messages: list[engineio.Packet] = []
         bad: RemoteProtocolError | None = None
@@ -283,10 +304,11 @@ class EngineConnection:
             self._schedule(now)  # a pong may have been among them
 
     def _abort_post(self) -> None:
-        """The client did not wait for its held POST: it has gone."""
-        self._held_post = None
-        self.session.end("transport close")
-        self._settle()
+        """The client did not end its POST, or did not wait for its answer: it has gone."""
+        self._held_post = self._posting = None
+        if self.session.transport == engineio.POLLING:
+            self.session.end("transport close")
+            self._settle()
 
     def _payload(self, request: Request) -> engineio.Packet:
         """The payload in the body of a POST. Raises `RemoteProtocolError`."""

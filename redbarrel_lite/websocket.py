@@ -47,6 +47,9 @@ class Exchange(Protocol):
     def on_abort(self, callback: Callable[[], None]) -> None:
         """Call back if the client goes before the answer."""
 
+    def is_receiving(self, request: Request) -> bool:
+        """Whether the body of this request is still on its way."""
+
     def switch(self, headers: list[tuple[str, str]], protocol: WebSocket) -> None:
         """Answer 101 and give the connection to another protocol."""
 

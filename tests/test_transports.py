@@ -727,6 +727,68 @@ def test_second_post_while_one_is_held_ends_the_session(tmp_path: Path) -> None:
     run(test())
 
 
+async def half_a_post(poller: Poller, payload: str, length: str) -> Wire:
+    """A POST whose body has begun: the server knows."""
+    wire = await Wire.open(poller.url)
+    await wire.send(
+        f"POST {poller.target} HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n{length}\r\n\r\n"
+    )
+    assert (await wire.answer())[0] == 100
+    await wire.send(payload)
+    return wire
+
+
+def test_second_post_while_one_is_on_its_way_ends_the_session(tmp_path: Path) -> None:
+    """Engine.IO, "Sending data": not more than one active POST."""
+
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            poller = await Poller.connect(server.url)
+            first = await half_a_post(poller, '42["m', "Content-Length: 12")
+            status, _, body = await ask(server.url, "POST", poller.target, b'42["n"]')
+            assert (status, body) == (400, b'{"code":3,"message":"Bad request"}')
+            assert sessions(server) == 0
+            await first.send('sgs",1]')
+            assert (await first.answer())[0] == 400
+
+            poller = await Poller.connect(server.url)
+            await half_a_post(poller, "", "Content-Length: 7")
+            second = await Wire.open(server.url)
+            await second.send(
+                f"POST {poller.target} HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n4"
+            )
+            assert (await second.answer())[0] == 400
+            assert sessions(server) == 0
+            await server.serves()
+
+    run(test())
+
+
+def test_poller_that_goes_in_the_midst_of_a_post_is_gone(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            poller = await Poller.connect(server.url)
+            (await half_a_post(poller, '42["m', "Content-Length: 12")).close()
+            await until(lambda: sessions(server) == 0)
+            await server.empties()
+
+    run(test())
+
+
+def test_post_after_one_that_was_refused_halfway_is_welcome(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path, "max-payload 100") as server:
+            poller = await Poller.connect(server.url)
+            assert await poller.read() == '42["message","hello"]'
+            wire = await half_a_post(poller, f"65\r\n{'4' * 101}\r\n", "Transfer-Encoding: chunked")
+            assert (await wire.answer())[0] == 413
+            await poller.post('42["message",1]')
+            wire.close()
+            assert await poller.read() == '42["message",1]'
+
+    run(test())
+
+
 @pytest.mark.parametrize("hang_up_post", [True, False])
 def test_paused_poller_that_does_not_poll_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hang_up_post: bool
