@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -28,12 +28,13 @@ from .globs import Globs
 from .handlers import Lines
 from .hub import Hub
 from .loading import File, Reading
+from .raw import Peers
 from .rbr_keys import HTTP_VERBS
-from .rbr_nodes import Location, Name, Node, Path, UnlessValidates, Url
+from .rbr_nodes import Location, Name, Node, Path, Text, UnlessValidates, Url
 from .refusals import not_served, operations
 from .request import Request
 from .response import Response
-from .routes import NotRouted, Route, Router, Service, compile_template
+from .routes import WEBSOCKET, NotRouted, Route, Router, Service, compile_template
 from .socketoptions import SharedOptions, allowed_origins
 from .wsgi import wsgi_service
 
@@ -71,9 +72,8 @@ class SocketPath:
 
     home: Home
     url: str
-    doors: Doors
     shared: SharedOptions
-    rules: list[tuple[str, Rules]] = field(default_factory=list)  # with their namespaces
+    rules: list[tuple[str, Rules]]  # with their namespaces
 
     @property
     def is_guarded(self) -> bool:
@@ -97,6 +97,22 @@ class SocketPath:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class NamespacesPath(SocketPath):
+    """A url of Socket.IO, with the namespaces that share it."""
+
+    doors: Doors
+
+
+@dataclass(frozen=True, slots=True)
+class RawPath(SocketPath):
+    """A path whose sockets are without Socket.IO."""
+
+    door: Door
+    peers: Peers
+    subprotocols: tuple[str, ...]
+
+
 Target: TypeAlias = SocketPath | WebPath
 
 
@@ -110,7 +126,7 @@ class Home:
         self.hooked: list[str] = []
         self._pool = pool
         self._proxy = proxy
-        self._sockets: dict[str, SocketPath] = {}
+        self._sockets: dict[str, NamespacesPath] = {}
         types = {one.name.text: self._made(one.use) for one in file.tree.types}
         self._tools = Tools(pool, types, self._function)
         self.routes = [route for path in file.tree.paths for route in self._routes(path)]
@@ -159,6 +175,8 @@ class Home:
         whole = kind in _FORWARDED and path.get("method") is None
         verbs = "ANY" if whole else "|".join(path.verbs)
         self.hooked.append(f"=> '{path.name.text}' hooked for {verbs} {url}")
+        if path.verbs == ("WEBSOCKET",):
+            return [self._websocket_route(path, path.url)]
         if path.is_socket:
             return self._socket_routes(path, url)
         methods = _ANY_METHOD if whole else path.verbs
@@ -215,9 +233,8 @@ class Home:
             self._sockets[url].doors.add(door)
             self._sockets[url].rules.append(rules)
             return []
-        socket = SocketPath(
-            self, url, Doors(self.hub), SharedOptions.of(self._sharing(path)), [rules]
-        )
+        shared = SharedOptions.of(self._sharing(path))
+        socket = NamespacesPath(self, url, shared, [rules], Doors(self.hub))
         socket.doors.add(door)
         self._sockets[url] = socket
         script = WebPath(self, file_service(CLIENT_SCRIPT))
@@ -232,11 +249,21 @@ class Home:
             Route(name, url, methods, compile_template([url]), socket),
         ]
 
+    def _websocket_route(self, path: Path, url: Url) -> Route[Target]:
+        peers = self.hub.paths[url.text] = Peers(url.text, self.hub)
+        rules = [(url.text, Rules(path, self._tools))]
+        subprotocols = tuple(one.text for one in path.all("subprotocol") if isinstance(one, Text))
+        at = self.file.root + url.text
+        target = RawPath(
+            self, at, SharedOptions.of([path]), rules, self._door(path), peers, subprotocols
+        )
+        return Route(path.name.text, at, (WEBSOCKET,), self._pattern(url, ""), target)
+
     def _sharing(self, path: Path) -> list[Path]:
         """The paths of sockets at this one's url."""
         assert path.url is not None
         at = path.url.text
-        every = (one for one in self.file.tree.paths if one.is_socket)
+        every = (one for one in self.file.tree.paths if one.verbs == path.verbs)
         return [one for one in every if one.url is not None and one.url.text == at]
 
     def _door(self, path: Path) -> Door:
@@ -322,7 +349,8 @@ class App:
         router = self._router(request.path)
         if request.method == "OPTIONS" and (preflight := _preflight(router, request)) is not None:
             return preflight, {}
-        route, match = router.find(request.method, request.path)
+        upgrades = "websocket" in request.headers.get("upgrade", "").lower()
+        route, match = router.find(request.method, request.path, upgrades=upgrades)
         home = route.target.home
         request.globs = home.globs.values
         request.server = home.hub

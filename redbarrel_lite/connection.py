@@ -23,7 +23,7 @@ from . import http1
 from .accesslog import Entry
 from .app import App, SocketPath, Target
 from .bodystream import BodyStream
-from .endpoint import Endpoint
+from .entrance import Entrance
 from .errors import RemoteProtocolError
 from .failures import user_traceback
 from .forms import SPOOL_BYTES, Spool
@@ -34,6 +34,7 @@ from .routes import NotRouted
 from .sendfile import send_file
 from .upstream import Switch, Tunnel
 from .websocket import WebSocket
+from .wsproto import UPGRADE_REQUIRED
 
 log = logging.getLogger("redbarrel_lite")
 
@@ -101,7 +102,7 @@ class Host(Protocol):
     def gone(self, connection: HttpConnection | WebSocket | Tunnel) -> None:
         """A connection has ended, or become another one."""
 
-    def endpoint(self, path: SocketPath) -> Endpoint:
+    def endpoint(self, path: SocketPath) -> Entrance:
         """The sessions of a socket path's url."""
 
     def track(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -399,6 +400,8 @@ class HttpConnection(asyncio.Protocol):
         request = self.request
         if error.status == 405 and request.method == "OPTIONS":
             self.respond(Response(b"", 204, [("allow", ", ".join(error.allow))]))
+        elif error.status == 426:
+            self.respond(error_response(426, "a WebSocket is here, and no page", UPGRADE_REQUIRED))
         elif error.status == 405:
             text = f"{request.method} is not among {', '.join(error.allow)}"
             self.respond(error_response(405, text, [("allow", ", ".join(error.allow))]))

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from . import engineio, wsproto
-from .app import SocketPath
+from .app import NamespacesPath
 from .engineio_v3 import Revision3
 from .entrance import Entrance, Handshake, values_of
 from .errors import RemoteProtocolError
@@ -50,7 +50,7 @@ QUIET_S: Final = 60.0
 class Endpoint(Entrance):
     """All sessions of one url, and the requests that make, feed and end them."""
 
-    def __init__(self, path: SocketPath, when_forgotten: Callable[[], None]) -> None:
+    def __init__(self, path: NamespacesPath, when_forgotten: Callable[[], None]) -> None:
         super().__init__(path)
         self.doors = path.doors
         self.connect_timeout = path.shared.connect_timeout

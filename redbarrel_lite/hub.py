@@ -249,6 +249,7 @@ class Hub(Handover):
     def __init__(self) -> None:
         super().__init__()
         self.namespaces: dict[str, Group] = {}
+        self.paths: dict[str, Group] = {}  # those without Socket.IO, by their urls
         self.by_sid: dict[str, Socket] = {}
         self.absent = Absent()
         self._patterns: dict[str, re.Pattern[str]] = {}
@@ -325,11 +326,11 @@ class Hub(Handover):
         # A list of a dictionary is made in one go: no other thread comes in between.
         return [socket for socket in list(members.values()) if socket.is_in]
 
-    def disconnect(self, sid: str, reason: str = "server namespace disconnect") -> None:
+    def disconnect(self, sid: str, reason: str | None = None) -> None:
         """Turn out the socket of a session id; nothing, if nobody has it."""
         socket = self.by_sid.get(sid)
         if socket is not None:
-            socket.close(reason)
+            socket.close(*([] if reason is None else [reason]))
         self.run(self._shut_out, sid)
 
     def _shut_out(self, sid: str) -> None:
@@ -339,9 +340,9 @@ class Hub(Handover):
 
     def _group(self, name: str) -> Group | None:
         """None: there is such a namespace, but nobody in it."""
-        group = self.namespaces.get(name)
+        group = self.namespaces.get(name) or self.paths.get(name)
         if group is None and not self._fits(name):
-            known = ", ".join(self._patterns)
+            known = ", ".join((*self._patterns, *self.paths))
             raise ValueError(f"no path has the namespace {name!r}; there are: {known or 'none'}")
         return group
 
@@ -370,7 +371,8 @@ class Hub(Handover):
 
     def forget(self, group: Group) -> None:
         """A group is empty. Its name came from a client, who may know many more."""
-        if not self.absent.may_return_to(group.name):
+        is_namespace = self.namespaces.get(group.name) is group
+        if is_namespace and not self.absent.may_return_to(group.name):
             del self.namespaces[group.name]
 
     def attach(

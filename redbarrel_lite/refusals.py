@@ -16,7 +16,6 @@ from typing import Final
 
 from .conditions import header_text
 from .errors import Diagnostic
-from .rbr_keys import SOCKET_VERBS
 from .rbr_nodes import (
     Describe,
     Field,
@@ -45,7 +44,7 @@ def not_served(tree: Rbr, *, has_proxy: bool) -> Iterator[Diagnostic]:
             yield from _operation(tree, path, name, operation)
         yield from _use(tree, path, has_proxy=has_proxy)
         for verb in path.verbs:
-            if verb in SOCKET_VERBS and verb != "SOCKETIO":
+            if verb == "ENGINEIO":
                 yield _refusal(tree, path.get("method") or path.name, verb)
 
 

@@ -12,9 +12,9 @@ In one line::
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Generic, TypeAlias, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
 from .request import Request
 from .response import Response
@@ -36,13 +36,26 @@ class Route(Generic[T]):
     target: T
 
 
-class NotRouted(Exception):
-    """No path takes the request: 404, or 405 if the url would fit but for the method."""
+# Stands among a route's methods for a GET that asks for a WebSocket.
+WEBSOCKET: Final = "WEBSOCKET"
 
-    def __init__(self, allow: Sequence[str]) -> None:
-        super().__init__("method not allowed" if allow else "not found")
-        self.status = 405 if allow else 404
-        self.allow = tuple(allow)
+
+class NotRouted(Exception):
+    """No path takes the request.
+
+    404, 405 if the url would fit but for the method, 426 if a WebSocket is there.
+    """
+
+    def __init__(self, method: str, methods: Iterable[str]) -> None:
+        found = dict.fromkeys(methods)
+        self.status = 404
+        if found:
+            self.status = 426 if method in ("GET", "HEAD") and WEBSOCKET in found else 405
+        super().__init__(_REASONS[self.status])
+        self.allow = tuple(_with_implied(found))
+
+
+_REASONS: Final = {404: "not found", 405: "method not allowed", 426: "upgrade required"}
 
 
 def compile_template(
@@ -66,25 +79,29 @@ class Router(Generic[T]):
     def __init__(self, routes: Iterable[Route[T]]) -> None:
         self.routes = tuple(routes)
 
-    def find(self, method: str, path: str) -> tuple[Route[T], dict[str, str]]:
+    def find(
+        self, method: str, path: str, *, upgrades: bool = False
+    ) -> tuple[Route[T], dict[str, str]]:
         """The route for a request and what its placeholders matched.
 
-        Raises `NotRouted`.
+        ``upgrades``: it asks for a WebSocket. Raises `NotRouted`.
         """
-        allow: list[str] = []
+        methods: list[str] = []
         for route in self.routes:
             match = route.pattern.fullmatch(path)
             if match is None:
                 continue
             if method in route.methods or (method == "HEAD" and "GET" in route.methods):
                 return route, match.groupdict()
-            allow += route.methods
-        raise NotRouted(_with_implied(allow))
+            if upgrades and method == "GET" and WEBSOCKET in route.methods:
+                return route, match.groupdict()
+            methods += route.methods
+        raise NotRouted(method, methods)
 
 
 def _with_implied(methods: Iterable[str]) -> list[str]:
-    found = dict.fromkeys(methods)
-    if "GET" in found:
+    found = dict.fromkeys("GET" if method == WEBSOCKET else method for method in methods)
+    if "GET" in methods:
         found["HEAD"] = None
     if found:
         found["OPTIONS"] = None

@@ -113,7 +113,9 @@ class Base(ABC):
             error = error.split((SocketClosed, End))[1]
         if error is not None and not isinstance(error, (SocketClosed, End)):
             self._socket.report(self._name, error)
-        self._socket.close()
+            self._socket.fail()
+        else:
+            self._socket.close()
 
 
 class ThreadRunner(Base):

@@ -25,11 +25,13 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from .accesslog import Entry
-from .app import App, SocketPath
+from .app import App, NamespacesPath, RawPath, SocketPath
 from .connection import HttpConnection, TimeLimits
 from .endpoint import Endpoint
+from .entrance import Entrance
 from .forwarded import Trust
 from .handlers import run_handler
+from .rawendpoint import RawEndpoint
 from .upstream import Tunnel
 from .websocket import WebSocket
 
@@ -92,7 +94,7 @@ class Server:
         self.connections: set[HttpConnection | WebSocket | Tunnel] = set()
         self.closing = False
         self._listener: asyncio.Server | None = None
-        self._endpoints: dict[str, Endpoint] = {}
+        self._endpoints: dict[tuple[type[SocketPath], str], Entrance] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._date = (0, "")
         self._quiet_until = 0.0  # when running out of descriptors may be told again
@@ -237,15 +239,21 @@ class Server:
         self.connections.discard(connection)
         self._changed.set()
 
-    def endpoint(self, path: SocketPath) -> Endpoint:
+    def endpoint(self, path: SocketPath) -> Entrance:
         """The sessions of a socket path's url, which other paths may share."""
-        endpoint = self._endpoints.get(path.url)
+        key = type(path), path.url
+        endpoint = self._endpoints.get(key)
         if endpoint is None:
-            endpoint = Endpoint(path, self._changed.set)
-            self._endpoints[path.url] = endpoint
+            endpoint = self._endpoints[key] = self._new_endpoint(path)
             if self.closing:
                 endpoint.close()
         return endpoint
+
+    def _new_endpoint(self, path: SocketPath) -> Entrance:
+        if isinstance(path, RawPath):
+            return RawEndpoint(path, self._changed.set)
+        assert isinstance(path, NamespacesPath)
+        return Endpoint(path, self._changed.set)
 
     def track(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something until it is done, and wait for it at the end."""

@@ -416,6 +416,10 @@ class Socket:
         self._closed = True
         self._home.hub.run(self._close, reason)
 
+    def fail(self) -> None:
+        """The handler failed: turn the client out."""
+        self.close()
+
     def _close(self, reason: str) -> None:
         if self.gone:
             return

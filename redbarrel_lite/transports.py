@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Protocol
 
 from . import engineio, wsproto
 from .client import Client
@@ -30,12 +30,9 @@ from .errors import RemoteProtocolError
 from .outgoing import Outgoing
 from .request import Request
 from .response import Response
-from .websocket import MAX_QUEUE_BYTES, QUEUE_HIGH_BYTES, Exchange, Flusher, WebSocket
+from .websocket import LOOK_EVERY_S, MAX_QUEUE_BYTES, QUEUE_HIGH_BYTES, Exchange, Flusher, WebSocket
 
 log = logging.getLogger("redbarrel_lite")
-
-# While we don't read from a client we can't see it go; so we look, now and then.
-LOOK_EVERY_S: Final = 1.0
 
 
 class Owner(Protocol):

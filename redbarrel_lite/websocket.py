@@ -34,6 +34,10 @@ MAX_QUEUE_BYTES: Final = 1024 * 1024
 READ_BYTES: Final = 32 * 1024
 # The peer owes a close frame, and the end of the TCP connection.
 CLOSE_TIMEOUT_S: Final = 5.0
+# The peer owes that end alone, and has nothing more to read.
+LINGER_S: Final = 1.0
+# While we don't read from a client we can't see it go; so we look, now and then.
+LOOK_EVERY_S: Final = 1.0
 
 
 class Exchange(Protocol):
@@ -109,7 +113,10 @@ class WebSocket(asyncio.Protocol):
         "_queued",
         "_transport",
         "_ws",
+        "close_code",
+        "close_reason",
         "congested",
+        "heard",
         "when_lost",
     )
 
@@ -127,6 +134,11 @@ class WebSocket(asyncio.Protocol):
         self._dirty = False  # flush will be called
         self._close_timer: asyncio.TimerHandle | None = None
         self.congested = False
+        self.heard = False  # set by whatever comes
+        # How it has ended: what the close frame says that came, or the one about a
+        # fault; 1006, if it ended without (RFC 6455 7.1.5 and 7.1.6).
+        self.close_code = wsproto.ABNORMAL_CLOSURE
+        self.close_reason = ""
         self.when_lost: Callable[[WebSocket], None] | None = None
 
     # -- asyncio's calls -------------------------------------------------------
@@ -139,22 +151,36 @@ class WebSocket(asyncio.Protocol):
             # What asyncio reads at once: 256 KiB of short frames are a quarter of a
             # second of work in which nobody else has a turn.
             transport.max_size = READ_BYTES
+        self.flush()  # what was sent before there was a connection
 
     def data_received(self, data: bytes) -> None:
         layer = self._layer
+        self.heard = True
         self._dirty = True  # what the messages make us send is written once, below
         for event in self._ws.receive(data):
             if isinstance(event, (str, bytes)):
                 layer.receive_frame(self, event)
-            elif isinstance(event, RemoteProtocolError):
-                log.info("%s: %s", layer.who, event)
-                self._finish("parse error")
-            elif isinstance(event, wsproto.Close):
-                self._finish("transport close")
-        if self._ws.replies:
-            self._out += self._ws.replies
-            self._ws.replies.clear()
+            else:
+                self._obey(event)
         self.flush()
+
+    def _obey(
+        self, event: wsproto.Ping | wsproto.Pong | wsproto.Close | RemoteProtocolError
+    ) -> None:
+        """What is no message; its answer goes behind what the messages before it made us send."""
+        replies = self._ws.replies
+        if replies and not isinstance(event, wsproto.Pong):
+            if self._ws.state is wsproto.State.CLOSING:  # by now: nothing follows our close frame
+                replies.clear()
+            else:
+                self._out.append(replies.pop(0))
+        if isinstance(event, RemoteProtocolError):
+            log.info("%s: %s", self._layer.who, event)
+            self.close_code, self.close_reason = event.code, str(event)
+            self._finish("parse error")
+        elif isinstance(event, wsproto.Close):
+            self.close_code, self.close_reason = event
+            self._finish("transport close")
 
     def _finish(self, reason: str) -> None:
         """The closing handshake is done, or pointless: flush, then close TCP."""
@@ -162,9 +188,20 @@ class WebSocket(asyncio.Protocol):
         asyncio.get_running_loop().call_soon(self._close_tcp)
 
     def _close_tcp(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
-            self._abort_later()
+        """The server closes first (RFC 6455 7.1.1), as far as it can without loss.
+
+        While bytes of the peer come that nobody reads, to close would be to reset the
+        connection: the peer could lose our last frame, or fail to send what it has on
+        its way. So we say that nothing more will come, and wait for the peer to close.
+        """
+        transport = self._transport
+        if transport is None:
+            return
+        if transport.can_write_eof():
+            transport.write_eof()
+        else:
+            transport.close()
+        self._abort_in(CLOSE_TIMEOUT_S if transport.get_write_buffer_size() else LINGER_S)
 
     def eof_received(self) -> bool:
         return False  # closes: there is no half-open WebSocket
@@ -180,6 +217,7 @@ class WebSocket(asyncio.Protocol):
         self._transport = None
         if self._close_timer is not None:
             self._close_timer.cancel()
+        self._out = []
         if self.when_lost is not None:
             self.when_lost(self)
         self._layer.lost(self, "transport error" if error else "transport close")
@@ -237,10 +275,12 @@ class WebSocket(asyncio.Protocol):
         out = self._out
         if not out:
             return
+        transport = self._transport
+        if transport is None:
+            return
         self._out = []
         self._queued = 0
-        transport = self._transport
-        if transport is None or transport.is_closing():
+        if transport.is_closing():
             return
         # What waits from before counts, not what is to be written: one message may be
         # larger than the limit, and its client reads all the same.
@@ -256,12 +296,12 @@ class WebSocket(asyncio.Protocol):
         frame = self._ws.close(code, reason)
         if frame:
             self.send(frame)
-            self._abort_later()
+            self._abort_in(CLOSE_TIMEOUT_S)
 
-    def _abort_later(self) -> None:
-        if self._close_timer is None:
-            loop = asyncio.get_running_loop()
-            self._close_timer = loop.call_later(CLOSE_TIMEOUT_S, self.abort)
+    def _abort_in(self, seconds: float) -> None:
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+        self._close_timer = asyncio.get_running_loop().call_later(seconds, self.abort)
 
     def abort(self) -> None:
         """Drop the connection without another byte."""

@@ -212,7 +212,7 @@ def test_port_in_use_is_one_line() -> None:
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("path a ( method WEBSOCKET, use python:m.f );", "WEBSOCKET"),
+        ("path a ( method ENGINEIO, use python:m.f );", "ENGINEIO"),
         (
             "path a ( method SOCKETIO, use python:m.f, response-headers ( set X 3 ) );",
             "a rule for what a socket answers",

@@ -25,6 +25,7 @@ from wire import (
 )
 
 from redbarrel_lite import transports
+from redbarrel_lite.endpoint import Endpoint
 from redbarrel_lite.forwarded import trust
 from redbarrel_lite.transports import EngineConnection
 
@@ -44,7 +45,7 @@ def echo(folder: Path, *options: str) -> contextlib.AbstractAsyncContextManager[
 
 
 def sessions(server: Live) -> list[EngineConnection]:
-    endpoints = server.server._endpoints.values()
+    endpoints = [one for one in server.server._endpoints.values() if isinstance(one, Endpoint)]
     return [session for endpoint in endpoints for session in endpoint._sessions.values()]
 
 

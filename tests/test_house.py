@@ -59,13 +59,14 @@ KINDS = {
         "request response forwarded cookies forms exc routes handlers runners coroutines"
         " failures handover services eager modules"
         " locations loading globs conditions files selection cors origins builtin wsgi refusals"
-        " outgoing recovery sockets hub doors client oldclient socketoptions"
+        " outgoing recovery sockets hub doors client raw oldclient socketoptions"
         " markup wording openapi docpage app",
         "selectors socket socketserver ssl select",
     ),
     "io": Kind(
         3,
-        "sendfile bodystream server connection entrance endpoint transports transports_v3 websocket"
+        "sendfile bodystream server connection entrance endpoint rawendpoint transports"
+        " transports_v3 websocket"
         " accesslog upstream backplane"
         " dial dial_inbox dial_websocket dial_engine dial_socket dial_raw",
     ),

@@ -31,6 +31,7 @@ from wire import (
 from redbarrel_lite import transports, wsproto
 from redbarrel_lite import websocket as websocket_room
 from redbarrel_lite.deflate import Agreement
+from redbarrel_lite.endpoint import Endpoint
 
 # An echo that notes what becomes of its sockets.
 ECHO = """
@@ -822,6 +823,7 @@ def test_paused_poller_that_polls_is_there_however_much_it_gets(
             poller = await Poller.connect(server.url)
             posting = asyncio.create_task(poller.post("\x1e".join(['42["unread"]'] * 300)))
             (endpoint,) = server.server._endpoints.values()
+            assert isinstance(endpoint, Endpoint)
             (connection,) = endpoint._sessions.values()
             await until(lambda: connection._paused == 1)
             end = asyncio.get_running_loop().time() + 0.6  # three times the client's patience

@@ -1,0 +1,250 @@
+"""Requests for a WEBSOCKET path, and the connection that each becomes.
+
+What it implements: the handshake's answer, when all who have a say have had it, and one
+WebSocket as the carrier of one socket: keep-alive, pausing, and the end, once. What
+it leaves out: frames (`websocket`), and what a message means, which is the handler's.
+
+In one line::
+
+    RawEndpoint(path, when_forgotten).handle_upgrade(exchange, "1.1")
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable
+from typing import Final
+
+from . import wsproto
+from .app import RawPath
+from .entrance import Entrance, Handshake
+from .outgoing import Outgoing
+from .raw import RawClient
+from .response import error_response
+from .websocket import LOOK_EVERY_S, Exchange, WebSocket
+
+log = logging.getLogger("redbarrel_lite")
+
+_SHUTTING_DOWN: Final = "server shutting down"
+
+
+class RawEndpoint(Entrance):
+    """All WebSockets of one path."""
+
+    def __init__(self, path: RawPath, when_forgotten: Callable[[], None]) -> None:
+        super().__init__(path)
+        self.path = path
+        self._inside: set[RawConnection] = set()
+        self._when_forgotten = when_forgotten
+
+    def __len__(self) -> int:
+        return len(self._inside)
+
+    def handle(self, exchange: Exchange) -> None:
+        what = "here is a WebSocket: connect to it with ws:// or wss://"
+        exchange.respond(error_response(426, what, wsproto.UPGRADE_REQUIRED))
+
+    def handle_upgrade(self, exchange: Exchange, version: str) -> None:
+        if not self._may(exchange.request):
+            exchange.respond(error_response(403, "pages of this origin may not connect"))
+            return
+        handshake = self._shake_hands(exchange, version)
+        if handshake is not None:
+            self._admit(exchange, lambda: self._begin(exchange, handshake))
+
+    def _begin(self, exchange: Exchange, handshake: Handshake) -> None:
+        request = exchange.request
+        offered = [v for name, v in request.headers.pairs if name == "sec-websocket-protocol"]
+        subprotocol = wsproto.choose_subprotocol(offered, self.path.subprotocols)
+        if subprotocol:
+            handshake.headers.append(("sec-websocket-protocol", subprotocol))
+        # The request is kept with the socket: let all of them share the names.
+        request.headers.pairs = [(sys.intern(name), text) for name, text in request.headers.pairs]
+        connection = RawConnection(self, exchange, handshake, subprotocol)
+        self._inside.add(connection)
+        connection.start()
+
+    def forget(self, connection: RawConnection) -> None:
+        """Take a connection off the list."""
+        self._inside.discard(connection)
+        self._when_forgotten()
+
+    def close(self) -> None:
+        super().close()
+        for connection in tuple(self._inside):
+            connection.close()
+
+    def drop(self) -> None:
+        """They have gone: `close` says so at once."""
+
+
+class RawConnection:
+    """One WebSocket and its socket; what `raw` calls a `Carrier`, and `websocket` a `Layer`."""
+
+    __slots__ = (
+        "_client",
+        "_drained",
+        "_endpoint",
+        "_exchange",
+        "_headers",
+        "_is_over",
+        "_paused",
+        "_ping_at",
+        "_pong_by",
+        "_timer",
+        "_websocket",
+        "flusher",
+        "who",
+    )
+
+    prefix = ""
+    transport = "websocket"
+
+    def __init__(
+        self, endpoint: RawEndpoint, exchange: Exchange, handshake: Handshake, subprotocol: str
+    ) -> None:
+        self.who = exchange.request.remote_addr
+        self.flusher = endpoint.flusher
+        self._endpoint = endpoint
+        self._exchange: Exchange | None = exchange  # until it is answered
+        self._headers = handshake.headers
+        self._websocket = endpoint._websocket(self, handshake.deflate)
+        self._client = RawClient(endpoint.path.peers, self, subprotocol)
+        self._drained: list[Callable[[], object]] = []
+        self._paused = False
+        self._is_over = False
+        self._ping_at = 0.0
+        self._pong_by = 0.0  # 0: no sign of life is owed
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Ask the path's `on connect`, or let the client in without."""
+        assert self._exchange is not None
+        self._exchange.on_abort(lambda: self.lost(self._websocket, "transport close"))
+        self._client.start(self._endpoint.path.door, self._exchange.request)
+
+    # -- what `raw` calls ------------------------------------------------------------
+
+    def let_in(self) -> None:
+        exchange, self._exchange = self._exchange, None
+        if exchange is None:
+            return
+        now = asyncio.get_running_loop().time()
+        self._ping_at = now + self._endpoint.options.ping_interval
+        self._schedule(self._ping_at)
+        exchange.switch(self._headers, self._websocket)
+
+    def refuse(self, reason: str) -> None:
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            self._let_go()
+            exchange.respond(error_response(403, reason))
+
+    def hang_up(self, code: int, reason: str) -> None:
+        if self._exchange is not None:  # a handler that closes before it is let in
+            self.refuse(reason)
+            return
+        self._client.socket.closed_with(code, reason)
+        self._let_go()
+        self._websocket.resume()  # to see the peer's close frame
+        self._websocket.close(code, reason)
+
+    @property
+    def congested(self) -> bool:
+        return self._websocket.congested
+
+    @property
+    def ready(self) -> bool:
+        return self._websocket.ready
+
+    def send(self, outgoing: Outgoing) -> None:
+        self._websocket.send_outgoing(outgoing)
+
+    def when_drained(self, callback: Callable[[], object]) -> None:
+        if self.congested and not self._is_over:
+            self._drained.append(callback)
+        else:
+            callback()
+
+    def pause(self) -> None:
+        self._paused = True
+        self._websocket.pause()
+        self._schedule(asyncio.get_running_loop().time() + LOOK_EVERY_S)
+
+    def resume(self) -> None:
+        self._paused = False
+        self._websocket.heard = True  # it may have spoken: we did not listen
+        self._websocket.resume()
+
+    # -- what `websocket` calls --------------------------------------------------------
+
+    def receive_frame(self, _websocket: WebSocket, message: str | bytes) -> None:
+        self._client.receive(message)
+
+    def drained(self) -> None:
+        waiting, self._drained = self._drained, []
+        for callback in waiting:
+            callback()
+
+    def lost(self, websocket: WebSocket, reason: str) -> None:
+        if not self._is_over:
+            self._client.socket.closed_with(websocket.close_code, websocket.close_reason)
+            self._let_go()
+            self._client.end(reason)
+
+    # -- the end, and time ---------------------------------------------------------------
+
+    def close(self) -> None:
+        """The server is going away."""
+        self.hang_up(wsproto.GOING_AWAY, _SHUTTING_DOWN)
+        self._client.end(_SHUTTING_DOWN)
+
+    def _let_go(self) -> None:
+        self._is_over = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._endpoint.forget(self)
+        self.drained()
+
+    def _schedule(self, at: float) -> None:
+        """Have `_tick` called in time. A timer that would ring too early is left alone."""
+        if self._is_over:
+            return
+        if self._timer is not None:
+            if self._timer.when() <= at:
+                return
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(at, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        now = asyncio.get_running_loop().time()
+        if self._paused:
+            self._look(now)
+        elif self._pong_by and self._websocket.heard:
+            self._pong_by = 0.0
+        elif self._pong_by and now >= self._pong_by:
+            log.info("%s: no answer to a ping", self.who)
+            self.lost(self._websocket, "ping timeout")
+            self._websocket.abort()
+            return
+        if now >= self._ping_at and not self._paused:
+            self._ping(now)
+        self._schedule(min(self._ping_at, self._pong_by or self._ping_at))
+
+    def _ping(self, now: float) -> None:
+        self._ping_at = now + self._endpoint.options.ping_interval
+        if not self._pong_by:
+            self._pong_by = now + self._endpoint.options.ping_timeout
+            self._websocket.heard = False
+        self._websocket.send(wsproto.ping_frame())
+
+    def _look(self, now: float) -> None:
+        """We don't read, so silence says nothing; is the client there all the same?"""
+        self._pong_by = 0.0
+        self._ping_at = now + LOOK_EVERY_S
+        if self._websocket.peer_has_gone():
+            self._websocket.abort()
