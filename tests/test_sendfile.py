@@ -61,7 +61,7 @@ async def small_window(server: Live) -> Wire:
     host, port = server.host.split(":")
     await asyncio.get_running_loop().sock_connect(client, (host, int(port)))
     wire = Wire(*await asyncio.open_connection(sock=client, limit=4096))
-    _opened.append(wire)
+    _opened.add(wire)
     wire.writer.transport.set_write_buffer_limits(0)
     return wire
 

@@ -43,7 +43,7 @@ def run(test: Coroutine[Any, Any, None]) -> None:
     asyncio.run(and_hang_up(), debug=True)
 
 
-_opened: list[Wire] = []
+_opened: set[Wire] = set()
 
 
 def hang_up() -> None:
@@ -131,7 +131,7 @@ class Wire:
     async def open(cls, url: str) -> Wire:
         parts = urlsplit(url)
         wire = cls(*await asyncio.open_connection(parts.hostname, parts.port, limit=2**24))
-        _opened.append(wire)
+        _opened.add(wire)
         return wire
 
     async def send(self, data: str | bytes) -> None:
@@ -166,10 +166,12 @@ class Wire:
 
     def close(self) -> None:
         self.writer.close()
+        _opened.discard(self)
 
     def reset(self) -> None:
         """Go without a word."""
         self.writer.transport.abort()
+        _opened.discard(self)
 
 
 async def ask(
