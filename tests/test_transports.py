@@ -485,10 +485,7 @@ def test_bomb_closes_its_own_connection_only(tmp_path: Path) -> None:
             compressor = zlib.compressobj(9, wbits=-15)
             bomb = compressor.compress(bytes(50_000_000)) + compressor.flush(zlib.Z_SYNC_FLUSH)
             await websocket.frame(wsproto.FIN | wsproto.RSV1 | wsproto.BINARY, bomb[:-4])
-            assert await websocket.read_close() == (
-                wsproto.MESSAGE_TOO_BIG,
-                "message over 1000000 bytes",
-            )
+            assert await websocket.read_close() == (wsproto.MESSAGE_TOO_BIG, "")
             await other.text('42["still there"]')
             assert await other.read() == '42["still there"]'
 
