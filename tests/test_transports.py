@@ -149,11 +149,9 @@ def test_aborted_poll_ends_the_session_at_once(tmp_path: Path) -> None:
 
 def test_poller_that_vanishes_is_noticed_by_its_missing_pong(tmp_path: Path) -> None:
     async def test() -> None:
-        async with echo(tmp_path, "ping-interval 0.1", "ping-timeout 0.1") as server:
+        async with echo(tmp_path, "ping-interval 0.1", "ping-timeout 2") as server:
             poller = await Poller.connect(server.url)
-            began = asyncio.get_running_loop().time()
             await server.empties()
-            assert asyncio.get_running_loop().time() - began > 0.15
             assert (await ask(server.url, "GET", poller.target))[0] == 400
 
     run(test())
@@ -313,7 +311,7 @@ def test_websocket_that_never_connects_is_closed_in_time(tmp_path: Path) -> None
 
 def test_websocket_that_does_not_pong_is_closed(tmp_path: Path) -> None:
     async def test() -> None:
-        async with echo(tmp_path, "ping-interval 0.1", "ping-timeout 0.1") as server:
+        async with echo(tmp_path, "ping-interval 0.1", "ping-timeout 2") as server:
             websocket = await socketio(server.url)
             await websocket.read()
             assert await websocket.read() == "2"
