@@ -160,7 +160,7 @@ class Endpoint(Entrance):
         connection = self._new(exchange.request, query)
         websocket = self._websocket(connection, handshake.deflate)
         connection.start_websocket(websocket)
-        exchange.switch(handshake.headers, websocket)
+        self._welcome(exchange).switch(handshake.headers, websocket)
 
     def _find(self, query: engineio.Query, *, upgrade: bool) -> EngineConnection:
         connection = self._sessions.get(query.sid or "")
@@ -170,7 +170,7 @@ class Endpoint(Entrance):
         return connection
 
     def _open(self, exchange: Exchange, query: engineio.Query) -> None:
-        self._new(exchange.request, query).receive_get(exchange)
+        self._new(exchange.request, query).receive_get(self._welcome(exchange))
 
     def _new(self, request: Request, query: engineio.Query) -> EngineConnection:
         now = asyncio.get_running_loop().time()

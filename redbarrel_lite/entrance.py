@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, NamedTuple, TypeAlias
 
 from . import deflate, wsproto
@@ -41,6 +41,29 @@ class Handshake(NamedTuple):
     deflate: deflate.Agreement | None
 
 
+class Welcome:
+    """The exchange of a handshake, whose answer has the headers that the file sets besides."""
+
+    def __init__(self, exchange: Exchange, headers: Iterable[tuple[str, str]]) -> None:
+        self._exchange = exchange
+        self._headers = headers
+        self.request = exchange.request
+
+    def respond(self, response: Response) -> None:
+        for name, value in self._headers:
+            response.set_header(name, value)
+        self._exchange.respond(response)
+
+    def on_abort(self, callback: Callable[[], None]) -> None:
+        self._exchange.on_abort(callback)
+
+    def is_receiving(self, request: Request) -> bool:
+        return self._exchange.is_receiving(request)
+
+    def switch(self, headers: list[tuple[str, str]], protocol: WebSocket) -> None:
+        self._exchange.switch([*headers, *self._headers], protocol)
+
+
 class Entrance(ABC):
     """The door of one url."""
 
@@ -52,6 +75,7 @@ class Entrance(ABC):
         self._url = path.url
         self._max_connections = shared.max_connections
         self._origins = Origins(shared.allow_origin)
+        self._headers = shared.headers
         self._guard: Guard | None = path.refusal if path.is_guarded else None
         self._at_the_door: set[asyncio.Task[None]] = set()
 
@@ -127,6 +151,9 @@ class Entrance(ABC):
             for name, value in self._origins.headers(exchange.request):
                 refusal.set_header(name, value)
             exchange.respond(refusal)
+
+    def _welcome(self, exchange: Exchange) -> Exchange:
+        return Welcome(exchange, self._headers) if self._headers else exchange
 
     # -- WebSockets ----------------------------------------------------------------
 

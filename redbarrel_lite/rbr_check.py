@@ -32,6 +32,7 @@ from .rbr_nodes import (
     Rbr,
     Root,
     Section,
+    Set,
     Socket,
     Text,
     Type,
@@ -178,6 +179,25 @@ class Checker(EntryChecker):
                     message = f"'{key}' means nothing for {path.verbs[0]}"
                     hint = f"remove it, or write: method {listed(verbs)}"
                     self.error("RBR043", found.key.span, message, hint)
+
+        self._check_socket_rules(path)
+
+    def _check_socket_rules(self, path: Path) -> None:
+        """What a socket answers is its protocol's, and its handshake has no body."""
+        for section in ("request-body", "response-headers", "response-body"):
+            found = path.section.section(section)
+            for entry in found.operations() if found is not None else ():
+                if isinstance(entry, Set) and section == "response-headers":
+                    continue
+                message = "the handshake of a socket has no body"
+                hint = "check what the client sends in the handler, where messages come"
+                if section != "request-body":
+                    message = "what a socket answers is its protocol's: no rule can change it"
+                    hint = (
+                        "check what you send in the handler; for the handshake's answer there is:"
+                        ' response-headers ( set Header "value" )'
+                    )
+                self.error("RBR045", entry.span, message, hint)
 
     def _check_service(self, path: Path, title: str) -> None:
         keys = keys_of("path")

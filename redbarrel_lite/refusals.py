@@ -33,15 +33,16 @@ from .rbr_nodes import (
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
 _FIELD_TEXT: Final = re.compile(r"[\t -~\xa0-\xff]*")  # RFC 9110 5.5
-# The framing of an answer is the server's: a second word on it is request smuggling.
+# The framing of an answer is the server's: a second word on it is request smuggling. So
+# is a WebSocket's handshake.
 _FRAMING: Final = ("content-length", "transfer-encoding", "connection", "upgrade", "trailer")
 
 
 def not_served(tree: Rbr, *, has_proxy: bool) -> Iterator[Diagnostic]:
     """What this version does not do, and what no version could."""
     for path in tree.paths:
-        for name, operation in operations(path):
-            yield from _operation(tree, path, name, operation)
+        for _, operation in operations(path):
+            yield from _operation(tree, operation)
         yield from _use(tree, path, has_proxy=has_proxy)
         for verb in path.verbs:
             if verb == "ENGINEIO":
@@ -63,12 +64,10 @@ def _use(tree: Rbr, path: Path, *, has_proxy: bool) -> Iterator[Diagnostic]:
         yield _refusal(tree, path.use, f"'{path.use.kind}:'")
 
 
-def _operation(tree: Rbr, path: Path, section: str, operation: Operation) -> Iterator[Diagnostic]:
+def _operation(tree: Rbr, operation: Operation) -> Iterator[Diagnostic]:
     match operation:
         case Describe() | OnEvent():
             return
-        case _ if path.is_socket and section.startswith("response-"):
-            yield _refusal(tree, operation, "a rule for what a socket answers")
         case Set():
             yield from _set(tree, operation)
         case UnlessType(code=code) | UnlessValidates(code=code) | OnError(code):
@@ -84,7 +83,7 @@ def _set(tree: Rbr, operation: Set) -> Iterator[Diagnostic]:
     if not _TOKEN.fullmatch(name):
         hint = "write letters, digits and '-': set X-Frame-Options \"DENY\""
         yield diagnostic("RBR042", operation.header_span, "this is no name of a header", hint)
-    elif name.lower() in _FRAMING:
+    elif name.lower() in _FRAMING or name.lower().startswith("sec-websocket-"):
         hint = "remove it: the server knows how long an answer is, and when it ends"
         yield diagnostic("RBR042", operation.header_span, f"'{name}' is not yours to set", hint)
     elif not _FIELD_TEXT.fullmatch(header_text(operation.value)):

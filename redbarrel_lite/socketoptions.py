@@ -11,11 +11,12 @@ In one line::
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from . import engineio
-from .rbr_nodes import Path, Text, Words
+from .conditions import header_text
+from .rbr_nodes import Path, Set, Text, Words
 
 
 class SharedOptions(NamedTuple):
@@ -25,6 +26,7 @@ class SharedOptions(NamedTuple):
     connect_timeout: float  # seconds until a client must have joined a namespace
     allow_origin: tuple[str, ...]
     max_connections: int  # sessions at a time; 0 is no limit
+    headers: tuple[tuple[str, str], ...]  # that the answer to a handshake has besides
 
     @classmethod
     def of(cls, paths: Sequence[Path]) -> SharedOptions:
@@ -50,12 +52,20 @@ class SharedOptions(NamedTuple):
             number("connect-timeout"),
             tuple(dict.fromkeys(origins)),
             int(number("max-connections")),
+            tuple(header for path in paths for header in _headers(path)),
         )
 
 
 def allowed_origins(path: Path) -> tuple[str, ...]:
     """The origins of a path's `allow-origin` lines."""
     return tuple(value.text for value in path.all("allow-origin") if isinstance(value, Text))
+
+
+def _headers(path: Path) -> Iterator[tuple[str, str]]:
+    section = path.section.section("response-headers")
+    for entry in section.operations() if section is not None else ():
+        if isinstance(entry, Set):
+            yield entry.header.lower(), header_text(entry.value)
 
 
 def _teller(paths: Sequence[Path], key: str) -> Path:

@@ -76,7 +76,7 @@ def codes() -> str:
             "mend it where the traceback points",
         ),
         "RBR099": (
-            "a rule for what a socket answers is not served by this version",
+            "ENGINEIO is not served by this version",
             "leave it out for now, or see CHANGELOG.md for the version that does it",
         ),
     }

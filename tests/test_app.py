@@ -322,7 +322,6 @@ def test_rule_that_no_answer_could_keep_is_refused(tmp_path: Path, rule: str, me
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("path a ( method SOCKETIO, use M.f, response-headers ( set X 3 ) );", "what a socket"),
         ("path a ( method ENGINEIO, use M.f );", "ENGINEIO"),
         ("path a ( url /, use proxy:http://a:1 );", "'proxy:'"),
     ],

@@ -213,10 +213,6 @@ def test_port_in_use_is_one_line() -> None:
     ("text", "what"),
     [
         ("path a ( method ENGINEIO, use python:m.f );", "ENGINEIO"),
-        (
-            "path a ( method SOCKETIO, use python:m.f, response-headers ( set X 3 ) );",
-            "a rule for what a socket answers",
-        ),
     ],
 )
 def test_what_is_not_served_yet_is_refused_and_not_ignored(

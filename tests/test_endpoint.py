@@ -259,6 +259,66 @@ def test_request_that_comes_after_the_deadline_finds_no_session(tmp_path: Path) 
     run(test())
 
 
+def test_answer_to_a_handshake_has_the_headers_that_the_file_sets(tmp_path: Path) -> None:
+    rbr = """
+        path one ( method SOCKETIO, use python:MODULE.echo,
+            response-headers ( set X-Served-By "rack 7", set Cache-Control no-cache ) );
+        path two ( method SOCKETIO, use python:MODULE.echo, namespace /two,
+            response-headers ( set X-Other 2 ) );
+    """
+
+    async def test() -> None:
+        async with live(tmp_path, rbr, ECHO) as server:
+            status, headers, body = await ask(server.url, "GET", POLL)
+            assert (status, headers["x-served-by"], headers["x-other"]) == (200, "rack 7", "2")
+            assert headers["cache-control"] == "no-cache"
+            target = f"{POLL}&sid={json.loads(body[1:])['sid']}"
+            for method in ("POST", "GET"):  # these are no handshakes
+                status, headers, _ = await ask(server.url, method, target, b"40")
+                assert (status, "x-served-by" in headers) == (200, False)
+                assert headers["cache-control"] == "no-store"
+            wire = await Wire.open(server.url)
+            target = POLL.replace("polling", "websocket")
+            status, headers, _ = await wire.ask("GET", target, b"", **UPGRADE)
+            assert (status, headers["x-served-by"], headers["x-other"]) == (101, "rack 7", "2")
+            status, headers, _ = await ask(server.url, "GET", "/socket.io/?EIO=4")
+            assert (status, "x-served-by" in headers) == (400, False)
+
+    run(test())
+
+
+def test_client_of_a_handshake_with_headers_may_go_before_it_is_answered(tmp_path: Path) -> None:
+    source = """
+        import asyncio
+        go = asyncio.Event()
+        async def slow(value):
+            await go.wait()
+        async def release(request):
+            go.set()
+        async def echo(request):
+            async for message in request.socketio:
+                pass
+    """
+    rbr = RBR.format(
+        ", request-headers ( unless Host validates with python:MODULE.slow return 401 ),"
+        ' response-headers ( set X-Served-By "rack 7" )'
+    )
+    rbr += "path release ( url /release, use python:MODULE.release );"
+
+    async def test() -> None:
+        async with live(tmp_path, rbr, source) as server:
+            wire = await Wire.open(server.url)
+            await wire.send(f"GET {POLL} HTTP/1.1\r\nHost: a\r\n\r\n")
+            await until(server.busy)
+            wire.reset()
+            await until(lambda: not server.busy())
+            await ask(server.url, "GET", "/release")
+            await server.serves()
+            assert sessions(server) == []
+
+    run(test())
+
+
 # -- limits ------------------------------------------------------------------------------
 
 
