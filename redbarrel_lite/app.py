@@ -22,13 +22,14 @@ from . import builtin, docpage, services
 from .conditions import Rules, Tools, made, with_last
 from .cors import Cors
 from .doors import Door, Doors
+from .engineio import POLLING
 from .errors import AppError, Diagnostic, RbrError
 from .files import directory_service, file_service
 from .globs import Globs
 from .handlers import Lines
 from .hub import Hub
 from .loading import File, Reading
-from .raw import Peers
+from .raw import EnginePeers, Peers
 from .rbr_keys import HTTP_VERBS
 from .rbr_nodes import Location, Name, Node, Path, Text, UnlessValidates, Url
 from .refusals import not_served, operations
@@ -47,8 +48,17 @@ CLIENT_SCRIPT = FilePath(__file__).parent / "static" / "socket.io.js"
 # mounted. It lives on the floor above, for it opens connections: it is handed in.
 ProxyFactory: TypeAlias = Callable[[str, str], Service]
 
+
+def no_proxy(address: str, _mount: str) -> Service:
+    """For who has no factory. Raises `AppError`."""
+    what = f"nothing here opens connections to {address[:60]}"
+    raise AppError(what, "serve the file: python -m redbarrel_lite")
+
+
 # A WSGI application or another server knows its own methods, unless the file says which.
 _FORWARDED = ("wsgi", "proxy")
+# With these comes whoever polls; all but two are for the error that the reference answers.
+_POLLED = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _ANY_METHOD = tuple(verb for verb in HTTP_VERBS if verb != "CONNECT")
 
 
@@ -105,12 +115,23 @@ class NamespacesPath(SocketPath):
 
 
 @dataclass(frozen=True, slots=True)
-class RawPath(SocketPath):
+class PeersPath(SocketPath):
     """A path whose sockets are without Socket.IO."""
 
     door: Door
     peers: Peers
+
+
+@dataclass(frozen=True, slots=True)
+class RawPath(PeersPath):
+    """... and without Engine.IO."""
+
     subprotocols: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EnginePath(PeersPath):
+    """... but with Engine.IO."""
 
 
 Target: TypeAlias = SocketPath | WebPath
@@ -119,7 +140,7 @@ Target: TypeAlias = SocketPath | WebPath
 class Home:
     """What one .rbr file gives to the application: routes, globals and sockets of its own."""
 
-    def __init__(self, file: File, pool: services.Pool, proxy: ProxyFactory | None) -> None:
+    def __init__(self, file: File, pool: services.Pool, proxy: ProxyFactory) -> None:
         self.file = file
         self.hub = Hub()
         self.globs = Globs(file, self.hub)
@@ -177,6 +198,8 @@ class Home:
         self.hooked.append(f"=> '{path.name.text}' hooked for {verbs} {url}")
         if path.verbs == ("WEBSOCKET",):
             return [self._websocket_route(path, path.url)]
+        if path.verbs == ("ENGINEIO",):
+            return self._engine_routes(path, path.url)
         if path.is_socket:
             return self._socket_routes(path, url)
         methods = _ANY_METHOD if whole else path.verbs
@@ -209,9 +232,7 @@ class Home:
         if use.kind == "directory":
             return directory_service(folder.directory(use.target), _last_name(path))
         if use.kind == "proxy":
-            proxy = self._proxy
-            assert proxy is not None
-            return self._tried(use, lambda: proxy(use.target, self._mount(path)))
+            return self._tried(use, lambda: self._proxy(use.target, self._mount(path)))
         if use.kind == "wsgi":
             return wsgi_service(folder.application(use.target), self._mount(path), self._pool)
         return services.service(folder.callable(use.target), self._pool)
@@ -239,15 +260,25 @@ class Home:
         self._sockets[url] = socket
         script = WebPath(self, file_service(CLIENT_SCRIPT))
         name = path.name.text
-        methods = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
         at_script = compile_template([url.rstrip("/") + "/socket.io.js"])
         # A url without its last slash is the same place: kinder than a 404.
         slash = compile_template([url.rstrip("/")])
         return [
             Route(name, url, ("GET",), at_script, script),
-            Route(name, url, methods, slash, socket),
-            Route(name, url, methods, compile_template([url]), socket),
+            Route(name, url, _POLLED, slash, socket),
+            Route(name, url, _POLLED, compile_template([url]), socket),
         ]
+
+    def _engine_routes(self, path: Path, url: Url) -> list[Route[Target]]:
+        shared = SharedOptions.of([path])
+        peers = EnginePeers(url.text, self.hub, polls=POLLING in shared.engine.transports)
+        self.hub.paths[url.text] = peers
+        rules = [(url.text, Rules(path, self._tools))]
+        at = self.file.root + url.text
+        target = EnginePath(self, at, shared, rules, self._door(path), peers)
+        urls = dict.fromkeys((url, Url(url.text.rstrip("/") or "/")))
+        name = path.name.text
+        return [Route(name, at, _POLLED, self._pattern(one, ""), target) for one in urls]
 
     def _websocket_route(self, path: Path, url: Url) -> Route[Target]:
         peers = self.hub.paths[url.text] = Peers(url.text, self.hub)
@@ -282,7 +313,7 @@ class App:
     """An application: what .rbr files describe, ready to be served."""
 
     def __init__(
-        self, files: Sequence[File], proxy: ProxyFactory | None = None, *, doc: bool = True
+        self, files: Sequence[File], proxy: ProxyFactory = no_proxy, *, doc: bool = True
     ) -> None:
         self._pool = services.Pool()
         self.warnings: tuple[Diagnostic, ...] = ()
@@ -294,7 +325,7 @@ class App:
     def load(
         cls,
         files: FilePath | Iterable[FilePath],
-        proxy: ProxyFactory | None = None,
+        proxy: ProxyFactory = no_proxy,
         *,
         doc: bool = True,
     ) -> App:
@@ -307,7 +338,7 @@ class App:
         for file in [files] if isinstance(files, FilePath) else files:
             reading.add(file, str(file))
         for one in reading.files:
-            reading.diagnostics += not_served(one.tree, has_proxy=proxy is not None)
+            reading.diagnostics += not_served(one.tree)
         if reading.errors:
             raise RbrError(reading.errors) from next(iter(reading.failures), None)
         app = cls(reading.files, proxy, doc=doc)

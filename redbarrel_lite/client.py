@@ -65,8 +65,12 @@ class Client:
             self._connect_by = None
         return self._connect_by
 
-    def begin(self) -> None:
-        """The connection is there; the client speaks first."""
+    def begin(self) -> bool:
+        """The connection is there; True: let it in, the client says later what it wants."""
+        return True
+
+    def closed_with(self, code: int, reason: str) -> None:
+        """How its WebSocket has ended, which tells nobody anything here."""
 
     def receive(self, message: socketio.Message) -> None:
         """Take one message of the connection.

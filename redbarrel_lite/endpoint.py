@@ -15,18 +15,22 @@ import asyncio
 import logging
 import secrets
 import sys
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from . import engineio, wsproto
-from .app import NamespacesPath
+from .app import EnginePath, NamespacesPath, SocketPath
+from .client import Client
 from .engineio_v3 import Revision3
 from .entrance import Entrance, Handshake, values_of
 from .errors import RemoteProtocolError
 from .forms import parse_urlencoded
+from .oldclient import OldClient
+from .raw import EngineClient
 from .request import Request
 from .response import Response, error_response
-from .transports import EngineConnection
+from .transports import Above, EngineConnection
 from .transports_v3 import Connection3
 from .websocket import Exchange
 
@@ -50,13 +54,18 @@ QUIET_S: Final = 60.0
 class Endpoint(Entrance):
     """All sessions of one url, and the requests that make, feed and end them."""
 
-    def __init__(self, path: NamespacesPath, when_forgotten: Callable[[], None]) -> None:
+    def __init__(self, path: SocketPath, when_forgotten: Callable[[], None]) -> None:
         super().__init__(path)
-        self.doors = path.doors
         self.connect_timeout = path.shared.connect_timeout
         self._sessions: dict[str, EngineConnection] = {}
         self._when_forgotten = when_forgotten
         self._quiet_until = 0.0  # when another old client may be told of
+
+    @abstractmethod
+    def new_client(
+        self, connection: EngineConnection, request: Request, connect_by: float
+    ) -> Above:
+        """What a session carries messages for."""
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -159,8 +168,12 @@ class Endpoint(Entrance):
     def _switch(self, exchange: Exchange, query: engineio.Query, handshake: Handshake) -> None:
         connection = self._new(exchange.request, query)
         websocket = self._websocket(connection, handshake.deflate)
-        connection.start_websocket(websocket)
-        self._welcome(exchange).switch(handshake.headers, websocket)
+
+        def go_on() -> None:
+            connection.start_websocket(websocket)
+            self._welcome(exchange).switch(handshake.headers, websocket)
+
+        connection.begin(exchange, go_on)
 
     def _find(self, query: engineio.Query, *, upgrade: bool) -> EngineConnection:
         connection = self._sessions.get(query.sid or "")
@@ -170,7 +183,9 @@ class Endpoint(Entrance):
         return connection
 
     def _open(self, exchange: Exchange, query: engineio.Query) -> None:
-        self._new(exchange.request, query).receive_get(self._welcome(exchange))
+        connection = self._new(exchange.request, query)
+        welcome = self._welcome(exchange)
+        connection.begin(exchange, lambda: connection.receive_get(welcome))
 
     def _new(self, request: Request, query: engineio.Query) -> EngineConnection:
         now = asyncio.get_running_loop().time()
@@ -185,7 +200,6 @@ class Endpoint(Entrance):
         self._sessions[sid] = connection
         # The request is kept with the session: let all of them share the names.
         request.headers.pairs = [(sys.intern(name), text) for name, text in request.headers.pairs]
-        connection.begin()
         return connection
 
     def _new_of_old(
@@ -226,10 +240,48 @@ class Endpoint(Entrance):
         """The answer to a POST."""
         return Response(b"ok", 200, [NO_STORE, *self._origins.headers(request)], TEXT_HTML)
 
+    def forbidden(self, request: Request, transport: str, reason: str) -> Response:
+        """The answer to a handshake that user code refuses, as the reference's `allowRequest`."""
+        if transport == engineio.WEBSOCKET:
+            return error_response(403, reason)
+        headers = self._origins.headers(request)
+        return Response(engineio.error_body(engineio.FORBIDDEN, reason), 403, headers, JSON)
+
     def _refuse(self, exchange: Exchange, code: int) -> None:
         status = 403 if code == engineio.FORBIDDEN else 400
         headers = self._origins.headers(exchange.request) if status == 400 else []
         exchange.respond(Response(engineio.error_body(code), status, headers, JSON))
+
+
+class NamespacesEndpoint(Endpoint):
+    """The sessions of a url of Socket.IO."""
+
+    def __init__(self, path: NamespacesPath, when_forgotten: Callable[[], None]) -> None:
+        super().__init__(path, when_forgotten)
+        self._doors = path.doors
+
+    def new_client(
+        self, connection: EngineConnection, request: Request, connect_by: float
+    ) -> Above:
+        session, max_attached = connection.session, self.options.max_payload
+        if session.revision.client_pings:
+            return OldClient(
+                self._doors, connection, request, connect_by, max_attached, session.sid
+            )
+        return Client(self._doors, connection, request, connect_by, max_attached)
+
+
+class EngineEndpoint(Endpoint):
+    """The sessions of a path whose method is ENGINEIO."""
+
+    def __init__(self, path: EnginePath, when_forgotten: Callable[[], None]) -> None:
+        super().__init__(path, when_forgotten)
+        self._path = path
+
+    def new_client(
+        self, connection: EngineConnection, request: Request, connect_by: float
+    ) -> Above:
+        return EngineClient(self._path.peers, connection, self._path.door, request)
 
 
 def _refuse_upgrade(exchange: Exchange, code: int) -> None:

@@ -575,6 +575,7 @@ def refusal(code: int) -> RemoteProtocolError:
     return RemoteProtocolError(ERRORS[code], code)
 
 
-def error_body(code: int) -> bytes:
-    """The reference server's body for an error of `ERRORS`."""
-    return json.dumps({"code": code, "message": ERRORS[code]}, separators=(",", ":")).encode()
+def error_body(code: int, message: str = "") -> bytes:
+    """The reference server's body for an error of `ERRORS`, whose message may be another."""
+    error = {"code": code, "message": message or ERRORS[code]}
+    return json.dumps(error, separators=(",", ":")).encode()

@@ -60,10 +60,11 @@ class OldClient(Client):
         self._engine_sid = engine_sid
         self._query: dict[str, str] | None = None
 
-    def begin(self) -> None:
+    def begin(self) -> bool:
         """Connect it to "/", for it will not ask; to nothing, if the file has no such namespace."""
         if self._doors.find("/") is not None:
             self._connect(socketio.Packet(socketio.CONNECT))
+        return True
 
     def receive(self, message: socketio.Message) -> None:
         if isinstance(message, str) and message.startswith(socketio.CONNECT):

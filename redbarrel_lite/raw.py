@@ -15,10 +15,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NoReturn, Protocol
 
 from .doors import Door
+from .engineio import SEPARATOR
 from .errors import Refused
-from .hub import Group
+from .hub import Group, Hub
 from .outgoing import Connection, Wire
 from .request import Request
+from .response import encoded
 from .sockets import Socket
 from .wsproto import CLOSE_CODES, INTERNAL_ERROR, NORMAL_CLOSURE
 
@@ -138,6 +140,26 @@ class Peers(Group):
         _carrier(socket).hang_up(*socket._bye)
 
 
+class EnginePeers(Peers):
+    """The sockets of a path with Engine.IO."""
+
+    def __init__(self, name: str, hub: Hub, *, polls: bool) -> None:
+        super().__init__(name, hub)
+        self._polls = polls
+
+    def encode(
+        self, event: str, args: Sequence[Any], ack_id: int | None = None
+    ) -> tuple[Wire, ...]:
+        (message,) = super().encode(event, args, ack_id)
+        if not self._polls or isinstance(message, bytes):
+            return (message,)
+        if SEPARATOR in message:
+            # A poller would read two packets. Whoever is sent this may be one.
+            raise ValueError("U+001E parts the packets of a poll: send it in bytes, or escaped")
+        # A lone surrogate becomes U+FFFD, as on a WebSocket.
+        return (message if message.isascii() else encoded(message).decode(),)
+
+
 class RawClient:
     """The client of one connection; where there is Socket.IO, that is `client.Client`."""
 
@@ -152,6 +174,10 @@ class RawClient:
         """Come in, if the path's `on connect` lets it."""
         self.socket.start(door, request.for_socket(self.socket, request.match))
 
+    def closed_with(self, code: int, reason: str) -> None:
+        """Note how its WebSocket has ended."""
+        self.socket.closed_with(code, reason)
+
     def receive(self, message: Wire) -> None:
         """Take one message."""
         self.socket.deliver(MESSAGE, [message], None, len(message))
@@ -159,3 +185,19 @@ class RawClient:
     def end(self, reason: str) -> None:
         """The connection has gone."""
         self.socket.end(reason)
+
+
+class EngineClient(RawClient):
+    """The client of one session of Engine.IO."""
+
+    __slots__ = ("_door", "_request")
+
+    def __init__(self, peers: Peers, carrier: Carrier, door: Door, request: Request) -> None:
+        super().__init__(peers, carrier)
+        self._door = door
+        self._request = request
+
+    def begin(self) -> bool:
+        """Ask whether it may come in: the carrier is told, now or later."""
+        self.start(self._door, self._request)
+        return False

@@ -62,7 +62,7 @@ class RawEndpoint(Entrance):
             handshake.headers.append(("sec-websocket-protocol", subprotocol))
         # The request is kept with the socket: let all of them share the names.
         request.headers.pairs = [(sys.intern(name), text) for name, text in request.headers.pairs]
-        connection = RawConnection(self, exchange, handshake, subprotocol)
+        connection = RawConnection(self, self._welcome(exchange), handshake, subprotocol)
         self._inside.add(connection)
         connection.start()
 

@@ -74,7 +74,6 @@ CODES: dict[str, str] = {
     "RBR054": "a path that is never reached",
     "RBR055": "a folder under a url without a placeholder",
     "RBR056": "a url that is taken as it stands",
-    "RBR099": "a part of the language that this version does not serve",
 }
 
 # What a terminal would obey or hide rather than show: controls, and the marks that turn the

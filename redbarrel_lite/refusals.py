@@ -1,11 +1,11 @@
-"""What an .rbr file may say and cannot be served: told at the start, as an error.
+"""What an .rbr file may say and no answer could keep: told at the start, as an error.
 
 What it implements: the looks at a tree that `rbr_check` leaves to whoever serves
 it. A rule that were left out in silence would be a door left open.
 
 In one line::
 
-    reading.diagnostics += not_served(tree, has_proxy=True)
+    reading.diagnostics += not_served(tree)
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from .errors import Diagnostic
 from .rbr_nodes import (
     Describe,
     Field,
-    Node,
     OnError,
     OnEvent,
     Operation,
@@ -38,15 +37,11 @@ _FIELD_TEXT: Final = re.compile(r"[\t -~\xa0-\xff]*")  # RFC 9110 5.5
 _FRAMING: Final = ("content-length", "transfer-encoding", "connection", "upgrade", "trailer")
 
 
-def not_served(tree: Rbr, *, has_proxy: bool) -> Iterator[Diagnostic]:
-    """What this version does not do, and what no version could."""
+def not_served(tree: Rbr) -> Iterator[Diagnostic]:
+    """What no answer could be."""
     for path in tree.paths:
         for _, operation in operations(path):
             yield from _operation(tree, operation)
-        yield from _use(tree, path, has_proxy=has_proxy)
-        for verb in path.verbs:
-            if verb == "ENGINEIO":
-                yield _refusal(tree, path.get("method") or path.name, verb)
 
 
 def operations(path: Path) -> Iterator[tuple[str, Operation]]:
@@ -57,11 +52,6 @@ def operations(path: Path) -> Iterator[tuple[str, Operation]]:
         if isinstance(entry, Field) and isinstance(entry.value, Section):
             for operation in entry.value.operations():
                 yield entry.key.text, operation
-
-
-def _use(tree: Rbr, path: Path, *, has_proxy: bool) -> Iterator[Diagnostic]:
-    if path.use is not None and path.use.kind == "proxy" and not has_proxy:
-        yield _refusal(tree, path.use, f"'{path.use.kind}:'")
 
 
 def _operation(tree: Rbr, operation: Operation) -> Iterator[Diagnostic]:
@@ -89,9 +79,3 @@ def _set(tree: Rbr, operation: Set) -> Iterator[Diagnostic]:
     elif not _FIELD_TEXT.fullmatch(header_text(operation.value)):
         hint = "write one line, of Latin letters"
         yield diagnostic("RBR042", operation.value.span, "no header can have this value", hint)
-
-
-def _refusal(tree: Rbr, node: Node, what: str) -> Diagnostic:
-    hint = "leave it out for now, or see CHANGELOG.md for the version that does it"
-    message = f"{what} is not served by this version"
-    return tree.source.diagnostic("RBR099", node.span, message, hint)

@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from .accesslog import Entry
-from .app import App, NamespacesPath, RawPath, SocketPath
+from .app import App, EnginePath, NamespacesPath, RawPath, SocketPath
 from .connection import HttpConnection, TimeLimits
-from .endpoint import Endpoint
+from .endpoint import EngineEndpoint, NamespacesEndpoint
 from .entrance import Entrance
 from .forwarded import Trust
 from .handlers import run_handler
@@ -252,8 +252,10 @@ class Server:
     def _new_endpoint(self, path: SocketPath) -> Entrance:
         if isinstance(path, RawPath):
             return RawEndpoint(path, self._changed.set)
+        if isinstance(path, EnginePath):
+            return EngineEndpoint(path, self._changed.set)
         assert isinstance(path, NamespacesPath)
-        return Endpoint(path, self._changed.set)
+        return NamespacesEndpoint(path, self._changed.set)
 
     def track(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something until it is done, and wait for it at the end."""

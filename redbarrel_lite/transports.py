@@ -24,8 +24,6 @@ from collections.abc import Callable
 from typing import Protocol
 
 from . import engineio, wsproto
-from .client import Client
-from .doors import Doors
 from .errors import RemoteProtocolError
 from .outgoing import Outgoing
 from .request import Request
@@ -35,12 +33,39 @@ from .websocket import LOOK_EVERY_S, MAX_QUEUE_BYTES, QUEUE_HIGH_BYTES, Exchange
 log = logging.getLogger("redbarrel_lite")
 
 
+class Above(Protocol):
+    """What a session carries messages for: Socket.IO, or one socket without."""
+
+    @property
+    def connect_by(self) -> float | None:
+        """When the client must have said what it wants; None: it has."""
+
+    def begin(self) -> bool:
+        """The session is there. True: let it in; False: `EngineConnection` will be told."""
+
+    def receive(self, message: engineio.Packet) -> None:
+        """Take one message; raises `RemoteProtocolError`."""
+
+    def closed_with(self, code: int, reason: str) -> None:
+        """How its WebSocket has ended (RFC 6455 7.1.5, 7.1.6)."""
+
+    def end(self, reason: str) -> None:
+        """The session is over."""
+
+
 class Owner(Protocol):
     """What a session needs of the endpoint that it belongs to."""
 
-    doors: Doors
     flusher: Flusher
     connect_timeout: float
+
+    def new_client(
+        self, connection: EngineConnection, request: Request, connect_by: float
+    ) -> Above:
+        """What the session carries messages for."""
+
+    def forbidden(self, request: Request, transport: str, reason: str) -> Response:
+        """The answer to a handshake that user code refuses."""
 
     def payload(self, request: Request, payload: engineio.Packet) -> Response:
         """The answer to a poll."""
@@ -65,6 +90,7 @@ class EngineConnection:
         "_owner",
         "_held_post",
         "_drained",
+        "_entry",
         "_flushing",
         "_has_polled",
         "_paused",
@@ -87,7 +113,7 @@ class EngineConnection:
         self.session = session
         self.flusher = owner.flusher
         connect_by = now + owner.connect_timeout
-        self.client = self._new_client(owner, request, connect_by)
+        self.client = owner.new_client(self, request, connect_by)
         self.who = request.remote_addr
         self._owner = owner
         self._websocket: WebSocket | None = None  # the transport, once it is one
@@ -98,17 +124,43 @@ class EngineConnection:
         self._posting: tuple[Exchange, Request] | None = None  # its body is on its way
         self._paused = 0  # by how many sockets
         self._flushing = False
+        self._entry: tuple[Exchange, Callable[[], None]] | None = None  # of who waits at the door
         self._drained: list[Callable[[], object]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._schedule(now)
 
-    def _new_client(self, owner: Owner, request: Request, connect_by: float) -> Client:
-        max_attached = self.session.options.max_payload
-        return Client(owner.doors, self, request, connect_by, max_attached)
+    # -- at the door -------------------------------------------------------------
 
-    def begin(self) -> None:
-        """The session is on its owner's list."""
-        self.client.begin()
+    def begin(self, exchange: Exchange, go_on: Callable[[], None]) -> None:
+        """The session is on its owner's list: ``go_on`` once its client may come in."""
+        self._entry = exchange, go_on
+        if self.client.begin():
+            self.let_in()
+        elif self._entry is not None:  # user code takes its time
+            exchange.on_abort(self._abort_entry)
+
+    def let_in(self) -> None:
+        """The client may come in: answer its handshake."""
+        entry, self._entry = self._entry, None
+        if entry is not None:
+            entry[1]()
+
+    def refuse(self, reason: str) -> None:
+        """It may not."""
+        entry, self._entry = self._entry, None
+        if entry is not None:
+            self._turn_away(entry[0], reason)
+        self.session.end("refused")
+        self._settle()
+
+    def _turn_away(self, exchange: Exchange, reason: str) -> None:
+        transport = self.session.transport
+        exchange.respond(self._owner.forbidden(exchange.request, transport, reason))
+
+    def _abort_entry(self) -> None:
+        self._entry = None
+        self.session.end("transport close")
+        self._settle()
 
     # -- what `sockets` calls --------------------------------------------------
 
@@ -225,6 +277,7 @@ class EngineConnection:
             self._probe = None
             self.session.stop_probe()
         elif websocket is self._websocket:
+            self.client.closed_with(websocket.close_code, websocket.close_reason)
             self.session.end(reason)
             self._settle()
 
@@ -353,6 +406,17 @@ class EngineConnection:
             self.session.close()
             self._settle()
 
+    def hang_up(self, code: int, reason: str) -> None:
+        """Close because user code says so; only a WebSocket can say why."""
+        self.let_in()  # a handler may close as soon as it has begun
+        if self._websocket is None:
+            self.session.close()
+            self._settle()
+        else:
+            self.client.closed_with(code, reason)
+            self.session.end(reason or "server disconnect")
+            self._settle(code, reason)
+
     def drop(self) -> None:
         """End the session now; who has not come for its last packet will not get it."""
         self.session.end("server shutting down")
@@ -405,6 +469,9 @@ class EngineConnection:
         if self._held_post is not None:
             post, self._held_post = self._held_post, None
             post.respond(self._owner.ok(post.request))
+        if self._entry is not None:
+            (exchange, _), self._entry = self._entry, None
+            self._turn_away(exchange, "the server did not decide in time")
         self.client.end(self.session.closed_because or "forced close")
         self._tell_drained()
 

@@ -12,10 +12,8 @@ In one line::
 from __future__ import annotations
 
 from . import engineio, engineio_v3
-from .client import Client
 from .errors import RemoteProtocolError
 from .forms import parse_urlencoded
-from .oldclient import OldClient
 from .outgoing import Outgoing
 from .request import Request
 from .transports import EngineConnection, Owner
@@ -37,10 +35,6 @@ class Connection3(EngineConnection):
     ) -> None:
         self._revision = revision
         super().__init__(owner, request, session, now)
-
-    def _new_client(self, owner: Owner, request: Request, connect_by: float) -> Client:
-        max_attached, sid = self.session.options.max_payload, self.session.sid
-        return OldClient(owner.doors, self, request, connect_by, max_attached, sid)
 
     # -- over WebSocket ----------------------------------------------------------
 

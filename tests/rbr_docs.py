@@ -75,10 +75,6 @@ def codes() -> str:
             "global 'db' fails: OSError: no such database",
             "mend it where the traceback points",
         ),
-        "RBR099": (
-            "ENGINEIO is not served by this version",
-            "leave it out for now, or see CHANGELOG.md for the version that does it",
-        ),
     }
     for path in BAD:
         for one in examine(path.read_bytes(), path.name, resolve)[1]:

@@ -309,6 +309,7 @@ def test_callable_that_cannot_work_is_told_at_the_start(
         ('set X "a\\nb"', "no header can have this value"),
         ('set X "\u2603"', "no header can have this value"),
         ("unless X type is int return 100", "RBR033: 100 is an interim answer"),
+        ('set Sec-WebSocket-Accept "x"', "RBR042: 'Sec-WebSocket-Accept' is not yours to set"),
         ("on error return 101", "RBR033: 101 is an interim answer"),
     ],
 )
@@ -319,21 +320,9 @@ def test_rule_that_no_answer_could_keep_is_refused(tmp_path: Path, rule: str, me
     assert message in faults(file)
 
 
-@pytest.mark.parametrize(
-    ("text", "what"),
-    [
-        ("path a ( method ENGINEIO, use M.f );", "ENGINEIO"),
-        ("path a ( url /, use proxy:http://a:1 );", "'proxy:'"),
-    ],
-)
-def test_what_is_not_served_yet_is_refused(tmp_path: Path, text: str, what: str) -> None:
-    file = write(
-        tmp_path,
-        app_rbr=text.replace("M.", "python:served."),
-        served_py="def f(globs, request): pass",
-    )
-    assert "error RBR099" in faults(file)
-    assert what in faults(file)
+def test_proxy_needs_somebody_who_opens_connections(tmp_path: Path) -> None:
+    file = write(tmp_path, app_rbr="path a ( url /, use proxy:http://a:1 );")
+    assert "RBR047: nothing here opens connections to http://a:1" in faults(file)
 
 
 # -- proxies -------------------------------------------------------------------

@@ -209,22 +209,6 @@ def test_port_in_use_is_one_line() -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("text", "what"),
-    [
-        ("path a ( method ENGINEIO, use python:m.f );", "ENGINEIO"),
-    ],
-)
-def test_what_is_not_served_yet_is_refused_and_not_ignored(
-    tmp_path: Path, text: str, what: str
-) -> None:
-    (tmp_path / "m.py").write_text("def f(globs, request): pass")
-    (tmp_path / "app.rbr").write_text(text)
-    done = command(tmp_path / "app.rbr")
-    assert done.returncode == 1
-    assert f"error RBR099: {what} is not served by this version" in done.stderr
-
-
 @pytest.mark.parametrize("options", [(), ("-S",), ("-S", "-O")])
 def test_chat_runs_from_a_checkout_on_a_bare_python(options: tuple[str, ...]) -> None:
     process = subprocess.Popen(

@@ -204,8 +204,8 @@ def test_bad_payload_is_refused_and_ends_the_session(tmp_path: Path, payload: st
 def test_client_that_pings_stays_and_one_that_does_not_goes(tmp_path: Path) -> None:
     async def test() -> None:
         async with echo(tmp_path, "ping-interval 0.2", "ping-timeout 0.1") as server:
-            poller = await connected(server.url)
             began = asyncio.get_running_loop().time()
+            poller = await connected(server.url)
             await server.empties()
             assert asyncio.get_running_loop().time() - began > 0.2
             assert (await ask(server.url, "GET", poller.target))[2] == (
