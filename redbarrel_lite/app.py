@@ -306,7 +306,8 @@ class Home:
         rest = next((folder.line(e.use.target, "*") for e in path.events() if e.is_any), None)
         lines = Lines(named, rest) if path.events() else None
         keep_s = max(one.number("recovery") for one in self._sharing(path))
-        return Door(url.text, compile_template(_parts(url)), use, lines, keep_s)
+        rate = path.number("max-rate")
+        return Door(url.text, compile_template(_parts(url)), use, lines, keep_s, rate)
 
 
 class App:

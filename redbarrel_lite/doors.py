@@ -31,6 +31,7 @@ class Door:
     use: Handler | None = None
     lines: Lines | None = None
     keep_s: float = 0  # a client that was dropped may come back so many seconds later
+    max_rate: float = 0  # events a second that a client may send; 0 is no limit
 
     @property
     def asks(self) -> bool:

@@ -110,7 +110,7 @@ class Group(ABC):
         """Give a packet its offset, and keep it for those who may come back for it."""
         assert self.memory is not None
         self.hub.remind(self.memory.keep_s)
-        return self.memory.remember(outgoing, self.hub.now(), room, skip, to)
+        return self.memory.remember(outgoing, self.hub.loop.time(), room, skip, to)
 
     def recall(self, auth: Any) -> tuple[Any, Return | None]:
         """What a client says of itself, without what it says of its past; and that past."""
@@ -195,7 +195,7 @@ class Namespace(Group):
             # Its network has changed: of the old connection we have heard nothing yet.
             self._by_pid[pid].end("transport close")
         absentee = self.hub.absent.by_pid(pid)
-        now = self.hub.now()
+        now = self.hub.loop.time()
         if absentee is None or absentee.namespace != self.name or absentee.until <= now:
             return None
         assert self.memory is not None
@@ -230,7 +230,7 @@ class Namespace(Group):
         if trace is not None and memory is not None:
             del self._by_pid[trace.pid]
             if socket.is_in and socket.reason in RECOVERABLE:
-                until = self.hub.now() + memory.keep_s
+                until = self.hub.loop.time() + memory.keep_s
                 absentee = Absentee(
                     trace.pid, self.name, socket.session, trace.rooms, trace.since, until
                 )
@@ -259,7 +259,7 @@ class Hub(Handover):
         self.runners: set[Runner] = set()  # of the handlers that have not ended
         self._tasks: set[asyncio.Task[None]] = set()
         self._when_handler_ends: Callable[[], object] = lambda: None
-        self.loop: asyncio.AbstractEventLoop | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     # -- what user code calls ----------------------------------------------------
 
@@ -386,7 +386,7 @@ class Hub(Handover):
 
         ``loop`` is whose thread this is.
         """
-        self.loop = loop
+        self._loop = loop
         self.run_handler = run_handler
         self._when_handler_ends = when_handler_ends
         self.attach_to_loop(wake)
@@ -398,20 +398,20 @@ class Hub(Handover):
 
     # -- time ----------------------------------------------------------------------
 
-    def now(self) -> float:
-        """The loop's time, in seconds."""
-        assert self.loop is not None
-        return self.loop.time()
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop, once it is there."""
+        assert self._loop is not None
+        return self._loop
 
     def remind(self, delay: float) -> None:
         """Have what is too old forgotten, in so many seconds or sooner."""
         if self._reminder is None:
-            assert self.loop is not None
             self._reminder = self.loop.call_later(max(delay, _TIDY_EVERY_S), self._expire)
 
     def _expire(self) -> None:
         self._reminder = None
-        now = self.now()
+        now = self.loop.time()
         self.absent.expire(now)
         for group in tuple(self.namespaces.values()):
             if group.memory is not None:

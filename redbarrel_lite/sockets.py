@@ -32,6 +32,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeAlias
 
+from .brake import Brake
 from .errors import Refused, SocketClosed
 from .failures import user_traceback
 from .outgoing import DONE, MAX_HELD_BYTES, Connection, Held, Outgoing, Wire, settle, size_of
@@ -135,6 +136,7 @@ class Socket:
 
     __slots__ = (
         "_acks",
+        "_brake",
         "_closed",
         "_door",
         "_events",
@@ -171,6 +173,7 @@ class Socket:
         self.is_in = False  # let in, by `on connect` if there is one
         self._home = home
         self._door: Door | None = None
+        self._brake: Brake | None = None
         self.connection = connection
         self._runner: Runner | None = None  # of `use`
         self._events: Runner | None = None  # of the `on` lines
@@ -434,6 +437,8 @@ class Socket:
     def start(self, door: Door, request: Request) -> None:
         """Enter the group, by what a path of the .rbr file says of its sockets."""
         self._door = door
+        if door.max_rate:
+            self._brake = Brake(door.max_rate, self.connection, self._home.hub.loop, self.end)
         self._home.enter(self)
         if door.lines is not None:
             self._events = self._new_runner(door.lines.handler, request)
@@ -496,8 +501,13 @@ class Socket:
         return runner
 
     def deliver(self, event: str, args: list[Any], ack_id: int | None, size: int) -> None:
-        """An event has come, in messages of ``size`` characters and bytes."""
+        """An event has come, in messages of ``size`` characters and bytes.
+
+        Raises `RemoteProtocolError` if it was one too many.
+        """
         message = Message(args, event, self, ack_id, size)
+        if self._brake is not None and not self.gone:
+            self._brake.count()
         assert self._door is not None
         if self._events is not None and self._door.takes(event):
             self._events.deliver(message)
@@ -536,6 +546,8 @@ class Socket:
         self._closed = self.gone = True
         self.reason = reason
         self._home.remove(self)
+        if self._brake is not None:
+            self._brake.release()
         acks, self._acks = self._acks, {}
         for ack in acks.values():
             _fail(ack, SocketClosed("the client has gone"))

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from clock import Clock
 from test_sockets import Peer, World, in_thread
 
 from redbarrel_lite import recovery
@@ -31,41 +32,17 @@ from redbarrel_lite.sockets import Session
 KEEP_S = 120.0
 
 
-class Clock:
-    """The loop's clock and timers, which go on when the test says so."""
-
-    def __init__(self) -> None:
-        self.timers: list[tuple[float, Callable[[], object]]] = []
-        self._now = 1000.0
-
-    def time(self) -> float:
-        return self._now
-
-    def call_later(self, delay: float, callback: Callable[[], object]) -> object:
-        self.timers.append((self._now + delay, callback))
-        return self.timers[-1]
-
-    def advance(self, seconds: float) -> None:
-        end = self._now + seconds
-        while due := sorted((t for t in self.timers if t[0] <= end), key=lambda t: t[0]):
-            self.timers.remove(due[0])
-            self._now, callback = due[0]
-            callback()
-        self._now = end
-
-
 class Recovering(World):
     """A world whose namespaces remember."""
 
     def __init__(self, *namespaces: str, keep_s: float = KEEP_S) -> None:
         super().__init__()
         self.clock = Clock()
+        self.hub.attach(self.woken.append, self.run_handler, loop=self.clock.as_loop())
         self.doors = Doors(self.hub)
         for name in namespaces or ("/",):
             door = Door(name, compile_template([name]), self.handler, None, keep_s)
             self.doors.add(door)
-        loop: Any = self.clock
-        self.hub.loop = loop
 
     def client(self, namespace: str = "/", auth: dict[str, Any] | None = None) -> Client:
         return Client(self, namespace, auth or {})
