@@ -63,9 +63,9 @@ def allowed_origins(path: Path) -> tuple[str, ...]:
 
 def _headers(path: Path) -> Iterator[tuple[str, str]]:
     section = path.section.section("response-headers")
-    for entry in section.operations() if section is not None else ():
-        if isinstance(entry, Set):
-            yield entry.header.lower(), header_text(entry.value)
+    rules = section.operations() if section is not None else ()
+    sets = (rule for rule in rules if isinstance(rule, Set))
+    yield from ((rule.header.lower(), header_text(rule.value)) for rule in sets)
 
 
 def _teller(paths: Sequence[Path], key: str) -> Path:

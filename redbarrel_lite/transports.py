@@ -147,15 +147,15 @@ class EngineConnection:
 
     def refuse(self, reason: str) -> None:
         """It may not."""
-        entry, self._entry = self._entry, None
-        if entry is not None:
-            self._turn_away(entry[0], reason)
+        self._turn_away(reason)
         self.session.end("refused")
         self._settle()
 
-    def _turn_away(self, exchange: Exchange, reason: str) -> None:
-        transport = self.session.transport
-        exchange.respond(self._owner.forbidden(exchange.request, transport, reason))
+    def _turn_away(self, reason: str) -> None:
+        entry, self._entry = self._entry, None
+        if entry is not None:
+            exchange, transport = entry[0], self.session.transport
+            exchange.respond(self._owner.forbidden(exchange.request, transport, reason))
 
     def _abort_entry(self) -> None:
         self._entry = None
@@ -469,9 +469,7 @@ class EngineConnection:
         if self._held_post is not None:
             post, self._held_post = self._held_post, None
             post.respond(self._owner.ok(post.request))
-        if self._entry is not None:
-            (exchange, _), self._entry = self._entry, None
-            self._turn_away(exchange, "the server did not decide in time")
+        self._turn_away("the server did not decide in time")
         self.client.end(self.session.closed_because or "forced close")
         self._tell_drained()
 

@@ -207,6 +207,15 @@ def test_payload_over_the_limit_is_413_and_the_session_lives(tmp_path: Path) -> 
     async def test() -> None:
         async with echo(tmp_path, "max-payload 100") as server:
             poller = await Poller.connect(server.url)
+            head = f"POST {poller.target} HTTP/1.1\r\nHost: a\r\n"
+            for body in (
+                "Transfer-Encoding: chunked\r\n\r\n" + f"32\r\n{'4' * 50}\r\n" * 2 + "1\r\n4",
+                "Content-Length: 1000000000\r\n\r\n4",
+            ):  # and no more of it: it is refused while it is read
+                wire = await Wire.open(server.url)
+                await wire.send(head + body)
+                status, headers, content = await wire.answer()
+                assert (status, headers["connection"], content) == (413, "close", b"")
             assert (await ask(server.url, "POST", poller.target, b"4" * 101))[::2] == (413, b"")
             await poller.post('42["' + "x" * 94 + '"]')
             assert sessions(server) == 1
@@ -601,9 +610,138 @@ def test_websocket_for_an_upgraded_session_is_closed_and_the_first_lives(tmp_pat
             await first.text("5")
             assert await first.read() == "3probe"
             second = await WebSocket.connect(server.url, target)
+            # What it says all the same, before it has read that it is not wanted.
+            await second.text("2probe")
+            await second.text("5")
+            await second.text('42["stolen"]')
             await second.read_close()
             await first.text('42["a"]')
             assert await first.read() == '42["a"]'
+
+    run(test())
+
+
+def test_one_of_many_websockets_that_race_has_the_session(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            poller = await Poller.connect(server.url)
+            await poller.read()
+            target = f"{SOCKET_IO}&transport=websocket&sid={poller.sid}"
+            racers = [await WebSocket.connect(server.url, target) for _ in range(5)]
+            for racer in reversed(racers):
+                await racer.text("2probe")
+            for racer in racers[1:]:
+                assert (await racer.read_close())[0] == wsproto.POLICY_VIOLATION
+            assert await racers[0].read() == "3probe"
+            await racers[0].text("5")
+            await racers[0].text('42["won"]')
+            assert await racers[0].read() == '42["won"]'
+            assert sessions(server) == 1
+
+    run(test())
+
+
+def test_binary_or_overlong_first_message_closes_the_websocket(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            for first, message, code in (
+                (0x82, b"\0\1", wsproto.POLICY_VIOLATION),
+                (0x81, b"", wsproto.POLICY_VIOLATION),
+                (0x81, b"4" + bytes(1 << 20), wsproto.MESSAGE_TOO_BIG),
+            ):
+                websocket = await WebSocket.connect(server.url, f"{SOCKET_IO}&transport=websocket")
+                await websocket.read()
+                await websocket.frame(first, message)
+                assert (await websocket.read_close())[0] == code
+                await until(lambda: sessions(server) == 0)
+            websocket = await socketio(server.url)
+            assert await websocket.read() == '42["message","hello"]'
+            text = '42["' + "x" * (1_000_000 - 6) + '"]'  # the limit to the byte
+            await websocket.text(text)
+            assert await websocket.read() == text
+
+    run(test())
+
+
+def test_pongs_by_the_thousand_set_no_timer(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            websocket = await socketio(server.url)
+            poller = await Poller.connect(server.url)
+            (endpoint,) = server.server._endpoints.values()
+            assert isinstance(endpoint, Endpoint)
+            timers = [connection._timer for connection in endpoint._sessions.values()]
+            await websocket.send(b"\x81\x81\0\0\0\x003" * 10_000)
+            await poller.post("\x1e".join(["3"] * 1000))
+            await websocket.text('42["still"]')
+            await websocket.read()
+            assert await websocket.read() == '42["still"]'
+            assert [connection._timer for connection in endpoint._sessions.values()] == timers
+
+    run(test())
+
+
+def test_pause_outlives_an_upgrade(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler that does not read pauses its client, over whichever transport it comes."""
+    source = """
+        import asyncio
+        go = asyncio.Event()
+        heard = []
+        async def echo(request):
+            await go.wait()
+            async for message in request.socketio:
+                heard.append(message[0])
+    """
+
+    async def test() -> None:
+        async with live(tmp_path, RBR.format(""), source) as server:
+            poller = await Poller.connect(server.url)
+            posting = asyncio.create_task(
+                poller.post("\x1e".join(f'42["n",{number}]' for number in range(300)))
+            )
+            (endpoint,) = server.server._endpoints.values()
+            assert isinstance(endpoint, Endpoint)
+            (connection,) = endpoint._sessions.values()
+            await until(lambda: connection._paused == 1)
+            target = f"{SOCKET_IO}&transport=websocket&sid={poller.sid}"
+            websocket = await WebSocket.connect(server.url, target)
+            await websocket.text("2probe")
+            assert await websocket.read() == "3probe"
+            await websocket.text("5")
+            await until(lambda: connection.transport == "websocket")
+            assert connection._websocket is not None
+            assert connection._websocket._transport is not None
+            assert not connection._websocket._transport.is_reading()
+            await websocket.text('42["n",300]')
+            server.module.go.set()
+            await posting
+            await until(lambda: len(server.module.heard) == 301)
+            assert server.module.heard == list(range(301))
+
+    run(test())
+
+
+def test_post_that_its_client_gives_up_after_the_upgrade_is_no_loss(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with live(tmp_path, RBR.format(""), PUSH) as server:
+            poller = await Poller.connect(server.url)
+            wire = await Wire.open(server.url)
+            payload = "\x1e".join(['42["unread"]'] * 300)
+            head = f"POST {poller.target} HTTP/1.1\r\nHost: a\r\n"
+            await wire.send(f"{head}Content-Length: {len(payload)}\r\n\r\n{payload}")
+            (endpoint,) = server.server._endpoints.values()
+            assert isinstance(endpoint, Endpoint)
+            (connection,) = endpoint._sessions.values()
+            await until(lambda: connection._paused == 1)
+            target = f"{SOCKET_IO}&transport=websocket&sid={poller.sid}"
+            websocket = await WebSocket.connect(server.url, target)
+            await websocket.text("2probe")
+            assert await websocket.read() == "3probe"
+            await websocket.text("5")
+            await until(lambda: connection.transport == "websocket")
+            wire.reset()
+            await until(lambda: connection._held_post is None)
+            assert sessions(server) == 1
 
     run(test())
 

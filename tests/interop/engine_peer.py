@@ -11,7 +11,7 @@ import queue
 import sys
 from typing import Any
 
-import engineio  # type: ignore[import-untyped]
+import engineio
 
 TRANSPORTS = {"polling": ["polling"], "websocket": ["websocket"], "upgrade": None}
 SAID = ["hello", 'é € \U0001f41f "\\"', b"\x00\xff", "last"]
