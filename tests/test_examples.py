@@ -218,7 +218,7 @@ def shortened(client: testing.Client, url: str) -> str:
     """The code of a new link."""
     answer = client.post("/", data={"url": url})
     assert answer.status == 303, answer.text
-    return answer.headers["location"].removeprefix("/made/")
+    return answer.headers["location"].removeprefix("made/")
 
 
 def test_link_is_made_followed_and_counted(shortener: testing.Client) -> None:

@@ -62,15 +62,17 @@ def shorten(globs, request):
     if not url:
         raise exc.HTTPBadRequest("That is no address of a web page: it begins with https://")
     code = globs["links"].add(url)
-    # 303, not 302: a reload of the page that follows must not send the form again.
-    raise exc.HTTPSeeOther(location=f"/made/{code}")
+    # 303, not 302: a reload of the page that follows must not send the form again. The
+    # address is relative: this file may be included below another's url.
+    raise exc.HTTPSeeOther(location=f"made/{code}")
 
 
 def made(globs, request, code):
     link = globs["links"].get(code)
     if link is None:
         raise exc.HTTPNotFound("no such link")
-    values = {"short": f"{request.host_url}/r/{code}", "url": link["url"]}
+    here, _, _ = request.path.rpartition("/made/")
+    values = {"short": f"{request.host_url}{here}/r/{code}", "url": link["url"]}
     # Each value is escaped: it may hold "><script>.
     escaped = {name: html.escape(value) for name, value in values.items()}
     return Template(globs["made"]).substitute(escaped)

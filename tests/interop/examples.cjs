@@ -81,7 +81,7 @@ const USES = {
     await press(computer, "Read");
     await press(computer, "Read");
     const read = await computer.locator("li").allTextContents();
-    return { read: read.map((line) => line.replace(/^GET \/\w{4}\n/, "")) };
+    return { read: read.map((line) => line.replace(/^GET \w{4}\n/, "")) };
   },
 };
 

@@ -44,7 +44,7 @@ def test_demo_page_tries_every_service(serve: Serve) -> None:
 def test_live_page_of_the_shortener_shows_a_visit(serve: Serve) -> None:
     for window in used(serve, "shortener").values():
         path, *_, hits = window["seen"]
-        assert path.startswith("/r/")
+        assert path.startswith("r/")
         assert hits == "1"
         assert "onerror" in "".join(window["seen"])
 
