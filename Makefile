@@ -1,6 +1,6 @@
 # One line each; CONTRIBUTING.md says when. PYTHON=.venv/bin/python by default, made by `make venv`.
 PYTHON ?= .venv/bin/python
-.PHONY: venv run test lint format interop autobahn coverage screenshot ci clean
+.PHONY: venv run test lint format interop autobahn coverage screenshot pictures ci clean
 
 venv: ; python3 -m venv .venv && .venv/bin/pip install -q -e '.[test,dev]'
 run: ; $(PYTHON) -m redbarrel_lite examples/chat/chat.rbr
@@ -12,5 +12,6 @@ tests/interop/node_modules: tests/interop/package-lock.json ; npm ci --prefix te
 autobahn: ; $(PYTHON) tests/interop/run_autobahn.py
 coverage: ; $(PYTHON) -m coverage run -m pytest -m 'not interop'; $(PYTHON) -m coverage combine -q && $(PYTHON) -m coverage report
 screenshot: tests/interop/node_modules ; node tests/interop/screenshot.cjs http://127.0.0.1:8000 docs/chat.png  # while `make run` runs
+pictures: tests/interop/node_modules ; PYTHON=$(abspath $(PYTHON)) node tests/interop/pictures.cjs  # of the examples
 ci: ; CI=true bash .ci/run
 clean: ; rm -rf build dist *.egg-info .venv .pytest_cache .mypy_cache .ruff_cache .coverage* tests/interop/node_modules

@@ -19,9 +19,9 @@ from wire import Poller, Wire, run, socketio
 from redbarrel_lite import cli, exc, testing
 
 EXAMPLES = ROOT / "examples"
-FILES = sorted(EXAMPLES.glob("*/*.rbr"))
-FOLDERS = sorted({file.parent for file in FILES})
-PAGES = sorted(EXAMPLES.glob("*/*.html"))
+FILES = sorted(EXAMPLES.glob("**/*.rbr"))
+FOLDERS = sorted({file.parent for file in FILES} - {EXAMPLES})
+PAGES = sorted(EXAMPLES.glob("**/*.html"))
 
 
 def client_of(name: str) -> testing.Client:

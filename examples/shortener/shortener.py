@@ -83,7 +83,7 @@ def follow(globs, request, code):
     if link is None:
         raise exc.HTTPNotFound("no such link")
     # A plain HTTP handler, in a thread, tells every socket of this file.
-    request.server.broadcast(link, event="followed")
+    request.server.emit("followed", link)
     raise exc.HTTPSeeOther(location=link["url"])
 
 
@@ -92,7 +92,4 @@ def stats(globs, request):
 
 
 async def tell(globs, request):
-    socketio = request.socketio
-    await socketio.emit("links", globs["links"].all())
-    async for _ in socketio:
-        pass  # this page only listens
+    request.socketio.emit("links", globs["links"].all())
