@@ -1,9 +1,10 @@
-// Headless Chromium, and the chat's page in it as a person sees it.
+// Headless Chromium and Firefox, and the chat's page in one as a person sees it.
 "use strict";
 
-const { chromium } = require("playwright-core");
+const { chromium, firefox } = require("playwright-core");
 
 const EXECUTABLE = process.env.RBL_CHROMIUM ?? "/usr/bin/chromium";
+const FIREFOX = process.env.RBL_FIREFOX ?? "/usr/bin/firefox-esr";
 // No sandbox: tests run as root in containers. The rest keeps it from calling its makers,
 // which a machine without a way out answers with a hundred refused connections.
 const FLAGS = [
@@ -17,6 +18,20 @@ const FLAGS = [
 ];
 
 const launch = () => chromium.launch({ executablePath: EXECUTABLE, headless: true, args: FLAGS });
+
+// The Firefox of the distribution, over WebDriver BiDi. It does not know yet how to be told of dark
+// and light for one page, which is asked of it for each: all its pages are in one of the two.
+const launchFirefox = async (colorScheme = "light") => {
+  const dark = { "layout.css.prefers-color-scheme.content-override": colorScheme === "dark" ? 0 : 1 };
+  const options = { channel: "moz-firefox", executablePath: FIREFOX, headless: true };
+  const browser = await firefox.launch({ ...options, firefoxUserPrefs: dark });
+  const session = Object.getPrototypeOf(browser._connection.toImpl(browser)._browserSession);
+  const { send } = session;
+  session.send = function (method, params) {
+    return method === "emulation.setMediaFeaturesOverride" ? Promise.resolve({}) : send.call(this, method, params);
+  };
+  return browser;
+};
 
 // One person's window. `faults` collects what a developer would see in red.
 const enter = async (browser, url, { official = null, ...options } = {}) => {
@@ -54,4 +69,4 @@ const enter = async (browser, url, { official = null, ...options } = {}) => {
   };
 };
 
-module.exports = { enter, launch };
+module.exports = { enter, launch, launchFirefox };

@@ -5,7 +5,7 @@
 const { EventEmitter, once } = require("node:events");
 const { io } = require("socket.io-client");
 
-const DEADLINE_MS = 30_000; // for the whole script; pytest reads its output until it ends
+const DEADLINE_MS = 30_000; // for the whole script, unless the scenario has a `deadline`
 
 const TRANSPORTS = {
   polling: ["polling"],
@@ -44,13 +44,14 @@ const say = (object) => console.log(JSON.stringify(object));
 
 // Run a scenario to its end, or say where each client stood when time ran out.
 const run = async (scenario, ...args) => {
+  const deadline = scenario.deadline ?? DEADLINE_MS;
   const timer = setTimeout(() => {
-    console.error(`not done after ${DEADLINE_MS} ms`);
+    console.error(`not done after ${deadline} ms`);
     for (const { socket, log, errors } of clients) {
       console.error(JSON.stringify({ id: socket.id, connected: socket.connected, errors, log }));
     }
     process.exit(1);
-  }, DEADLINE_MS);
+  }, deadline);
   await scenario(...args);
   clearTimeout(timer);
   process.exit(0); // a client that leaves its connection to the garbage must not keep us here

@@ -69,9 +69,9 @@ def peers_python() -> str:
     return python
 
 
-def finished(command: list[str], environment: dict[str, str]) -> Seen:
+def finished(command: list[str], environment: dict[str, str], patience: float = PEER_S) -> Seen:
     ended = subprocess.run(
-        command, env=environment, capture_output=True, encoding="utf-8", timeout=PEER_S
+        command, env=environment, capture_output=True, encoding="utf-8", timeout=patience
     )
     assert ended.returncode == 0, f"{Path(command[1]).name} failed:\n{ended.stderr}"
     seen: Seen = json.loads(ended.stdout)
@@ -252,6 +252,14 @@ def browser_environment() -> dict[str, str]:
     chromium = os.environ.get("RBL_CHROMIUM", "/usr/bin/chromium")
     if not Path(chromium).exists():
         missing(f"no {chromium}: apt-get install chromium")
+    return node_environment()
+
+
+@cache
+def firefox_environment() -> dict[str, str]:
+    firefox = os.environ.get("RBL_FIREFOX", "/usr/bin/firefox-esr")
+    if not Path(firefox).exists():
+        missing(f"no {firefox}: apt-get install firefox-esr")
     return node_environment()
 
 
