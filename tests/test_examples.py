@@ -296,7 +296,7 @@ def test_followed_link_is_told_to_the_live_pages(serve: Serve) -> None:
         _, made, _ = await wire.ask(
             "POST", "/", form, Content_Type="application/x-www-form-urlencoded"
         )
-        code = made["location"].removeprefix("/made/")
+        code = made["location"].removeprefix("made/")
         link = {"code": code, "url": "https://example.org", "hits": 0}
         websocket, poller = await socketio(url), await Poller.connect(url)
         for page in (websocket, poller):
@@ -304,7 +304,7 @@ def test_followed_link_is_told_to_the_live_pages(serve: Serve) -> None:
         assert (await wire.ask("GET", f"/r/{code}"))[0] == 303
         for page in (websocket, poller):
             assert json.loads((await page.read())[2:]) == ["followed", {**link, "hits": 1}]
-        assert b"/socket.io/socket.io.js" in (await wire.ask("GET", "/live"))[2]
+        assert b"socket.io/socket.io.js" in (await wire.ask("GET", "/live"))[2]
         await poller.post("1")  # or the server, when it ends, waits for its next poll
 
     run(main())
