@@ -108,10 +108,7 @@ class Message(list[Any]):
         socket = self._socket
         messages = socket._home.encode_ack(self._ack_id, args)
         self._ack_id = None
-        if socket._closed:
-            return DONE
-        socket.server.run(socket._queue_ack, Outgoing(messages))
-        return socket._drained(messages)
+        return socket._hand_over(socket._queue_ack, messages)
 
 
 def new_id() -> str:
@@ -262,7 +259,7 @@ class Socket:
         handler awaiting the result does. Raises TypeError or ValueError, here
         and now, for what is no JSON.
         """
-        return self._send(self._home.encode("message", (x,)))
+        return self._hand_over(self._queue, self._home.encode("message", (x,)))
 
     def emit(
         self,
@@ -278,14 +275,10 @@ class Socket:
         acknowledged, unless the client is ready for it: when it would have to wait, a
         newer position of the same thing will soon be worth more.
         """
-        if ack is None and not volatile:
-            return self._send(self._home.encode(event, args))
-        if ack is None:
-            messages = self._home.encode(event, args)
-            self._home.hub.run(self._queue_if_ready, Outgoing(messages))
-        else:
-            messages = self._emit_for_ack(next(self._ids), event, args, ack, volatile=volatile)
-        return self._drained(messages)
+        if ack is not None:
+            return self._emit_for_ack(next(self._ids), event, args, ack, volatile=volatile)
+        queue = self._queue_if_ready if volatile else self._queue
+        return self._hand_over(queue, self._home.encode(event, args))
 
     def call(self, event: str, *args: Any, timeout: float | None = None) -> Any:
         """Send an event and wait for its acknowledgement's arguments, as a list.
@@ -334,10 +327,14 @@ class Socket:
         ack: Callable[..., object],
         *,
         volatile: bool = False,
-    ) -> tuple[Wire, ...]:
+    ) -> Awaitable[None]:
         messages = self._home.encode(event, args, ack_id)
-        self._home.hub.run(self._queue_for_ack, ack_id, ack, Outgoing(messages), volatile)
-        return messages
+        hub = self._home.hub
+        hub.run(self._queue_for_ack, ack_id, ack, Outgoing(messages), volatile)
+        if hub.is_here():
+            return self._until_drained()
+        hub.pace(size_of(messages), self.connection)
+        return DONE
 
     def _queue_for_ack(
         self, ack_id: int, ack: Callable[..., object], outgoing: Outgoing, volatile: object
@@ -351,11 +348,19 @@ class Socket:
                 _fail(oldest, TimeoutError(f"over {MAX_PENDING_ACKS} acknowledgements are owed"))
             self.connection.send(outgoing)
 
-    def _send(self, messages: tuple[Wire, ...]) -> Awaitable[None]:
+    def _hand_over(
+        self, queue: Callable[[Outgoing], None], messages: tuple[Wire, ...]
+    ) -> Awaitable[None]:
+        """Have a packet queued; return what can be awaited until the queue is short."""
         if self._closed:
             return DONE
-        self._home.hub.run(self._queue, Outgoing(messages))
-        return self._drained(messages)
+        hub = self._home.hub
+        if hub.is_here():
+            queue(Outgoing(messages))
+            return self._until_drained()
+        hub.run(queue, Outgoing(messages))
+        hub.pace(size_of(messages), self.connection)
+        return DONE
 
     def _queue(self, outgoing: Outgoing) -> None:
         # Looked at again: another thread may have closed it meanwhile, and the
@@ -375,14 +380,12 @@ class Socket:
                 outgoing = self._home.memory.number(outgoing)
             self.connection.send(outgoing)
 
-    def _drained(self, messages: tuple[Wire, ...]) -> Awaitable[None]:
-        if not self._home.hub.is_here():
-            self._home.hub.pace(size_of(messages), self.connection)
-        elif self.connection.congested:
-            drained: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self.connection.when_drained(partial(settle, drained, None))
-            return drained
-        return DONE
+    def _until_drained(self) -> Awaitable[None]:
+        if not self.connection.congested:
+            return DONE
+        drained: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.connection.when_drained(partial(settle, drained, None))
+        return drained
 
     def broadcast(
         self,
