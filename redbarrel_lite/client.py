@@ -11,6 +11,7 @@ In one line::
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from . import socketio
@@ -55,7 +56,7 @@ class Client:
         self._sockets: dict[str, Socket] = {}
         self._refused = 0  # namespaces asked for in vain
         self._size = 0  # of the messages of a packet so far
-        self._leaving: list[Socket] = []  # whose handlers have not ended yet
+        self._leaving: Sequence[Socket] = ()  # whose handlers have not ended yet
         self._connect_by: float | None = connect_by
 
     @property
@@ -128,7 +129,7 @@ class Client:
         del self._sockets[socket.namespace]
         if socket.is_in:
             self._connect_by = None
-            self._leaving.append(socket)
+            self._leaving = [*self._leaving, socket]
         else:
             self._refused += 1
         socket.end("client namespace disconnect")

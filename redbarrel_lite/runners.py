@@ -54,6 +54,18 @@ class End(BaseException):
 class Base(ABC):
     """What both kinds share: pausing, the way it ends, and what is told of it."""
 
+    __slots__ = (
+        "_bytes_in",
+        "_bytes_out",
+        "_connection",
+        "_finished",
+        "_hub",
+        "_name",
+        "_paused",
+        "_socket",
+        "_told",
+    )
+
     def __init__(self, socket: Socket, connection: Connection, hub: Hub, name: str) -> None:
         self._socket = socket
         self._name = name  # of the handler, for the log
