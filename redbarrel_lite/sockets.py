@@ -414,11 +414,14 @@ class Socket:
 
     def join(self, room: str) -> None:
         """Enter a room, so that broadcasts to it reach this client."""
-        if self._rooms is None:
-            with _first_room:  # of two threads, one would lose its room
-                self._rooms = set() if self._rooms is None else self._rooms
-        self._rooms.add(room)
+        self._own_rooms().add(room)
         self._home.hub.run(self._home.join, self, room)
+
+    def _own_rooms(self) -> set[str]:
+        with _first_room:  # or of two threads one would lose its room
+            if self._rooms is None:
+                self._rooms = set()
+            return self._rooms
 
     def leave(self, room: str) -> None:
         """Leave a room; to leave one that was not joined is nothing."""
