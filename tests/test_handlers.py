@@ -806,3 +806,26 @@ def test_name_of_a_handler_is_short() -> None:
     assert handlers.name_of(inner) == "inner"
     assert handlers.name_of(Room().enter) == "Room.enter"
     assert handlers.name_of(Room()) == "Room"
+
+
+@BOTH
+def test_disconnect_still_knows_session_and_rooms(kind: str) -> None:
+    async def story() -> None:
+        news = News()
+
+        def connect(_globs: Any, request: Request) -> None:
+            request.socketio.session["name"] = "Ann"
+            request.socketio.join("red")
+
+        def left(_globs: Any, request: Request) -> None:
+            socket = request.socketio
+            news.append((socket.session["name"], socket.rooms, socket.auth))
+
+        on = lines(connect=of(kind, connect), disconnect=of(kind, left))
+        stage = Stage(None, lines=on)
+        await stage.hears(0)
+        stage.leave()
+        await over(stage)
+        assert news == [("Ann", {"red"}, {"token": "abc"})]
+
+    play(story)
