@@ -2,7 +2,7 @@ r"""HTTP/1.1, the client's side, without I/O: what `upstream` speaks to other se
 
 What it implements: the other half of RFC 9112, for one request on a connection:
 its head and content out, the head and the content of its answer in (6.3). It is the
-machine of `http1` with an answer's head, and as strict: an answer that two readers
+machine of `http1_reader` with an answer's head, and as strict: an answer that two readers
 could cut differently is a way to poison what the next client gets. What it leaves
 out: a second request, interim answers (1xx, counted and dropped), trailers.
 
@@ -20,11 +20,23 @@ The events of the answer come in this order::
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from . import http1
 from .errors import RemoteProtocolError
-from .http1 import END_OF_MESSAGE, EndOfMessage, State
+from .http1 import field_lines, head_after
+from .http1_reader import (
+    CONTENT_STEPS,
+    END_OF_MESSAGE,
+    EndOfMessage,
+    Fields,
+    Reader,
+    State,
+    parse_chunked,
+    parse_content_length,
+    parse_fields,
+    show,
+)
 
 # An upstream that sends "100 Continue" for ever would never be late: each is an
 # answer that came in time. Real ones send one, or two with 103 (Early Hints).
@@ -43,19 +55,19 @@ _UNTIL_CLOSED: Final = 1 << 62
 class Response(NamedTuple):
     """The head of an answer (RFC 9112 section 4), checked.
 
-    ``headers`` is as that of `http1.Request`. ``content_length`` is what the field
+    ``content_length`` is what the field
     says, which for HEAD and 304 is not what follows; None if it is not there.
     """
 
     status: int
-    headers: list[tuple[str, str]]
+    headers: Fields
     content_length: int | None
 
 
 Event: TypeAlias = Response | bytes | EndOfMessage | RemoteProtocolError
 
 
-class Connection(http1.Reader[Event]):
+class Connection(Reader[Event]):
     """One connection to a server, for one request."""
 
     __slots__ = ("_chunked", "_interim", "_method", "_until_closed", "_upgrade")
@@ -71,7 +83,7 @@ class Connection(http1.Reader[Event]):
     # -- the request out ---------------------------------------------------------
 
     def send_request(
-        self, method: str, target: str, headers: list[tuple[str, str]], length: int | None
+        self, method: str, target: str, headers: Sequence[tuple[str, str]], length: int | None
     ) -> bytes:
         """The head of the request; its content has ``length`` bytes, or is chunked if None.
 
@@ -90,7 +102,7 @@ class Connection(http1.Reader[Event]):
             framing = f"content-length: {length}\r\n"
         framing += f"connection: {'Upgrade' if self._upgrade else 'close'}\r\n"
         line = f"{method} {target} HTTP/1.1\r\n"
-        return http1.head_after(line, http1.field_lines(headers), framing)
+        return head_after(line, field_lines(headers), framing)
 
     def chunk(self, part: bytes) -> bytes:
         """A part of the content."""
@@ -131,7 +143,7 @@ class Connection(http1.Reader[Event]):
         line = _STATUS_LINE.match(text)
         if line is None:
             raise _bad_status_line(text)
-        headers = http1.parse_fields(text, line.end())
+        headers = parse_fields(text[line.end() :])
         length, chunked = _framing(headers, line["minor"])
         status = int(line["status"])
         if status < 200:
@@ -143,7 +155,7 @@ class Connection(http1.Reader[Event]):
         events.append(Response(status, headers, length))
         return self._begin_content(events, status, length, chunked=chunked)
 
-    def _take_interim(self, status: int, headers: list[tuple[str, str]], events: list[Any]) -> bool:
+    def _take_interim(self, status: int, headers: Fields, events: list[Any]) -> bool:
         if status == 101:
             if not self._upgrade:
                 raise RemoteProtocolError("101 that nobody asked for (RFC 9110 7.8)", 502)
@@ -184,13 +196,13 @@ class Connection(http1.Reader[Event]):
 
 
 Connection._steps = {
-    **http1.CONTENT_STEPS,
+    **CONTENT_STEPS,
     State.HEAD: Connection._head,
     State.UPGRADED: Connection._upgraded_bytes,
 }
 
 
-def _framing(headers: list[tuple[str, str]], minor: str) -> tuple[int | None, bool]:
+def _framing(headers: Fields, minor: str) -> tuple[int | None, bool]:
     """Content length, and whether the content is chunked; both checked."""
     length: int | None = None
     chunked = False
@@ -201,12 +213,12 @@ def _framing(headers: list[tuple[str, str]], minor: str) -> tuple[int | None, bo
             # Who believes the other one takes the rest for an answer: somebody else's.
             raise RemoteProtocolError("the content's length is given twice (RFC 9112 6.3)", 502)
         if name == "content-length":
-            length = http1.parse_content_length(value)
+            length = parse_content_length(value)
         else:
-            chunked = http1.parse_chunked(value, f"1.{minor}")
+            chunked = parse_chunked(value, f"1.{minor}")
     return length, chunked
 
 
 def _bad_status_line(head: str) -> RemoteProtocolError:
     line = head.partition("\r\n")[0]
-    return RemoteProtocolError(f"bad status line {http1.show(line)} (RFC 9112 4)", 502)
+    return RemoteProtocolError(f"bad status line {show(line)} (RFC 9112 4)", 502)

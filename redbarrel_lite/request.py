@@ -12,7 +12,7 @@ In one line::
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -35,7 +35,7 @@ class Headers(Mapping[str, str]):
 
     __slots__ = ("pairs",)
 
-    def __init__(self, pairs: list[tuple[str, str]]) -> None:
+    def __init__(self, pairs: Sequence[tuple[str, str]]) -> None:
         self.pairs = pairs  # names in lower case
 
     def __getitem__(self, name: str) -> str:
@@ -96,7 +96,7 @@ class Request:
         self,
         method: str,
         target: str,
-        headers: list[tuple[str, str]],
+        headers: Sequence[tuple[str, str]],
         *,
         host: str = "",
         scheme: str = "http",

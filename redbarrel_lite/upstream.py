@@ -19,7 +19,7 @@ import asyncio
 import logging
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -75,7 +75,7 @@ _END_TO_END: Final = frozenset(
 )
 
 
-def _named_hop_by_hop(headers: list[tuple[str, str]]) -> set[str]:
+def _named_hop_by_hop(headers: Iterable[tuple[str, str]]) -> set[str]:
     """What the Connection field names (RFC 9110 7.6.1)."""
     return http1.list_members(value for name, value in headers if name == "connection")
 
@@ -117,7 +117,7 @@ def _forwarding_fields(request: Request) -> list[tuple[str, str]]:
     ]
 
 
-def response_fields(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+def response_fields(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """The upstream's header fields that go on. It is trusted to name its own in Connection."""
     dropped = _HOP_BY_HOP | _named_hop_by_hop(headers)
     return [field for field in headers if field[0] not in dropped]

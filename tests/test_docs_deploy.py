@@ -24,8 +24,9 @@ from urllib.parse import urlsplit
 import pytest
 from conftest import ROOT
 
-from redbarrel_lite import http1, services
+from redbarrel_lite import services
 from redbarrel_lite.connection import TimeLimits
+from redbarrel_lite.http1_reader import USUAL
 from redbarrel_lite.rbr_keys import PATH_KEYS
 
 PAGE = ROOT / "docs" / "deploy.md"
@@ -229,8 +230,8 @@ def test_statuses_of_the_table_are_those_of_the_server(srv: Path) -> None:
                 answer.begin()
                 return str(answer.status)
 
-        line = f"GET /{'x' * http1.MAX_LINE_BYTES} HTTP/1.1\r\nHost: x\r\n\r\n"
-        field = f"GET / HTTP/1.1\r\nHost: x\r\nX: {'x' * http1.MAX_LINE_BYTES}\r\n\r\n"
+        line = f"GET /{'x' * USUAL.line} HTTP/1.1\r\nHost: x\r\n\r\n"
+        field = f"GET / HTTP/1.1\r\nHost: x\r\nX: {'x' * USUAL.line}\r\n\r\n"
         large = f"POST {HANDSHAKE} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000001\r\n\r\n"
         seen = [answered(request) for request in ("GET / HT", large, line, field)]
     assert seen == ["408", "413", "414", "431"]
@@ -240,9 +241,9 @@ def test_statuses_of_the_table_are_those_of_the_server(srv: Path) -> None:
 
 def test_figures_are_those_of_the_source() -> None:
     table = " ".join(TEXT[TEXT.index("| a client sees |") :].split())
-    assert f"a request line over {http1.MAX_LINE_BYTES} bytes" in table
-    assert f"a header line over {http1.MAX_LINE_BYTES} bytes" in table
-    assert f"a head over {http1.MAX_HEAD_BYTES}, over {http1.MAX_FIELDS} lines" in table
+    assert f"a request line over {USUAL.line} bytes" in table
+    assert f"a header line over {USUAL.line} bytes" in table
+    assert f"a head over {USUAL.head}, over {USUAL.fields} lines" in table
     assert (
         f"{services.MAX_THREADS} plain functions at work and {services.MAX_WAITING} requests"
     ) in table

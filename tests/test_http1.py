@@ -20,18 +20,8 @@ import pytest
 from segments import same_verdict
 
 from redbarrel_lite.errors import LocalProtocolError, RemoteProtocolError
-from redbarrel_lite.http1 import (
-    END_OF_MESSAGE,
-    MAX_CHUNK_LINE_BYTES,
-    MAX_FIELDS,
-    MAX_HEAD_BYTES,
-    MAX_LINE_BYTES,
-    MAX_TRAILER_BYTES,
-    Connection,
-    Event,
-    Request,
-    State,
-)
+from redbarrel_lite.http1 import END_OF_MESSAGE, Connection, Event, Request, State
+from redbarrel_lite.http1_reader import MAX_CHUNK_LINE_BYTES, MAX_TRAILER_BYTES, USUAL
 
 VECTORS: list[dict[str, Any]] = json.loads(
     (Path(__file__).parent / "vectors" / "http1.json").read_text(encoding="utf-8")
@@ -124,7 +114,7 @@ def test_fault_is_explained_in_one_short_printable_line() -> None:
 
 
 def test_request_line_of_exactly_the_limit_passes() -> None:
-    target = b"/" + b"a" * (MAX_LINE_BYTES - len(b"GET / HTTP/1.1"))
+    target = b"/" + b"a" * (USUAL.line - len(b"GET / HTTP/1.1"))
     expected = ("GET", target.decode(), "localhost", b"")
     assert verdict(b"GET %b HTTP/1.1\r\n%b\r\n" % (target, HOST)) == [expected]
 
@@ -132,9 +122,9 @@ def test_request_line_of_exactly_the_limit_passes() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        b"GET /" + b"a" * MAX_LINE_BYTES + b" HTTP/1.1\r\n",
-        b"A" * MAX_LINE_BYTES + b" / HTTP/1.1\r\n",
-        b"A" * (MAX_LINE_BYTES + 1),  # its end need not come
+        b"GET /" + b"a" * USUAL.line + b" HTTP/1.1\r\n",
+        b"A" * USUAL.line + b" / HTTP/1.1\r\n",
+        b"A" * (USUAL.line + 1),  # its end need not come
     ],
 )
 def test_request_line_over_the_limit_is_414(line: bytes) -> None:
@@ -142,24 +132,24 @@ def test_request_line_over_the_limit_is_414(line: bytes) -> None:
 
 
 def test_header_line_of_exactly_the_limit_passes() -> None:
-    field = b"X: " + b"a" * (MAX_LINE_BYTES - 3) + b"\r\n"
+    field = b"X: " + b"a" * (USUAL.line - 3) + b"\r\n"
     assert len(verdict(b"GET / HTTP/1.1\r\n" + HOST + field + b"\r\n")) == 1
 
 
 def test_header_line_over_the_limit_is_431() -> None:
-    field = b"X: " + b"a" * (MAX_LINE_BYTES - 2)
+    field = b"X: " + b"a" * (USUAL.line - 2)
     assert verdict(b"GET / HTTP/1.1\r\n" + HOST + field + b"\r\n\r\n") == [431]
     assert "header line over 8192 bytes" in str(fault_of(GET[:-2] + field))
 
 
 def test_as_many_header_lines_as_the_limit_pass() -> None:
-    fields = HOST + b"X: a\r\n" * (MAX_FIELDS - 1)
+    fields = HOST + b"X: a\r\n" * (USUAL.fields - 1)
     assert verdict(b"GET / HTTP/1.1\r\n" + fields + b"\r\n") == [("GET", "/", "localhost", b"")]
 
 
 @pytest.mark.parametrize("end", [b"\r\n", b"bad line\r\n\r\n"])
 def test_one_header_line_too_many_is_431(end: bytes) -> None:
-    assert verdict(b"GET / HTTP/1.1\r\n" + HOST + b"X: a\r\n" * MAX_FIELDS + end) == [431]
+    assert verdict(b"GET / HTTP/1.1\r\n" + HOST + b"X: a\r\n" * USUAL.fields + end) == [431]
 
 
 def head_of(size: int) -> bytes:
@@ -169,24 +159,24 @@ def head_of(size: int) -> bytes:
 
 
 def test_head_of_exactly_the_limit_passes() -> None:
-    assert len(verdict(head_of(MAX_HEAD_BYTES) + b"\r\n")) == 1
+    assert len(verdict(head_of(USUAL.head) + b"\r\n")) == 1
 
 
 def test_head_over_the_limit_is_431() -> None:
-    assert verdict(head_of(MAX_HEAD_BYTES + 1) + b"\r\n") == [431]
-    assert "head over 32768 bytes" in str(fault_of(head_of(MAX_HEAD_BYTES + 1)))
+    assert verdict(head_of(USUAL.head + 1) + b"\r\n") == [431]
+    assert "head over 32768 bytes" in str(fault_of(head_of(USUAL.head + 1)))
 
 
 def test_first_fault_wins_over_a_later_one() -> None:
     """Else who cuts the segments chooses what is found."""
     line = b"GET / HTTP/1.1\r\n"
-    long = b"X: " + b"a" * MAX_LINE_BYTES
+    long = b"X: " + b"a" * USUAL.line
     assert verdict(line + long + b"\r\nbad\r\n\r\n") == [431]
     assert verdict(line + b"bad\r\n" + long + b"\r\n\r\n") == [400]
     assert verdict(line + long + b"\n\r\n\r\n") == [431]
     assert verdict(line + b"X: \r" + long + b"\r\n\r\n") == [400]
     assert verdict(b"\0" + long + b"\r\n\r\n") == [400]
-    assert verdict(head_of(MAX_HEAD_BYTES + 1)[:-2] + b"\n\r\n") == [431]
+    assert verdict(head_of(USUAL.head + 1)[:-2] + b"\n\r\n") == [431]
 
 
 def test_unfinished_head_is_refused_before_it_ends() -> None:
@@ -230,7 +220,7 @@ def test_request_shows_the_head() -> None:
             "GET",
             "/",
             "1.1",
-            [("host", "localhost"), ("x", "a"), ("x", "\xe9")],
+            (("host", "localhost"), ("x", "a"), ("x", "\xe9")),
             content_length=0,
             keep_alive=True,
             host="localhost",
@@ -267,6 +257,21 @@ def test_chunk_is_passed_on_before_it_is_complete() -> None:
     assert connection.receive(CHUNKED + b"1\r\na\r\n2\r\nbc\r\n5\r\nde")[1:] == [b"abc", b"de"]
     assert connection.receive(b"fgh") == [b"fgh"]
     assert connection.receive(b"\r\n0\r\n\r\n") == [END_OF_MESSAGE]
+
+
+def test_fields_that_come_again_say_the_same_again_and_others_do_not() -> None:
+    """What the last fields said is remembered, and every difference must show."""
+    fields = HOST + b"X: a\r\n\r\n"
+    kept, closing = (b"GET / HTTP/1.1\r\n" + fields, b"GET / HTTP/1.0\r\n" + fields)
+    other = b"GET /b HTTP/1.1\r\n" + fields.replace(b"a", b"b")
+    connection = Connection()
+    for data in [kept, kept, closing, kept, other, kept.replace(b"/ ", b"http://localhost/c ")]:
+        (request, end) = connection.receive(data)
+        assert end is END_OF_MESSAGE
+        assert request == request_of(data)
+        assert connection.next_request() == []
+    fault = connection.receive(kept[:-2] + HOST + b"\r\n")[-1]
+    assert isinstance(fault, RemoteProtocolError)
 
 
 def test_next_request_waits_for_the_end_of_this_one() -> None:
@@ -691,7 +696,7 @@ def test_trickled_bytes_cost_no_more_at_the_end_than_at_the_start() -> None:
         for at in range(len(data)):
             assert connection.receive(data[at : at + 1]) == []
 
-    assert cpu_seconds(lambda: trickle(head_of(MAX_HEAD_BYTES - 100))) < 2
+    assert cpu_seconds(lambda: trickle(head_of(USUAL.head - 100))) < 2
     connection = Connection()
     connection.receive(CHUNKED + b"0\r\n")
     assert cpu_seconds(lambda: trickle(b"X: " + b"a" * (MAX_TRAILER_BYTES - 10))) < 1

@@ -13,8 +13,8 @@ import pytest
 from segments import same_verdict
 
 from redbarrel_lite.errors import RemoteProtocolError
-from redbarrel_lite.http1 import END_OF_MESSAGE, MAX_FIELDS, MAX_HEAD_BYTES, State
 from redbarrel_lite.http1_client import MAX_INTERIM, Connection, Event, Response
+from redbarrel_lite.http1_reader import END_OF_MESSAGE, USUAL, State
 
 OK = b"HTTP/1.1 200 OK\r\n"
 UPGRADE = [("upgrade", "websocket")]
@@ -157,8 +157,8 @@ def test_answer_to_head_ends_with_its_head() -> None:
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n",
         b"HTTP/1.1 100 Continue\r\n\r\n" * (MAX_INTERIM + 1) + OK + b"\r\n",
         OK + b"X: " + b"a" * (1 << 20) + b"\r\n\r\n",
-        OK + b"X: a\r\n" * (MAX_FIELDS + 1) + b"\r\n",
-        OK + (b"X: " + b"a" * 5000 + b"\r\n") * (MAX_HEAD_BYTES // 5000 + 1) + b"\r\n",
+        OK + b"X: a\r\n" * (USUAL.fields + 1) + b"\r\n",
+        OK + (b"X: " + b"a" * 5000 + b"\r\n") * (USUAL.head // 5000 + 1) + b"\r\n",
         OK + b"Transfer-Encoding: chunked\r\n\r\n5\nhello\r\n0\r\n\r\n",
         OK + b"Transfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n0\r\n\r\n",
         OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhelloXX0\r\n\r\n",
