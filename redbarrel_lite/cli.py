@@ -21,10 +21,10 @@ from pathlib import Path
 from . import __version__, publish, scaffold, tidy
 from .accesslog import FORMATS, Entry
 from .app import App
-from .connection import TimeLimits
 from .errors import RbrError
 from .failures import user_traceback
 from .forwarded import trust
+from .patience import TimeLimits
 from .server import GRACE_S, Address, Server
 from .upstream import Upstream
 

@@ -1,8 +1,8 @@
 """One TCP connection that speaks HTTP: reads, hands on, answers, keeps time.
 
-What it implements: the I/O of HTTP/1.1, as an asyncio protocol, with its time
-limits; it is what `websocket` calls an Exchange. What it leaves out: all rules
-of the protocol, which `http1` knows, and what a request means, which `app` knows.
+What it implements: the I/O of HTTP/1.1, as an asyncio protocol; it is what
+`transports` calls an Exchange. What it leaves out: all rules of the protocol, which
+`http1` knows, and what a request means, which `app` knows.
 
 In one line::
 
@@ -16,7 +16,7 @@ import enum
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Protocol
 
 from . import http1
@@ -26,8 +26,9 @@ from .bodystream import BodyStream
 from .entrance import Entrance
 from .errors import RemoteProtocolError
 from .failures import user_traceback
-from .forms import SPOOL_BYTES, Spool
 from .forwarded import Trust, seen_through
+from .intake import Intake
+from .patience import Deadline, TimeLimits
 from .request import Request
 from .response import FileContent, Response, Stream, close_stream, error_response
 from .routes import NotRouted
@@ -39,27 +40,9 @@ from .wsproto import UPGRADE_REQUIRED
 log = logging.getLogger("redbarrel_lite")
 
 
-@dataclass(frozen=True, slots=True)
-class TimeLimits:
-    """How long a client may take, in seconds.
-
-    A head has one limit for the whole of it: a byte now and then does not prolong
-    it, or a few hundred slow clients would hold all connections.
-    """
-
-    head: float = 10.0
-    body: float = 20.0  # between two parts of it, and see MIN_BODY_RATE
-    idle: float = 30.0  # between two requests
-    write: float = 30.0  # to read the last answer
-    linger: float = 2.0  # to read a refusal
-
-
 # What a refused client may still send before we close. Closing at once, with
 # bytes unread, makes its system throw away the answer that we just sent.
 LINGER_BYTES: Final = 64 * 1024
-# Bytes a second, on average, once the first seconds are over: a body that drips in
-# a byte at a time would be held for days.
-MIN_BODY_RATE: Final = 500
 # What a client may send ahead while its request is at work, or while it doesn't read.
 MAX_PIPELINED_BYTES: Final = 64 * 1024
 # Requests of one client that are answered before the others have their turn.
@@ -76,15 +59,16 @@ _TOO_MANY: Final = (
 class State(enum.Enum):
     """What a connection is about."""
 
-    IDLE = "no request, or a part of its head"
+    IDLE = "nothing: the next request is to come, or its turn"
+    HEAD = "a request's head, of which a part has come"
     READING = "a request's body"
     AT_WORK = "a request that is being answered"
     LINGERING = "refused: what still comes is thrown away"
     CLOSING = "only what we have written is still to be read"
 
 
-# The states in which there is a request that may be answered.
-_ANSWERABLE: Final = (State.READING, State.AT_WORK)
+_ANSWERABLE: Final = (State.READING, State.AT_WORK)  # there is a request, and no answer yet
+_QUIET: Final = (State.IDLE, State.HEAD)  # there is none
 
 
 class Host(Protocol):
@@ -108,8 +92,8 @@ class Host(Protocol):
     def track(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something until it is done, and wait for it at the end."""
 
-    def date(self) -> str:
-        """The value of the Date header now."""
+    def date(self, now: float) -> tuple[str, str]:
+        """The Date field at a time of the loop."""
 
 
 class HttpConnection(asyncio.Protocol):
@@ -118,8 +102,6 @@ class HttpConnection(asyncio.Protocol):
     __slots__ = (
         "_abort",
         "_began",
-        "_body",
-        "_body_began",
         "_client",
         "_congested",
         "_deadline",
@@ -127,18 +109,17 @@ class HttpConnection(asyncio.Protocol):
         "_eof",
         "_head",
         "_http",
+        "_intake",
         "_loop",
-        "_received",
+        "_peer",
+        "_pumping",
         "_sending",
         "_server",
-        "_spool",
-        "_stalled",
         "_state",
-        "_stream",
         "_streaming",
         "_target",
-        "_timer",
         "_transport",
+        "_trusted",
         "request",
     )
 
@@ -149,49 +130,58 @@ class HttpConnection(asyncio.Protocol):
         self._http = http1.Connection()
         # Kept: to ask for it costs a call of the system before Python 3.12.
         self._loop = asyncio.get_running_loop()
+        self._deadline = Deadline(self._loop, self._late)
         self._transport: asyncio.Transport | None = None
-        self._head: http1.Request | None = None  # None between two requests
-        self._client = ""  # who asked, if a trusted proxy says so
+        self._peer = ""  # its address
+        self._trusted = False  # to say who asks, as a proxy does
+        self._state = State.IDLE
+        self._pumping = False
+        # Of the request in hand:
+        self._head: http1.Request | None = None  # None between two of them
+        self._client = ""  # who asks
         self._target: Target | None = None
-        self._body = bytearray()
-        self._spool: Spool | None = None  # what has come of a body that is too large for memory
-        self._stream: BodyStream | None = None  # instead of both, if the service wants that
-        self._received = 0  # bytes of the body
-        self._body_began = 0.0  # later than _began, by as long as the service did not read
-        self._stalled = 0.0  # since when it does not
+        self._intake: Intake | None = None  # of its body, if it has one
+        self._began = 0.0  # when its head was there, in the loop's time
+        self._abort: Callable[[], None] | None = None
         self._streaming: asyncio.Task[None] | None = None  # ends when the client goes
         self._sending = False  # content that comes in parts
-        self._abort: Callable[[], None] | None = None
-        self._state = State.IDLE
-        self._began = 0.0  # when the head was there; the clock of the loop
-        self._congested: asyncio.Future[None] | None = None  # until the client has read
+        # Of the client:
+        self._congested: asyncio.Future[None] | None = None  # until it has read
         self._eof = False
         self._discarded = 0  # bytes thrown away since a refusal
-        self._deadline: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
 
     # -- asyncio's calls -------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
+        server = self._server
         self._transport = transport
-        self._server.connections.add(self)
-        if 0 < self._server.max_connections < len(self._server.connections):
+        server.connections.add(self)
+        if 0 < server.max_connections < len(server.connections):
             transport.write(_TOO_MANY)
             self._close()
             return
-        self._limit(self._server.limits.head)
+        peer = transport.get_extra_info("peername")
+        self._peer = self._client = str(peer[0]) if isinstance(peer, tuple) else ""
+        self._trusted = self._peer in server.trusted
+        self._deadline.set(server.limits.head)
 
     def data_received(self, data: bytes) -> None:
         if self._state is State.LINGERING:
             self._discard(len(data))
         elif self._state is not State.CLOSING:
-            waits = self._state is State.IDLE and not self._http.buffered
-            self._pump(self._http.receive(data))
-            if waits and self._state is State.IDLE and self._http.buffered:
-                self._limit(self._server.limits.head)
-            if self._http.buffered > MAX_PIPELINED_BYTES and self._transport is not None:
-                self._transport.pause_reading()
+            http = self._http
+            self._pump(http.receive(data))
+            if http.buffered:
+                self._keep_for_later()
+
+    def _keep_for_later(self) -> None:
+        """There is more than could be taken: a part of a head, or requests that must wait."""
+        if self._state is State.IDLE and self._http.state is http1.State.HEAD:
+            self._state = State.HEAD
+            self._deadline.set(self._server.limits.head)
+        if self._http.buffered > MAX_PIPELINED_BYTES and self._transport is not None:
+            self._transport.pause_reading()
 
     def eof_received(self) -> bool:
         """The client will send no more; True keeps the connection for an answer."""
@@ -208,10 +198,9 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
+        self._state = State.CLOSING
         self.resume_writing()
-        self._limit(None)
-        if self._timer is not None:
-            self._timer.cancel()
+        self._deadline.end()
         self._server.gone(self)
         abort, self._abort = self._abort, None
         if abort is not None:
@@ -224,17 +213,20 @@ class HttpConnection(asyncio.Protocol):
 
     def _pump(self, events: list[http1.Event]) -> None:
         """Handle events, then those of the next request, while answers are given at once."""
+        self._pumping = True
         for _ in range(MAX_ANSWERS_A_TURN):
             for event in events:
                 self._take(event)
             if not self._may_go_on():
-                return
+                break
             events = self._http.next_request()
             if not events:
-                return
-        for event in events:
-            self._take(event)
-        self._loop.call_soon(self._go_on)
+                break
+        else:
+            for event in events:
+                self._take(event)
+            self._loop.call_soon(self._go_on)  # after the others' turn
+        self._pumping = False
 
     def _may_go_on(self) -> bool:
         """Whether the last request is answered, and the client reads what it is answered."""
@@ -247,147 +239,65 @@ class HttpConnection(asyncio.Protocol):
     def _go_on(self) -> None:
         """What has come while a request was at work, or while others had their turn?"""
         transport = self._transport
-        if transport is None or not self._may_go_on():
+        if transport is None or transport.is_closing() or not self._may_go_on():
             return
         self._pump([])
+        if self._http.buffered:
+            self._keep_for_later()
         if self._http.buffered <= MAX_PIPELINED_BYTES and not transport.is_reading():
             transport.resume_reading()
 
     def _take(self, event: http1.Event) -> None:
-        if self._transport is None or self._transport.is_closing():
-            return  # nobody is there for an answer
-        if self._state is State.LINGERING:
-            return  # the last answer is out: a fault in the body behind it gets no other
         if isinstance(event, http1.Request):
             self._begin(event)
-        elif self._stream is not None:
-            self._take_for(self._stream, event)
+        elif self._state is State.LINGERING or self._state is State.CLOSING:
+            return  # the last answer is out: a fault in the body behind it gets no other
         elif isinstance(event, RemoteProtocolError):
-            self._refuse(event.code, str(event))
-        elif self._state is not State.READING:
-            return  # the request is answered already; what is left of it is of no interest
+            self._fail(event)
         elif isinstance(event, bytes):
-            self._take_content(event)
-        else:
-            self._dispatch()
-
-    def _take_content(self, part: bytes) -> None:
-        """Keep a part of the body: in memory, and on disk if there are many of them."""
-        self._received += len(part)
-        self._limit_body()
-        body, spool = self._body, self._spool
-        size = len(part) + (len(body) if spool is None else spool.size)
-        if size > self._max_body():
-            self._refuse_body()
-        elif size <= SPOOL_BYTES:
-            body += part
-        else:
-            # Written in this thread: to the system's cache, which takes no longer than
-            # handing it to another thread would.
-            try:
-                if spool is None:
-                    spool = self._spool = Spool()
-                    spool.add(body)
-                    self._body = bytearray()
-                spool.add(part)
-            except OSError as error:
-                log.error("a body can't be kept on disk: %s", error)
-                self._refuse(507, "there is no room for the body")
-
-    def _take_for(self, stream: BodyStream, event: http1.Event) -> None:
-        """The service is at work, and gets the body as it comes."""
-        if stream.is_over:
-            return
-        if isinstance(event, bytes):
-            self._received += len(event)
-            if self._received > self._max_body():
-                event = RemoteProtocolError(f"the body is over {self._max_body()} bytes", 413)
-        if isinstance(event, RemoteProtocolError):
-            self._break_off(stream, event)
-        elif isinstance(event, bytes):
-            stream.feed(event)
-            self._limit_body()
-            if stream.is_full:
-                self._stall()
-        else:
-            self._limit(None)
-            stream.end()
-
-    def _stall(self) -> None:
-        """The service is slower than the client, whose time stands still meanwhile."""
-        assert self._transport is not None
-        self._transport.pause_reading()
-        self._stalled = self._loop.time()
-        self._limit(None)
-
-    def _resume_body(self) -> None:
-        """`BodyStream`'s call: the service has taken what waited."""
-        self._body_began += self._loop.time() - self._stalled
-        if self._transport is not None and self._stream is not None and not self._stream.is_over:
-            self._limit_body()
-            self._transport.resume_reading()
-
-    def _break_off(self, stream: BodyStream, error: RemoteProtocolError) -> None:
-        """A body that its service is reading is none: let the service answer that.
-
-        Or break off the answer that it began.
-        """
-        log.info("%s: %s", self._peer(), error)
-        self._http.forbid_keep_alive()
-        self._limit(None)
-        if self._transport is not None:
-            self._transport.pause_reading()
-        stream.fail(error)
+            if self._intake is not None:  # else the request is answered already
+                self._take_content(self._intake, event)
+        elif self._intake is not None:
+            self._end_content(self._intake)
 
     def _begin(self, head: http1.Request) -> None:
         """A head has come: find out whether its body is wanted before it is read."""
+        server = self._server
         self._head = head
-        self._client = ""
-        self._state = State.READING
-        self._began = self._body_began = self._loop.time()
-        self._received = 0
-        self._body.clear()
-        self._spool = None
         self._target = None
-        if head.method == "CONNECT":
-            self._refuse(405, "this is no proxy: CONNECT opens no tunnel (RFC 9110 9.3.6)")
-            return
-        if head.target == "*":  # about the server itself (RFC 9110 9.3.7)
-            self.respond(Response(b"", 204, [("allow", "GET, HEAD, POST, OPTIONS")]))
+        self._state = State.READING
+        if server.access is not None:
+            self._began = self._loop.time()
+        if head.target[0] != "/":
+            self._begin_without_path(head)
             return
         try:
-            self.request = Request(
+            self.request = request = Request(
                 head.method,
                 head.target,
                 head.headers,
                 host=head.host,
-                scheme=self._server.scheme,
-                remote_addr=self._peer(),
+                scheme=server.scheme,
+                remote_addr=self._peer,
             )
-            if self.request.remote_addr in self._server.trusted:
+            if self._trusted:
                 self._look_through_proxies()
-            target, self.request.match = self._server.app.find(self.request)
+            self._target, request.match = server.app.find(request)
         except RemoteProtocolError as error:
             self._refuse(error.code, str(error))
-            return
         except NotRouted as error:
             self._not_routed(error)
-            return
-        self._target = target
-        if (head.content_length or 0) > self._max_body():
-            self._refuse_body()
-            return
-        if self._http.state is http1.State.DONE:
-            self._limit(None)
-            return
-        self._limit_body()
-        if (head.header("expect") or "").lower() == "100-continue" and self._transport is not None:
-            self._transport.write(self._http.respond(100, []))
-        if isinstance(target, SocketPath):
-            self._server.endpoint(target).expect(self)
-        elif self._server.app.wants_stream(target):
-            self._stream = self.request.stream = BodyStream(self._resume_body)
-            self._serve(head, target)
+        else:
+            if head.content_length == 0:
+                self._serve(head, self._target)
+            else:
+                self._expect_content(head, self._target)
+
+    def _begin_without_path(self, head: http1.Request) -> None:
+        if head.target == "*":  # about the server itself (RFC 9110 9.3.7)
+            self.respond(Response(b"", 204, [("allow", "GET, HEAD, POST, OPTIONS")]))
+        else:
+            self._refuse(405, "this is no proxy: CONNECT opens no tunnel (RFC 9110 9.3.6)")
 
     def _look_through_proxies(self) -> None:
         request = self.request
@@ -408,31 +318,109 @@ class HttpConnection(asyncio.Protocol):
         else:
             self.respond(error_response(404, "no path of this server has this url"))
 
-    def _max_body(self) -> int:
-        return self._server.app.max_body(self._target)
+    # -- bodies --------------------------------------------------------------------
 
-    def _refuse_body(self) -> None:
-        if isinstance(self._target, SocketPath):
+    def _expect_content(self, head: http1.Request, target: Target) -> None:
+        app = self._server.app
+        most = app.max_body(target)
+        self._intake = Intake(most, self._loop.time())
+        if (head.content_length or 0) > most:
+            self._fail(RemoteProtocolError(f"the body is over {most} bytes", 413))
+            return
+        self._await_part(self._intake)
+        if self._http.state is not http1.State.DONE:
+            self._say_go_on(head)
+            if isinstance(target, SocketPath):
+                self._server.endpoint(target).expect(self)
+        if app.wants_stream(target):
+            resume = partial(self._resume_body, self._intake)
+            self._intake.stream = self.request.stream = BodyStream(resume)
+            self._serve(head, target)
+
+    def _say_go_on(self, head: http1.Request) -> None:
+        expected = (head.header("expect") or "").lower()
+        if expected == "100-continue" and self._transport is not None:
+            self._transport.write(self._http.respond(100, []))
+
+    def _await_part(self, intake: Intake) -> None:
+        self._deadline.set(intake.time_left(self._loop.time(), self._server.limits.body))
+
+    def _take_content(self, intake: Intake, part: bytes) -> None:
+        stream = intake.stream
+        if stream is not None and stream.is_over:
+            return
+        try:
+            intake.take(part)
+        except RemoteProtocolError as error:
+            self._fail(error)
+        except OSError as error:
+            log.error("a body can't be kept on disk: %s", error)
+            self._refuse(507, "there is no room for the body")
+        else:
+            if stream is not None and stream.is_full:
+                self._stall(intake)
+            else:
+                self._await_part(intake)
+
+    def _end_content(self, intake: Intake) -> None:
+        """The request is all there: hand it to what its path names, if that hasn't got it yet."""
+        if intake.stream is not None:
+            self._deadline.lift()
+            intake.stream.end()
+        elif self._head is not None and self._target is not None:
+            self.request.set_body(intake.content())
+            self._serve(self._head, self._target)
+
+    def _stall(self, intake: Intake) -> None:
+        """The service is slower than the client, whose time stands still meanwhile."""
+        assert self._transport is not None
+        self._transport.pause_reading()
+        self._deadline.lift()
+        intake.stall(self._loop.time())
+
+    def _resume_body(self, intake: Intake) -> None:
+        """`BodyStream`'s call: the service has taken what waited."""
+        if intake is not self._intake or self._transport is None:
+            return
+        intake.go_on(self._loop.time())
+        if intake.stream is not None and not intake.stream.is_over:
+            self._await_part(intake)
+            self._transport.resume_reading()
+
+    @property
+    def _stream(self) -> BodyStream | None:
+        """The body in hand, if its service takes it as it comes."""
+        return self._intake.stream if self._intake is not None else None
+
+    def _fail(self, error: RemoteProtocolError) -> None:
+        """The client broke a rule: answer that, or break off what it would have completed."""
+        stream = self._stream
+        if stream is not None:
+            if not stream.is_over:
+                self._break_off(stream, error)
+        elif error.code == 413 and isinstance(self._target, SocketPath):
             self._close_after(self._server.endpoint(self._target).too_large(self.request))
         else:
-            self._refuse(413, f"the body is over {self._max_body()} bytes")
+            self._refuse(error.code, str(error))
 
-    def _dispatch(self) -> None:
-        """The request is all there: hand it to what its path names."""
-        head, target = self._head, self._target
-        if head is None or target is None:  # `_begin` has refused it
-            return
-        self._limit(None)
-        if self._spool is not None:
-            self.request.set_body(self._spool)
-            self._spool = None
-        elif self._body:
-            self.request.set_body(bytes(self._body))
-            self._body = bytearray()
-        self._serve(head, target)
+    def _break_off(self, stream: BodyStream, error: RemoteProtocolError) -> None:
+        """A body that its service is reading is none: let the service answer that.
+
+        Or break off the answer that it began.
+        """
+        log.info("%s: %s", self._peer, error)
+        self._http.forbid_keep_alive()
+        self._deadline.lift()
+        if self._transport is not None:
+            self._transport.pause_reading()
+        stream.fail(error)
+
+    # -- services --------------------------------------------------------------------
 
     def _serve(self, head: http1.Request, target: Target) -> None:
         self._state = State.AT_WORK
+        if self._intake is None or self._intake.stream is None:
+            self._deadline.lift()
         if isinstance(target, SocketPath):
             endpoint = self._server.endpoint(target)
             if "websocket" in (head.header("upgrade") or "").lower():
@@ -441,12 +429,12 @@ class HttpConnection(asyncio.Protocol):
             else:
                 endpoint.handle(self)
             return
-        response = target(self.request)
+        response = target.service(self.request)
         if isinstance(response, Response):
             self.respond(response)
         else:
             work = self._server.track(self._respond_later(response))
-            if self._server.app.wants_stream(target):
+            if target.wants_stream:
                 # Another server's work is not waited for when nobody wants it any more.
                 self._streaming = work
 
@@ -480,29 +468,30 @@ class HttpConnection(asyncio.Protocol):
             transport.write(self._answer_bytes(response))
             self._answer_is_out(transport, response.status, len(response.body))
 
-    def _answer_is_out(self, transport: asyncio.Transport, status: int, size: int) -> None:
-        if self._server.access is not None:
-            self._log_access(self._server.access, status, size)
-        self._head = self._stream = None
-        if self._http.state is not http1.State.DONE:
-            self._linger(transport)
-        elif not self._http.keep_alive:
-            self._close()
-        else:
-            self._state = State.IDLE
-            self._limit(self._server.limits.idle)
-            if self._http.buffered:
-                self._loop.call_soon(self._go_on)
-
     def _answer_bytes(self, response: Response) -> bytes:
-        date = ("date", self._server.date())
+        http, date = self._http, self._server.date(self._loop.time())
         try:
-            return self._http.respond(response.status, [*response.headers, date], response.body)
+            return http.respond(response.status, [*response.headers, date], response.body)
         except ValueError as error:
             # A handler passed on what somebody had put a line break into.
             log.error("%s %s: %s", self.request.method, ascii(self.request.path), error)
             response = error_response(500, "the handler of this url failed; the log says why")
-            return self._http.respond(response.status, [*response.headers, date], response.body)
+            return http.respond(response.status, [*response.headers, date], response.body)
+
+    def _answer_is_out(self, transport: asyncio.Transport, status: int, size: int) -> None:
+        if self._server.access is not None:
+            self._log_access(self._server.access, status, size)
+        self._head = self._intake = None
+        http = self._http
+        if http.state is not http1.State.DONE:
+            self._linger(transport)
+        elif not http.keep_alive:
+            self._close()
+        else:
+            self._state = State.IDLE
+            self._deadline.set(self._server.limits.idle)
+            if not self._pumping:
+                self._loop.call_soon(self._go_on)
 
     async def _respond_in_parts(
         self, transport: asyncio.Transport, response: Response, stream: Stream
@@ -514,7 +503,7 @@ class HttpConnection(asyncio.Protocol):
         """
         headers = list(response.headers)
         if response.header("date") is None:  # that of another server stays (RFC 9110 6.6.1)
-            headers.append(("date", self._server.date()))
+            headers.append(self._server.date(self._loop.time()))
         size = 0
         try:
             transport.write(self._http.start_response(response.status, headers, response.length))
@@ -547,12 +536,12 @@ class HttpConnection(asyncio.Protocol):
 
     def _expect_part(self) -> None:
         """Whoever sends no more may be gone for good, which only writing to it would show."""
-        self._limit(self._server.limits.write)
+        self._deadline.set(self._server.limits.write)
 
     async def _send_file(self, transport: asyncio.Transport, content: FileContent) -> int:
         if not self._http.sends_content:
             return 0
-        self._limit(None)  # as long as it takes; `send_file` has the limit for a stuck client
+        self._deadline.lift()  # as long as it takes; `send_file` has the limit for a stuck client
         await send_file(transport, content, self._drained, self._server.limits.write)
         self._http.sent_otherwise(content.count)
         return content.count
@@ -594,14 +583,14 @@ class HttpConnection(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
-        transport.write(self._http.switch_protocols([*headers, ("date", self._server.date())]))
+        date = self._server.date(self._loop.time())
+        transport.write(self._http.switch_protocols([*headers, date]))
         rest = self._http.upgrade()
         if self._server.access is not None:
             self._log_access(self._server.access, 101, 0)
-        self._limit(None)
-        if self._timer is not None:
-            self._timer.cancel()
+        self._deadline.end()
         self._transport = None
+        self._state = State.CLOSING
         self._server.gone(self)
         self._server.connections.add(protocol)
         protocol.when_lost = self._server.gone
@@ -615,7 +604,7 @@ class HttpConnection(asyncio.Protocol):
     def _refuse(self, status: int, reason: str) -> None:
         """The peer broke the protocol: tell it, once, and close."""
         self._state = State.READING
-        log.info("%s: %s", self._peer(), reason)
+        log.info("%s: %s", self._peer, reason)
         self._close_after(error_response(status, reason))
 
     def _close_after(self, response: Response) -> None:
@@ -626,7 +615,7 @@ class HttpConnection(asyncio.Protocol):
         """Throw away what still comes, for a while, so that the answer is read."""
         self._state = State.LINGERING
         transport.resume_reading()
-        self._limit(self._server.limits.linger)
+        self._deadline.set(self._server.limits.linger)
         if transport.can_write_eof():
             transport.write_eof()
         if self._eof:
@@ -642,18 +631,17 @@ class HttpConnection(asyncio.Protocol):
         if self._transport is not None:
             self._state = State.CLOSING
             self._transport.close()
-            self._limit(self._server.limits.write)
+            self._deadline.set(self._server.limits.write)
 
     def _log_access(self, access: Callable[[Entry], None], status: int, size: int) -> None:
         head = self._head
         if head is not None:
             took = self._loop.time() - self._began
             agent = head.header("user-agent") or ""
-            client = self._client or self._peer()
             access(
                 Entry(
                     time.time(),
-                    client,
+                    self._client,
                     head.method,
                     head.target,
                     head.version,
@@ -666,52 +654,19 @@ class HttpConnection(asyncio.Protocol):
 
     # -- time ----------------------------------------------------------------------
 
-    def _limit(self, seconds: float | None) -> None:
-        """Set how long the present state may last. A timer is only moved when it rings."""
-        if seconds is None:
-            self._deadline = None
+    def _late(self) -> None:
+        """`Deadline`'s call."""
+        if self._transport is None:
             return
-        loop = self._loop
-        self._deadline = loop.time() + seconds
-        if self._timer is not None and self._timer.when() > self._deadline:
-            self._timer.cancel()
-            self._timer = None
-        if self._timer is None:
-            self._timer = loop.call_at(self._deadline, self._ring)
-
-    def _limit_body(self) -> None:
-        """The next part must come soon, and the parts so far must not have dripped."""
-        loop = self._loop
-        most = self._server.limits.body
-        since = loop.time() - self._body_began
-        self._limit(min(most, max(0.0, most + self._received / MIN_BODY_RATE - since)))
-
-    def _ring(self) -> None:
-        self._timer = None
-        if self._deadline is None or self._transport is None:
-            return
-        loop = self._loop
-        if loop.time() < self._deadline:
-            self._timer = loop.call_at(self._deadline, self._ring)
-        elif self._state is State.CLOSING or self._sending:
+        stream = self._stream
+        if self._state is State.CLOSING or self._sending:
             self._transport.abort()
-        elif self._state is State.LINGERING or self._is_silent():
+        elif self._state is State.LINGERING or self._state is State.IDLE:
             self._close()
-        elif self._stream is not None:
-            late = RemoteProtocolError("the request did not come in time", 408)
-            self._break_off(self._stream, late)
+        elif stream is not None:
+            self._break_off(stream, RemoteProtocolError("the request did not come in time", 408))
         else:
             self._refuse(408, "the request did not come in time")
-
-    def _is_silent(self) -> bool:
-        """Whether no byte of a request has come, or none will be read before an answer is."""
-        return self._state is State.IDLE and (
-            not self._http.buffered or self._congested is not None
-        )
-
-    def _peer(self) -> str:
-        peer = self._transport.get_extra_info("peername") if self._transport is not None else None
-        return str(peer[0]) if isinstance(peer, tuple) else ""
 
     # -- the end -------------------------------------------------------------------
 
@@ -722,5 +677,5 @@ class HttpConnection(asyncio.Protocol):
 
     def close_if_idle(self) -> None:
         """Close between two requests; during one, its answer is the last."""
-        if self._state is State.IDLE:
+        if self._state in _QUIET:
             self._close()

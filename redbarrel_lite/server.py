@@ -26,11 +26,12 @@ from typing import Any, Final, NamedTuple
 
 from .accesslog import Entry
 from .app import App, EnginePath, NamespacesPath, RawPath, SocketPath
-from .connection import HttpConnection, TimeLimits
+from .connection import HttpConnection
 from .endpoint import EngineEndpoint, NamespacesEndpoint
 from .entrance import Entrance
 from .forwarded import Trust
 from .handlers import run_handler
+from .patience import TimeLimits
 from .rawendpoint import RawEndpoint
 from .upstream import Tunnel
 from .websocket import WebSocket
@@ -96,7 +97,8 @@ class Server:
         self._listener: asyncio.Server | None = None
         self._endpoints: dict[tuple[type[SocketPath], str], Entrance] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._date = (0, "")
+        self._date = ("date", "")
+        self._date_until = 0.0  # the loop's time at which it is another one
         self._quiet_until = 0.0  # when running out of descriptors may be told again
         self._stop = asyncio.Event()
         self._changed = asyncio.Event()  # a connection, a session or a task has ended
@@ -268,9 +270,9 @@ class Server:
         self._tasks.discard(task)
         self._changed.set()
 
-    def date(self) -> str:
-        """The Date header (RFC 9110 6.6.1), made once a second."""
-        now = int(time.monotonic())
-        if self._date[0] != now:
-            self._date = (now, formatdate(usegmt=True))
-        return self._date[1]
+    def date(self, now: float) -> tuple[str, str]:
+        """The Date field (RFC 9110 6.6.1) at a time of the loop, made once a second."""
+        if now >= self._date_until:
+            self._date = ("date", formatdate(usegmt=True))
+            self._date_until = now + 1.0 - time.time() % 1.0
+        return self._date

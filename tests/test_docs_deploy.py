@@ -25,8 +25,8 @@ import pytest
 from conftest import ROOT
 
 from redbarrel_lite import services
-from redbarrel_lite.connection import TimeLimits
 from redbarrel_lite.http1_reader import USUAL
+from redbarrel_lite.patience import TimeLimits
 from redbarrel_lite.rbr_keys import PATH_KEYS
 
 PAGE = ROOT / "docs" / "deploy.md"

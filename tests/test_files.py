@@ -25,8 +25,8 @@ from conftest import ROOT, Serve
 from wire import Live, Wire, ask, live, run
 
 from redbarrel_lite import files
-from redbarrel_lite.connection import TimeLimits
 from redbarrel_lite.files import content_type, directory_service, file_service, is_served
+from redbarrel_lite.patience import TimeLimits
 from redbarrel_lite.request import Request
 from redbarrel_lite.response import FileContent, Response
 

@@ -21,7 +21,7 @@ from conftest import ROOT, Serve
 from test_http1 import VECTORS
 from wire import PATIENCE_S, Live, WebSocket, Wire, live, run
 
-from redbarrel_lite.connection import MIN_BODY_RATE, TimeLimits
+from redbarrel_lite.patience import MIN_BODY_RATE, TimeLimits
 
 RBR = """
     path socket ( method SOCKETIO, use python:MODULE.listen );

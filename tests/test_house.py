@@ -66,7 +66,8 @@ KINDS = {
     ),
     "io": Kind(
         3,
-        "sendfile bodystream server connection entrance endpoint rawendpoint transports"
+        "sendfile bodystream patience server connection entrance endpoint rawendpoint transports"
+        " intake"
         " transports_v3 websocket"
         " accesslog upstream backplane"
         " dial dial_inbox dial_websocket dial_engine dial_socket dial_raw",

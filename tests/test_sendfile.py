@@ -15,7 +15,8 @@ import pytest
 from conftest import ROOT
 from wire import PATIENCE_S, Live, Wire, _opened, live, run
 
-from redbarrel_lite.connection import HttpConnection, TimeLimits
+from redbarrel_lite.connection import HttpConnection
+from redbarrel_lite.patience import TimeLimits
 from redbarrel_lite.response import FileContent
 from redbarrel_lite.sendfile import UNSENT_BYTES, send_file
 

@@ -18,7 +18,8 @@ from conftest import ROOT, Serve
 from wire import PATIENCE_S, Live, Wire, ask, live, run, until
 
 from redbarrel_lite.app import App
-from redbarrel_lite.connection import HttpConnection, TimeLimits
+from redbarrel_lite.connection import HttpConnection
+from redbarrel_lite.patience import TimeLimits
 from redbarrel_lite.server import Address, Server
 
 RBR = """

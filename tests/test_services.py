@@ -18,8 +18,8 @@ import pytest
 from wire import Live, Wire, ask, live, run, until
 
 from redbarrel_lite import exc
-from redbarrel_lite.connection import TimeLimits
 from redbarrel_lite.forms import BadContent
+from redbarrel_lite.patience import TimeLimits
 from redbarrel_lite.request import Request
 from redbarrel_lite.response import Response
 from redbarrel_lite.services import Full, Pool, _run_here, service, to_response

@@ -18,8 +18,8 @@ from segments import segmentations
 from wire import PATIENCE_S, Live, WebSocket, Wire, ask, live, run, until
 
 from redbarrel_lite import http1, wsproto
-from redbarrel_lite.connection import TimeLimits
 from redbarrel_lite.errors import AppError, RbrError
+from redbarrel_lite.patience import TimeLimits
 from redbarrel_lite.request import Request
 from redbarrel_lite.upstream import (
     MAX_HOPS,

@@ -14,8 +14,8 @@ import pytest
 from conftest import ROOT
 from wire import PATIENCE_S, Wire, ask, live, run, socketio, until
 
-from redbarrel_lite.connection import TimeLimits
 from redbarrel_lite.errors import RbrError
+from redbarrel_lite.patience import TimeLimits
 from redbarrel_lite.request import Request
 from redbarrel_lite.upstream import Upstream
 

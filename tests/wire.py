@@ -23,7 +23,8 @@ from urllib.parse import urlsplit
 
 from redbarrel_lite import wsproto
 from redbarrel_lite.app import App, ProxyFactory
-from redbarrel_lite.connection import HttpConnection, TimeLimits
+from redbarrel_lite.connection import HttpConnection
+from redbarrel_lite.patience import TimeLimits
 from redbarrel_lite.server import Server
 from redbarrel_lite.upstream import Upstream
 
