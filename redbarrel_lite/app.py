@@ -407,7 +407,7 @@ class App:
         its file, and a wide pattern of another must not answer there.
         """
         for root, router in self._routers:
-            if path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
+            if path.startswith(root + "/") or path == root:
                 return router
         return self._routers[-1][1]  # the empty root, for what is no path: OPTIONS *
 

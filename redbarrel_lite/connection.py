@@ -214,18 +214,17 @@ class HttpConnection(asyncio.Protocol):
     def _pump(self, events: list[http1.Event]) -> None:
         """Handle events, then those of the next request, while answers are given at once."""
         self._pumping = True
-        for _ in range(MAX_ANSWERS_A_TURN):
+        for left in reversed(range(MAX_ANSWERS_A_TURN)):
             for event in events:
                 self._take(event)
             if not self._may_go_on():
                 break
+            if not left:
+                self._loop.call_soon(self._go_on)
+                break
             events = self._http.next_request()
             if not events:
                 break
-        else:
-            for event in events:
-                self._take(event)
-            self._loop.call_soon(self._go_on)  # after the others' turn
         self._pumping = False
 
     def _may_go_on(self) -> bool:
@@ -250,15 +249,15 @@ class HttpConnection(asyncio.Protocol):
     def _take(self, event: http1.Event) -> None:
         if isinstance(event, http1.Request):
             self._begin(event)
-        elif self._state is State.LINGERING or self._state is State.CLOSING:
-            return  # the last answer is out: a fault in the body behind it gets no other
         elif isinstance(event, RemoteProtocolError):
-            self._fail(event)
-        elif isinstance(event, bytes):
-            if self._intake is not None:  # else the request is answered already
+            # If the answer is out, a fault in the body behind it gets no other.
+            if self._state is not State.LINGERING and self._state is not State.CLOSING:
+                self._fail(event)
+        elif self._intake is not None:  # else there is no content, or nobody who wants it
+            if isinstance(event, bytes):
                 self._take_content(self._intake, event)
-        elif self._intake is not None:
-            self._end_content(self._intake)
+            else:
+                self._end_content(self._intake)
 
     def _begin(self, head: http1.Request) -> None:
         """A head has come: find out whether its body is wanted before it is read."""

@@ -58,7 +58,6 @@ __all__ = [
     "Request",
     "State",
     "field_lines",
-    "head_after",
     "list_members",
 ]
 
@@ -116,12 +115,15 @@ class Connection(Reader[Event]):
     Whoever answers may forbid ``keep_alive``, until the answer is made.
     """
 
-    __slots__ = ("_owed", "_parts", "_request", "_said")
+    __slots__ = ("_owed", "_parts", "_request", "_said", "_told")
 
     def __init__(self, limits: Limits = USUAL) -> None:
         super().__init__(limits)
         self._request = _NOT_UNDERSTOOD
-        self._said = _NOTHING  # by the fields of the last request
+        # By the fields of the last request, and to the client in those of the last answer:
+        # the next ones are mostly the same, and need not be read and written anew.
+        self._said = _NOTHING
+        self._told = _Told(0, [], "", has_ours=False)
         self._parts = Parts.PLAIN
         self._owed: int | None = None  # bytes that the answer in hand has still to send
 
@@ -168,8 +170,6 @@ class Connection(Reader[Event]):
         fields = text[line.end() :]
         said = self._said
         if fields != said.fields or version != said.version:
-            # Else they are those of the request before, byte by byte, which most
-            # clients send again and again: then so is all that they say.
             self._said = said = _said_by(fields, version)
         host = said.host
         if target[0] != "/" or method == "CONNECT":
@@ -263,7 +263,8 @@ class Connection(Reader[Event]):
 
     def switch_protocols(self, headers: Pairs) -> bytes:
         """The 101 that an upgrade is answered with (RFC 9110 7.8)."""
-        return head_after(_STATUS_LINES[101], field_lines(headers), "connection: Upgrade\r\n")
+        told = _told_by(101, headers)
+        return f"{told.text}connection: Upgrade\r\n\r\n".encode("latin-1")
 
     def forbid_keep_alive(self) -> None:
         """Make the answer in hand the last one of this connection."""
@@ -273,13 +274,15 @@ class Connection(Reader[Event]):
         # RFC 9110 15.2: HTTP/1.0 has no 1xx, and would take it for the answer.
         if self._request.version == "1.0":
             return b""
-        return head_after(_status_line(status), field_lines(headers), "")
+        return f"{_told_by(status, headers).text}\r\n".encode("latin-1")
 
     def _response_head(self, status: int, headers: Pairs, framing: str) -> bytes:
-        fields = field_lines(headers)
-        if not self.keep_alive or len(fields) < len(headers) or self._request.version == "1.0":
+        told = self._told
+        if headers != told.headers or status != told.status:
+            self._told = told = _told_by(status, headers)
+        if not self.keep_alive or told.has_ours or self._request.version == "1.0":
             framing += self._connection_line(headers)
-        return head_after(_status_line(status), fields, framing)
+        return f"{told.text}{framing}\r\n".encode("latin-1")
 
     def _connection_line(self, headers: Pairs) -> str:
         """The one Connection field (RFC 9110 7.6.1): the caller's options, and our verdict."""
@@ -413,21 +416,32 @@ _STATUS_LINES: Final = {
 _NOT_IN_A_FIELD = re.compile(r"[\r\n\0]|[^\0-\xff]")
 
 
+class _Told(NamedTuple):
+    """The status line and the caller's fields of an answer, as they go out."""
+
+    status: int
+    headers: Pairs
+    text: str
+    has_ours: bool  # among the headers are some that the caller has no say in
+
+
+def _told_by(status: int, headers: Pairs) -> _Told:
+    lines = field_lines(headers)
+    text = _status_line(status) + "".join(lines)
+    return _Told(status, list(headers), text, len(lines) < len(headers))
+
+
 def field_lines(headers: Pairs) -> list[str]:
-    return [f"{name}: {value}\r\n" for name, value in headers if name.lower() not in _OUR_FIELDS]
+    """The lines of a head, but for those that frame the message.
 
-
-def head_after(line: str, fields: list[str], framing: str) -> bytes:
-    """The bytes of a head. Raises ValueError for what would be read as something else."""
-    text = "".join(fields)
-    # One look at the whole: a break too many is one that a header brought.
-    breaks = len(fields)
-    if text.count("\n") != breaks or text.count("\r") != breaks or "\0" in text:
-        raise _bad_header(fields)
-    try:
-        return f"{line}{text}{framing}\r\n".encode("latin-1")
-    except UnicodeEncodeError:
-        raise _bad_header(fields) from None
+    Raises ValueError for what would be read as something else.
+    """
+    lines = [f"{name}: {value}\r\n" for name, value in headers if name.lower() not in _OUR_FIELDS]
+    for line in lines:
+        if _NOT_IN_A_FIELD.search(line, 0, len(line) - 2):
+            what = f"CR, LF, NUL or what Latin-1 lacks in the header {line[:-2]!a}"
+            raise ValueError(what)
+    return lines
 
 
 def _status_line(status: int) -> str:
@@ -436,8 +450,3 @@ def _status_line(status: int) -> str:
     if not 100 <= status <= 999:
         raise ValueError(f"status {status} has not three digits (RFC 9112 4)")
     return f"HTTP/1.1 {status} \r\n"
-
-
-def _bad_header(fields: list[str]) -> ValueError:
-    bad = next(field for field in fields if _NOT_IN_A_FIELD.search(field[:-2]))
-    return ValueError(f"CR, LF, NUL or what Latin-1 lacks in the header {bad[:-2]!a}")

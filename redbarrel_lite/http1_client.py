@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from .errors import RemoteProtocolError
-from .http1 import field_lines, head_after
+from .http1 import field_lines
 from .http1_reader import (
     CONTENT_STEPS,
     END_OF_MESSAGE,
@@ -102,7 +102,7 @@ class Connection(Reader[Event]):
             framing = f"content-length: {length}\r\n"
         framing += f"connection: {'Upgrade' if self._upgrade else 'close'}\r\n"
         line = f"{method} {target} HTTP/1.1\r\n"
-        return head_after(line, field_lines(headers), framing)
+        return f"{line}{''.join(field_lines(headers))}{framing}\r\n".encode("latin-1")
 
     def chunk(self, part: bytes) -> bytes:
         """A part of the content."""
