@@ -464,11 +464,12 @@ class HttpConnection(asyncio.Protocol):
         elif isinstance(response, Switch):
             self.switch(response.headers, response.protocol)
         else:
-            transport.write(self._answer_bytes(response))
-            self._answer_is_out(transport, response.status, len(response.body))
+            now = self._loop.time()
+            transport.write(self._answer_bytes(response, self._server.date(now)))
+            self._answer_is_out(transport, response.status, len(response.body), now)
 
-    def _answer_bytes(self, response: Response) -> bytes:
-        http, date = self._http, self._server.date(self._loop.time())
+    def _answer_bytes(self, response: Response, date: tuple[str, str]) -> bytes:
+        http = self._http
         try:
             return http.respond(response.status, [*response.headers, date], response.body)
         except ValueError as error:
@@ -477,9 +478,11 @@ class HttpConnection(asyncio.Protocol):
             response = error_response(500, "the handler of this url failed; the log says why")
             return http.respond(response.status, [*response.headers, date], response.body)
 
-    def _answer_is_out(self, transport: asyncio.Transport, status: int, size: int) -> None:
+    def _answer_is_out(
+        self, transport: asyncio.Transport, status: int, size: int, now: float
+    ) -> None:
         if self._server.access is not None:
-            self._log_access(self._server.access, status, size)
+            self._log_access(self._server.access, status, size, now)
         self._head = self._intake = None
         http = self._http
         if http.state is not http1.State.DONE:
@@ -488,7 +491,7 @@ class HttpConnection(asyncio.Protocol):
             self._close()
         else:
             self._state = State.IDLE
-            self._deadline.set(self._server.limits.idle)
+            self._deadline.set_at(now + self._server.limits.idle)
             if not self._pumping:
                 self._loop.call_soon(self._go_on)
 
@@ -527,7 +530,7 @@ class HttpConnection(asyncio.Protocol):
             log.error("%s %s broke off:\n%s", self.request.method, ascii(self.request.path), trace)
             transport.abort()
         else:
-            self._answer_is_out(transport, response.status, size)
+            self._answer_is_out(transport, response.status, size, self._loop.time())
         finally:
             self._streaming = None
             self._sending = False
@@ -586,7 +589,7 @@ class HttpConnection(asyncio.Protocol):
         transport.write(self._http.switch_protocols([*headers, date]))
         rest = self._http.upgrade()
         if self._server.access is not None:
-            self._log_access(self._server.access, 101, 0)
+            self._log_access(self._server.access, 101, 0, self._loop.time())
         self._deadline.end()
         self._transport = None
         self._state = State.CLOSING
@@ -632,10 +635,11 @@ class HttpConnection(asyncio.Protocol):
             self._transport.close()
             self._deadline.set(self._server.limits.write)
 
-    def _log_access(self, access: Callable[[Entry], None], status: int, size: int) -> None:
+    def _log_access(
+        self, access: Callable[[Entry], None], status: int, size: int, now: float
+    ) -> None:
         head = self._head
         if head is not None:
-            took = self._loop.time() - self._began
             agent = head.header("user-agent") or ""
             access(
                 Entry(
@@ -646,7 +650,7 @@ class HttpConnection(asyncio.Protocol):
                     head.version,
                     status,
                     size,
-                    took,
+                    now - self._began,
                     agent,
                 )
             )

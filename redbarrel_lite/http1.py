@@ -97,6 +97,10 @@ class Parts(enum.Enum):
     DROPPED = "dropped"  # this answer has no content
 
 
+# What a connection remembers of its last request, in case it comes again. Browsers send
+# half of that; more would be memory that thousands of idle clients could make us hold.
+MAX_REMEMBERED_BYTES: Final = 2048
+
 # "++": see `http1_reader`.
 _REQUEST_LINE = re.compile(rf"({TOKEN}+) ([\x21\x22\x24-\x7e]++) HTTP/([0-9]\.[0-9])\r\n")
 _FIRST_BYTE = re.compile(rf"{TOKEN}|\r".encode())
@@ -115,19 +119,37 @@ class Connection(Reader[Event]):
     Whoever answers may forbid ``keep_alive``, until the answer is made.
     """
 
-    __slots__ = ("_owed", "_parts", "_request", "_said", "_told")
+    __slots__ = ("_again", "_owed", "_parts", "_request", "_said", "_told")
 
     def __init__(self, limits: Limits = USUAL) -> None:
         super().__init__(limits)
         self._request = _NOT_UNDERSTOOD
-        # By the fields of the last request, and to the client in those of the last answer:
-        # the next ones are mostly the same, and need not be read and written anew.
+        # What comes next on a connection is mostly what came before: the very request, or
+        # its fields, or those of the answer. What is the same to the last byte need not
+        # be read, checked and written anew.
+        self._again: tuple[bytes | None, Request] = None, _NOT_UNDERSTOOD
         self._said = _NOTHING
         self._told = _Told(0, [], "", has_ours=False)
         self._parts = Parts.PLAIN
         self._owed: int | None = None  # bytes that the answer in hand has still to send
 
     # -- bytes in, events out ------------------------------------------------
+
+    def receive(self, data: bytes) -> list[Event]:
+        """Take bytes from the peer; return what they complete, as `Reader.receive` does."""
+        if self._buffer or self.state is not State.HEAD:
+            return super().receive(data)
+        before, request = self._again
+        if data == before:
+            self.state = State.DONE
+            self._request = request
+            self.keep_alive = request.keep_alive
+            return [request, END_OF_MESSAGE]
+        events = super().receive(data)
+        is_whole = len(events) == 2 and events[1] is END_OF_MESSAGE and not self._buffer
+        if is_whole and len(data) <= MAX_REMEMBERED_BYTES:
+            self._again = data, self._request
+        return events
 
     def next_request(self) -> list[Event]:
         """Go on to the next request, once the last one is read and answered."""
@@ -170,7 +192,9 @@ class Connection(Reader[Event]):
         fields = text[line.end() :]
         said = self._said
         if fields != said.fields or version != said.version:
-            self._said = said = _said_by(fields, version)
+            said = _said_by(fields, version)
+            if len(fields) <= MAX_REMEMBERED_BYTES:
+                self._said = said
         host = said.host
         if target[0] != "/" or method == "CONNECT":
             target, host = _other_forms(method, target, host)

@@ -42,11 +42,6 @@ class Limits:
     head: int = 32768  # bytes of all these lines together
     fields: int = 100  # header lines
 
-    @property
-    def whole(self) -> int:
-        """A head that is no longer than this passes the first two, however it is cut."""
-        return min(self.line, self.head)
-
 
 USUAL: Final = Limits()
 MAX_CHUNK_LINE_BYTES: Final = 256  # the size of a chunk, and its extensions
@@ -130,6 +125,7 @@ class Reader(ABC, Generic[EventT]):
         "_limits",
         "_line_start",
         "_searched",
+        "_short",
         "_trailer_bytes",
         "keep_alive",
         "state",
@@ -142,6 +138,7 @@ class Reader(ABC, Generic[EventT]):
         self.state = State.HEAD
         self.keep_alive = False
         self._limits = limits
+        self._short = min(limits.line, limits.head)  # bytes that no head may not have
         self._buffer = bytearray()
         self._line_start = 0  # of the head's first line that is not checked yet
         self._searched = 0  # how far the buffer is known to hold no end of that line
@@ -194,11 +191,11 @@ class Reader(ABC, Generic[EventT]):
 
     def _head_end(self) -> int:
         """Where the content starts; -1 if the head goes on. Raises if a limit is passed."""
-        buffer, limits = self._buffer, self._limits
+        buffer = self._buffer
         if not self._line_start:
             # The usual head is short and comes in one segment.
-            end = buffer.find(b"\r\n\r\n", 0, limits.whole)
-            if end >= 0 and buffer.count(b"\n", 0, end) <= limits.fields:
+            end = buffer.find(b"\r\n\r\n", 0, self._short)
+            if end >= 0 and buffer.count(b"\n", 0, end) <= self._limits.fields:
                 return end + 4
         return self._check_lines() if buffer else -1
 

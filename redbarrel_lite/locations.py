@@ -137,10 +137,15 @@ def _called(function: Callable[..., Any], skip: int, further: _Further | None) -
     async def awaited(globs: dict[str, Any], request: Request) -> Any:
         return await arguments(globs, request)
 
+    async def short(_globs: dict[str, Any], request: Request) -> Any:
+        return await function(request)
+
     async def parts(globs: dict[str, Any], request: Request) -> Any:
         return arguments(globs, request)
 
-    called = parts if make_parts else awaited if is_async(function) else arguments
+    called: Handler = parts if make_parts else arguments
+    if is_async(function):
+        called = short if skip and further is None else awaited
     return update_wrapper(called, function)  # a log line names the user's function
 
 

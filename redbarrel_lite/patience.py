@@ -56,7 +56,11 @@ class Deadline:
 
     def set(self, seconds: float) -> None:
         """So much time from now, whatever was set before."""
-        self._at = at = self._loop.time() + seconds
+        self.set_at(self._loop.time() + seconds)
+
+    def set_at(self, at: float) -> None:
+        """The same, by the loop's clock."""
+        self._at = at
         if at < self._rings:
             self._move_timer()
 

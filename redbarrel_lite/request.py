@@ -125,13 +125,15 @@ class Request:
         self._cookies: dict[str, str] | None = None
         self._environ: dict[str, Any] | None = None
         self._response: Response | None = None
-        self.set_body(body)
+        self._body = body
+        self._body_file: IO[bytes] | None = None
+        self._post: MultiDict[str | Upload] | None = None
 
     def set_body(self, body: Body) -> None:
         """Give the request its body, or another one: what was read of the old is forgotten."""
         self._body = body
-        self._body_file: IO[bytes] | None = None
-        self._post: MultiDict[str | Upload] | None = None
+        self._body_file = None
+        self._post = None
 
     # -- where to ----------------------------------------------------------------
 

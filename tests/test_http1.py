@@ -20,7 +20,14 @@ import pytest
 from segments import same_verdict
 
 from redbarrel_lite.errors import LocalProtocolError, RemoteProtocolError
-from redbarrel_lite.http1 import END_OF_MESSAGE, Connection, Event, Request, State
+from redbarrel_lite.http1 import (
+    END_OF_MESSAGE,
+    MAX_REMEMBERED_BYTES,
+    Connection,
+    Event,
+    Request,
+    State,
+)
 from redbarrel_lite.http1_reader import MAX_CHUNK_LINE_BYTES, MAX_TRAILER_BYTES, USUAL
 
 VECTORS: list[dict[str, Any]] = json.loads(
@@ -259,19 +266,40 @@ def test_chunk_is_passed_on_before_it_is_complete() -> None:
     assert connection.receive(b"\r\n0\r\n\r\n") == [END_OF_MESSAGE]
 
 
-def test_fields_that_come_again_say_the_same_again_and_others_do_not() -> None:
-    """What the last fields said is remembered, and every difference must show."""
+def told(events: list[Event]) -> list[object]:
+    return [(e.code, str(e)) if isinstance(e, RemoteProtocolError) else e for e in events]
+
+
+def test_what_a_connection_remembers_changes_no_verdict() -> None:
+    """A request, its fields and its answer's are known when they come again: to the last byte."""
     fields = HOST + b"X: a\r\n\r\n"
-    kept, closing = (b"GET / HTTP/1.1\r\n" + fields, b"GET / HTTP/1.0\r\n" + fields)
-    other = b"GET /b HTTP/1.1\r\n" + fields.replace(b"a", b"b")
+    kept = b"GET / HTTP/1.1\r\n" + fields
+    befores = [kept, b"\r\n" + kept, b"GET /b HTTP/1.1\r\n" + fields, CHUNKED + b"0\r\n\r\n"]
+    thens = [
+        b"GET / HTTP/1.0\r\n" + fields,
+        b"GET / HTTP/1.1\r\n" + fields.replace(b"a", b"b"),
+        b"GET http://localhost/c HTTP/1.1\r\n" + fields,
+        kept[:-2] + HOST + b"\r\n",
+        kept[:-1],
+        kept + kept,
+        *befores,
+        *(row["bytes"].encode("latin-1") for row in VECTORS),
+    ]
+    for before in befores:
+        for then in thens:
+            connection = Connection()
+            for _ in range(2):
+                assert told(connection.receive(before)) == told(events_of(before))
+                assert connection.next_request() == []
+            assert told(connection.receive(then)) == told(events_of(then)), (before, then)
+
+
+def test_request_that_is_too_long_to_be_remembered_is_read_again() -> None:
+    long = GET[:-2] + b"X: " + b"a" * MAX_REMEMBERED_BYTES + b"\r\n\r\n"
     connection = Connection()
-    for data in [kept, kept, closing, kept, other, kept.replace(b"/ ", b"http://localhost/c ")]:
-        (request, end) = connection.receive(data)
-        assert end is END_OF_MESSAGE
-        assert request == request_of(data)
-        assert connection.next_request() == []
-    fault = connection.receive(kept[:-2] + HOST + b"\r\n")[-1]
-    assert isinstance(fault, RemoteProtocolError)
+    for _ in range(2):
+        assert connection.receive(long) == events_of(long)
+        connection.next_request()
 
 
 def test_next_request_waits_for_the_end_of_this_one() -> None:
@@ -351,6 +379,24 @@ def test_answer_is_framed_by_its_length() -> None:
     assert answer == (
         b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n\r\nhello"
     )
+
+
+def test_answer_like_the_last_one_says_what_differs() -> None:
+    connection = answering(GET)
+    for status, headers, content in [
+        (200, [("x", "a")], b"1"),
+        (200, [("x", "a")], b"22"),
+        (404, [("x", "a")], b"22"),
+        (404, [("x", "b")], b""),
+        (404, [("x", "b"), ("connection", "close")], b""),
+    ]:
+        expected = answering(GET).respond(status, headers, content)
+        assert connection.respond(status, headers, content) == expected
+        assert connection.respond(status, headers, content) == expected
+    headers = [("x", "a")]
+    answer = connection.respond(200, headers)
+    headers.append(("x", "b"))  # the caller's own list
+    assert connection.respond(200, headers) != answer
 
 
 def test_answer_without_content_says_so() -> None:
