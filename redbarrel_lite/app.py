@@ -373,15 +373,15 @@ class App:
         for home in reversed(self.homes):
             await home.globs.stop(deadline)
 
-    def find(self, request: Request) -> tuple[Target, dict[str, str]]:
+    def find(self, request: Request, *, upgrades: bool = False) -> tuple[Target, dict[str, str]]:
         """What answers a request, and what its url's placeholders matched.
 
-        The request is told of the globals and sockets of its file. Raises `NotRouted`.
+        ``upgrades``: it asks for a WebSocket. The request is told of the globals and sockets
+        of its file. Raises `NotRouted`.
         """
         router = self._router(request.path)
         if request.method == "OPTIONS" and (preflight := _preflight(router, request)) is not None:
             return preflight, {}
-        upgrades = "websocket" in request.headers.get("upgrade", "").lower()
         route, match = router.find(request.method, request.path, upgrades=upgrades)
         home = route.target.home
         request.globs = home.globs.values

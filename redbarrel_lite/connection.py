@@ -281,7 +281,9 @@ class HttpConnection(asyncio.Protocol):
             )
             if self._trusted:
                 self._look_through_proxies()
-            self._target, request.match = server.app.find(request)
+            self._target, request.match = server.app.find(
+                request, upgrades="websocket" in head.upgrade
+            )
         except RemoteProtocolError as error:
             self._refuse(error.code, str(error))
         except NotRouted as error:
@@ -422,7 +424,7 @@ class HttpConnection(asyncio.Protocol):
             self._deadline.lift()
         if isinstance(target, SocketPath):
             endpoint = self._server.endpoint(target)
-            if "websocket" in (head.header("upgrade") or "").lower():
+            if "websocket" in head.upgrade:
                 self._http.forbid_keep_alive()  # until it is switched: then it is no matter
                 endpoint.handle_upgrade(self, head.version)
             else:

@@ -69,7 +69,8 @@ class Request(NamedTuple):
 
     ``content_length`` is None where the content is chunked. ``host`` is the
     authority in lower case, from an absolute-form target if there is one (RFC
-    9112 3.2.2), "" for an HTTP/1.0 request that has none.
+    9112 3.2.2), "" for an HTTP/1.0 request that has none. ``upgrade`` is what the client
+    would rather speak (RFC 9110 7.8), in lower case.
     """
 
     method: str
@@ -79,6 +80,7 @@ class Request(NamedTuple):
     content_length: int | None
     keep_alive: bool
     host: str
+    upgrade: str = ""
 
     def header(self, name: str) -> str | None:
         """The value of the field ``name`` (lower case); several are joined by ", "."""
@@ -198,9 +200,7 @@ class Connection(Reader[Event]):
         host = said.host
         if target[0] != "/" or method == "CONNECT":
             target, host = _other_forms(method, target, host)
-        return Request(
-            method, target, version, said.headers, said.content_length, said.keep_alive, host
-        )
+        return Request(method, target, version, said.headers, *said.framing, host, said.upgrade)
 
     def _check_start(self, buffer: bytearray) -> None:
         if not _FIRST_BYTE.match(buffer):
@@ -336,12 +336,12 @@ class _Said(NamedTuple):
     fields: str
     version: str
     headers: Fields
-    content_length: int | None
-    keep_alive: bool
+    framing: tuple[int | None, bool]  # content length (None: chunked), and keep-alive
     host: str
+    upgrade: str
 
 
-_NOTHING: Final = _Said("", "", (), 0, keep_alive=False, host="")
+_NOTHING: Final = _Said("", "", (), (0, False), "", "")
 
 
 def _said_by(fields: str, version: str) -> _Said:
@@ -352,7 +352,9 @@ def _said_by(fields: str, version: str) -> _Said:
             f"HTTP version {version} is not spoken here (RFC 9112 2.3)", status
         )
     framing = [field for field in headers if field[0] in _FRAMING_FIELDS]
-    return _Said(fields, version, headers, *_framing(framing, version))
+    length, keep_alive, host = _framing(framing, version)
+    upgrade = ",".join(value for name, value in headers if name == "upgrade").lower()
+    return _Said(fields, version, headers, (length, keep_alive), host, upgrade)
 
 
 def _framing(fields: Pairs, version: str) -> tuple[int | None, bool, str]:
