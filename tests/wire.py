@@ -35,6 +35,8 @@ def run(test: Coroutine[Any, Any, None]) -> None:
     """Run a test on a loop of its own, with asyncio's debug mode on; hang up at its end."""
 
     async def and_hang_up() -> None:
+        # On a loaded machine everything is slow, and the log is for what the test is about.
+        asyncio.get_running_loop().slow_callback_duration = PATIENCE_S
         try:
             await test
         finally:
