@@ -42,8 +42,9 @@ UPGRADE = (
 )
 
 
-async def dripped(wire: Wire, start: str, drop: bytes, every: float) -> bytes:
+async def dripped(server: Live, start: str, drop: bytes, every: float) -> bytes:
     """What is answered to a client that sends something now and then, for ever."""
+    wire = await Wire.open(server.url)
     await wire.send(start)
     answer = asyncio.create_task(wire.rest())
     while not answer.done():
@@ -58,10 +59,8 @@ def test_slow_heads_by_the_hundred_end_and_hold_nobody_up(tmp_path: Path) -> Non
 
     async def test() -> None:
         async with live(tmp_path, RBR, SOURCE, limits) as server:
-            wires = [await Wire.open(server.url) for _ in range(100)]
-            slow = asyncio.gather(
-                *(dripped(wire, "GET / HTTP/1.1\r\nHost: a\r\nX: ", b"x", 0.2) for wire in wires)
-            )
+            start = "GET / HTTP/1.1\r\nHost: a\r\nX: "
+            slow = asyncio.gather(*(dripped(server, start, b"x", 0.2) for _ in range(100)))
             served = 0
             while not slow.done():
                 await server.serves()
@@ -79,8 +78,7 @@ def test_body_that_drips_is_refused_for_its_rate(tmp_path: Path) -> None:
 
     async def test() -> None:
         async with live(tmp_path, RBR, SOURCE, limits) as server:
-            wire = await Wire.open(server.url)
-            answer = await dripped(wire, f"{POST}1000000\r\n\r\n", b"x", 0.05)
+            answer = await dripped(server, f"{POST}1000000\r\n\r\n", b"x", 0.05)
             assert answer.startswith(b"HTTP/1.1 408 ")
             await server.serves()
             await server.empties()
