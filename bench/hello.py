@@ -4,7 +4,9 @@
 
 A handler that is `async def` and returns a str, against a bare ASGI application on
 uvicorn with uvloop and httptools, which are installed into a virtual environment
-under the system's temporary folder. Linux with gcc: the loader is hello_load.c.
+under the system's temporary folder; and against the floor, a bare protocol of asyncio
+that answers the same bytes to whatever it reads, which is what no server on asyncio's
+own loop can do without. Linux with gcc: the loader is hello_load.c.
 
 Each server is a process of its own, on one processor; the loader is on another, with
 50 connections that are kept. What is read is the server's CPU time, user and system,
@@ -42,6 +44,29 @@ async def asgi(scope, receive, send):
     headers = [(b"content-type", b"text/html; charset=utf-8"), (b"content-length", b"11")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b"Hello World"})
+"""
+
+
+FLOOR = """
+import asyncio, sys
+
+ANSWER = (
+    b"HTTP/1.1 200 OK\\r\\ncontent-type: text/html; charset=utf-8\\r\\n"
+    b"date: Thu, 26 Nov 2026 00:00:00 GMT\\r\\ncontent-length: 11\\r\\n\\r\\nHello World"
+)
+
+class Floor(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport = transport
+    def data_received(self, data):
+        self.transport.write(ANSWER)
+
+async def main():
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Floor, "127.0.0.1", int(sys.argv[1]))
+    await server.serve_forever()
+
+asyncio.run(main())
 """
 
 
@@ -83,6 +108,9 @@ def commands(folder: Path, python: str) -> Iterator[tuple[str, list[str], int]]:
     """Label, command line and port of each server."""
     (folder / "hello_app.py").write_text(APP)
     (folder / "hello.rbr").write_text(RBR)
+    (folder / "floor.py").write_text(FLOOR)
+    port = free_port()
+    yield "the floor", [sys.executable, str(folder / "floor.py"), str(port)], port
     for log in ("off", "common"):
         port = free_port()
         command = [sys.executable, "-m", "redbarrel_lite", str(folder / "hello.rbr")]

@@ -537,7 +537,7 @@ def test_second_signal_ends_it_at_once(serve: Serve, tmp_path: Path) -> None:
         "    import asyncio; await asyncio.Event().wait()\n"
     )
     (tmp_path / "stuck.rbr").write_text("path p ( url /, use python:stuck.wait );")
-    server = serve(tmp_path / "stuck.rbr")
+    server = serve(tmp_path / "stuck.rbr", "--grace", "60")
     with socket.create_connection(("127.0.0.1", server.port), PATIENCE_S) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         server.process.send_signal(signal.SIGTERM)
