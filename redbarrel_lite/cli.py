@@ -24,6 +24,8 @@ from .app import App
 from .errors import RbrError
 from .failures import user_traceback
 from .forwarded import trust
+from .gate import Gate, host_names, usual_names
+from .http1 import Limits
 from .patience import TimeLimits
 from .server import GRACE_S, Address, Server
 from .upstream import Upstream
@@ -91,7 +93,13 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         help="believe what these proxies say of the client; 'unix' for who comes by --uds",
     )
     parser.add_argument(
-        "--max-connections", type=_count, default=0, metavar="N", help="0 is no limit (%(default)s)"
+        "--allow-host",
+        type=_host_name,
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="answer 421 to who asks for another host (all; with --debug on loopback, its own)",
     )
     parser.add_argument(
         "--log", choices=FORMATS, default="common", help="the access log's form (%(default)s)"
@@ -100,18 +108,30 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help="say what is slow or forgotten, too")
     parser.add_argument("--config", metavar="FILE.ini", help="options from its section [rbr]")
     parser.add_argument("--version", action="version", version=f"RedBarrel Lite {__version__}")
-    limits = parser.add_argument_group("time limits, in seconds")
-    for name, (default, what) in _LIMITS.items():
-        limits.add_argument(
-            f"--{name}", type=_seconds, default=default, metavar="S", help=f"{what} (%(default)s)"
+    sizes = parser.add_argument_group("limits")
+    for name, (most, what) in _SIZES.items():
+        sizes.add_argument(
+            f"--{name}", type=_count, default=most, metavar="N", help=f"{what} (%(default)s)"
+        )
+    times = parser.add_argument_group("time limits, in seconds")
+    for name, (seconds, what) in _TIMES.items():
+        times.add_argument(
+            f"--{name}", type=_seconds, default=seconds, metavar="S", help=f"{what} (%(default)s)"
         )
     parser.set_defaults(run=_serve)
 
 
 MAX_OPEN_FILES = 1 << 20
 
+_HEADS = Limits()
+_SIZES = {
+    "max-connections": (0, "open at a time; 0 is no limit"),
+    "max-line": (_HEADS.line, "bytes of a request line, and of a header line"),
+    "max-head": (_HEADS.head, "bytes of all of them together"),
+    "max-fields": (_HEADS.fields, "header lines of a request"),
+}
 _USUAL = TimeLimits()
-_LIMITS = {
+_TIMES = {
     "head-timeout": (_USUAL.head, "for the head of a request"),
     "body-timeout": (_USUAL.body, "between two parts of a body"),
     "idle-timeout": (_USUAL.idle, "between two requests"),
@@ -130,6 +150,14 @@ def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 9:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number")
     return int(text)
+
+
+def _host_name(text: str) -> str:
+    try:
+        host_names([text])
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def _seconds(text: str) -> float:
@@ -160,7 +188,13 @@ def _from_config(parser: argparse.ArgumentParser, arguments: list[str]) -> list[
     except KeyError:
         parser.error(f"{known.config}: it has no section [rbr]")
     files = options.pop("rbr-file", "").split()
-    found = [argument for key, value in options.items() for argument in _flag(key, value)]
+    lists = {action.dest.replace("_", "-") for action in parser._actions if action.nargs == "+"}
+    found = [
+        argument
+        for key, value in options.items()
+        for one in (value.split() if key in lists else [value])
+        for argument in _flag(key, one)
+    ]
     # Whether the command line names a file is for the parser to say.
     named = any(not other.startswith("-") and Path(other).suffix == ".rbr" for other in others)
     folder = known.config.parent
@@ -188,9 +222,7 @@ def _serve(options: argparse.Namespace) -> int:
         options.tls = _tls(options)
     except (OSError, ValueError) as error:
         return _fail(f"error: --certfile, --keyfile: {error}")
-    trusted = trust(options.trust_proxy)
-    access = _access_log(options.log)
-    server = Server(app, _time_limits(options), access, trusted, options.max_connections)
+    server = Server(app, _time_limits(options), _access_log(options.log), _gate(options))
     _raise_limit_of_open_files()
     try:
         asyncio.run(_serve_until_signal(server, options), debug=options.debug or None)
@@ -266,6 +298,16 @@ def _time_limits(options: argparse.Namespace) -> TimeLimits:
         body=options.body_timeout,
         idle=options.idle_timeout,
         write=options.write_timeout,
+    )
+
+
+def _gate(options: argparse.Namespace) -> Gate:
+    where = "" if options.uds else options.host
+    return Gate(
+        host_names(options.allow_host) or usual_names(where, debug=options.debug),
+        trust(options.trust_proxy),
+        options.max_connections,
+        Limits(options.max_line, options.max_head, options.max_fields),
     )
 
 

@@ -26,7 +26,8 @@ from .bodystream import BodyStream
 from .entrance import Entrance
 from .errors import RemoteProtocolError
 from .failures import user_traceback
-from .forwarded import Trust, seen_through
+from .forwarded import seen_through
+from .gate import Gate
 from .intake import Intake
 from .patience import Deadline, TimeLimits
 from .request import Request
@@ -76,9 +77,8 @@ class Host(Protocol):
 
     app: App
     limits: TimeLimits
-    max_connections: int  # 0: no limit
+    gate: Gate
     scheme: str
-    trusted: Trust
     connections: set[HttpConnection | WebSocket | Tunnel]
     closing: bool
     access: Callable[[Entry], None] | None  # writes the access log; None: there is none
@@ -127,7 +127,7 @@ class HttpConnection(asyncio.Protocol):
 
     def __init__(self, server: Host) -> None:
         self._server = server
-        self._http = http1.Connection()
+        self._http = http1.Connection(server.gate.heads)
         # Kept: to ask for it costs a call of the system before Python 3.12.
         self._loop = asyncio.get_running_loop()
         self._deadline = Deadline(self._loop, self._late)
@@ -157,13 +157,13 @@ class HttpConnection(asyncio.Protocol):
         server = self._server
         self._transport = transport
         server.connections.add(self)
-        if 0 < server.max_connections < len(server.connections):
+        if 0 < server.gate.max_connections < len(server.connections):
             transport.write(_TOO_MANY)
             self._close()
             return
         peer = transport.get_extra_info("peername")
         self._peer = self._client = str(peer[0]) if isinstance(peer, tuple) else ""
-        self._trusted = self._peer in server.trusted
+        self._trusted = self._peer in server.gate.trusted
         self._deadline.set(server.limits.head)
 
     def data_received(self, data: bytes) -> None:
@@ -281,6 +281,9 @@ class HttpConnection(asyncio.Protocol):
             )
             if self._trusted:
                 self._look_through_proxies()
+            if not server.gate.serves(request.host):
+                self._not_served(request.host)
+                return
             self._target, request.match = server.app.find(
                 request, upgrades="websocket" in head.upgrade
             )
@@ -302,10 +305,15 @@ class HttpConnection(asyncio.Protocol):
 
     def _look_through_proxies(self) -> None:
         request = self.request
-        origin = seen_through(request.headers, request.remote_addr, self._server.trusted)
+        origin = seen_through(request.headers, request.remote_addr, self._server.gate.trusted)
         request.remote_addr = self._client = origin.address
         request.scheme = origin.scheme or request.scheme
         request.host = origin.host or request.host
+
+    def _not_served(self, host: str) -> None:
+        what = "%s: %.100a is no name of this server, those are %s; to serve it: --allow-host"
+        log.info(what, self._peer, host, ", ".join(sorted(self._server.gate.names)))
+        self.respond(error_response(421, "this server does not answer for that host"))
 
     def _not_routed(self, error: NotRouted) -> None:
         request = self.request

@@ -42,6 +42,9 @@ class Trust:
         return any((mapped or address) in network for network in self.networks)
 
 
+NOBODY: Final = Trust()
+
+
 def trust(names: Sequence[str]) -> Trust:
     """What ``--trust-proxy`` says: addresses, networks in CIDR notation, or ``unix``.
 
@@ -59,6 +62,7 @@ class Origin(NamedTuple):
     host: str | None = None
 
 
+_OLDER: Final = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host")
 # RFC 7239 4: a list of elements, each of pairs, of tokens and quoted strings.
 _PAIR: Final = re.compile(r'[ \t]*([A-Za-z-]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s";,]+))[ \t]*')
 # With a port, or brackets, or both: "[2001:db8::1]:4711".
@@ -72,10 +76,16 @@ def seen_through(headers: Mapping[str, str], peer: str, trusted: Trust) -> Origi
     Each proxy adds the address that it saw, at the right end: so the list is
     read from there, until an address that is not trusted. What stands further
     left was written by that one, and may say anything.
+
+    Where there are both, the older fields count. A proxy sets one kind and hands on what
+    its client wrote into the other, and most set the older.
     """
     if peer not in trusted:
         return Origin(peer)
-    hops = _forwarded(headers.get("forwarded", "")) or _x_forwarded(headers)
+    if any(name in headers for name in _OLDER):
+        hops = _x_forwarded(headers)
+    else:
+        hops = _forwarded(headers.get("forwarded", ""))
     found = Origin(peer)
     for hop in reversed(hops):
         found = Origin(hop.address or found.address, hop.scheme, hop.host)

@@ -29,7 +29,7 @@ from .app import App, EnginePath, NamespacesPath, RawPath, SocketPath
 from .connection import HttpConnection
 from .endpoint import EngineEndpoint, NamespacesEndpoint
 from .entrance import Entrance
-from .forwarded import Trust
+from .gate import Gate
 from .handlers import run_handler
 from .patience import TimeLimits
 from .rawendpoint import RawEndpoint
@@ -83,12 +83,10 @@ class Server:
         app: App,
         limits: TimeLimits | None = None,
         access: Callable[[Entry], None] | None = None,
-        trusted: Trust | None = None,
-        max_connections: int = 0,
+        gate: Gate | None = None,
     ) -> None:
         self.app = app
-        self.trusted = trusted or Trust()
-        self.max_connections = max_connections
+        self.gate = gate or Gate()
         self.scheme = "http"
         self.limits = limits or TimeLimits()
         self.access = access

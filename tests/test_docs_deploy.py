@@ -34,7 +34,7 @@ TEXT = PAGE.read_text(encoding="utf-8")
 BLOCKS: list[tuple[str, str]] = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.M | re.S)
 # The listings by the path in their first line, and the commands in their order.
 FILES = {code.split("\n", 1)[0].removeprefix("# "): code for kind, code in BLOCKS if kind != "sh"}
-COPY, START, TLS = (code for kind, code in BLOCKS if kind == "sh")
+COPY, START, NAMES, TLS = (code for kind, code in BLOCKS if kind == "sh")
 UNITS = [name for name in FILES if name.startswith("/etc/systemd/")]
 UNIT, UNIX, OWN_TLS = UNITS
 HANDSHAKE = "/socket.io/?EIO=4&transport=polling"
@@ -220,7 +220,7 @@ def unit_with_tls(folder: Path) -> list[str]:
 
 
 def test_statuses_of_the_table_are_those_of_the_server(srv: Path) -> None:
-    command = [sys.executable, "-m", "redbarrel_lite", "chat.rbr", "--port", "0"]
+    command = [*arguments(NAMES), "--port", "0"]
     with running([*command, "--head-timeout", "0.2"], srv) as (url, _):
 
         def answered(request: str) -> str:
@@ -230,11 +230,13 @@ def test_statuses_of_the_table_are_those_of_the_server(srv: Path) -> None:
                 answer.begin()
                 return str(answer.status)
 
-        line = f"GET /{'x' * USUAL.line} HTTP/1.1\r\nHost: x\r\n\r\n"
-        field = f"GET / HTTP/1.1\r\nHost: x\r\nX: {'x' * USUAL.line}\r\n\r\n"
-        large = f"POST {HANDSHAKE} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000001\r\n\r\n"
-        seen = [answered(request) for request in ("GET / HT", large, line, field)]
-    assert seen == ["408", "413", "414", "431"]
+        host = "Host: chat.example:8000"
+        line = f"GET /{'x' * USUAL.line} HTTP/1.1\r\n{host}\r\n\r\n"
+        field = f"GET / HTTP/1.1\r\n{host}\r\nX: {'x' * USUAL.line}\r\n\r\n"
+        large = f"POST {HANDSHAKE} HTTP/1.1\r\n{host}\r\nContent-Length: 1000001\r\n\r\n"
+        strange = "GET / HTTP/1.1\r\nHost: chat.example.evil\r\n\r\n"
+        seen = [answered(request) for request in ("GET / HT", large, line, strange, field)]
+    assert seen == ["408", "413", "414", "421", "431"]
     table = TEXT[TEXT.index("| a client sees |") :]
     assert re.findall(r"^\| (4[0-9]{2}) \|", table, re.M) == seen
 

@@ -9,6 +9,7 @@ import pytest
 from wire import ask, live, run
 
 from redbarrel_lite.forwarded import Origin, seen_through, trust
+from redbarrel_lite.gate import Gate
 
 TRUSTED = trust(["127.0.0.1", "10.0.0.0/8", "2001:db8::/32"])
 
@@ -39,9 +40,13 @@ CASES = {
         {"forwarded": 'for=6.6.6.6, for=1.2.3.4;proto=https, for="[2001:db8::1]"'},
         Origin("1.2.3.4", "https"),
     ),
-    "the standard comes first": (
-        {"forwarded": "for=1.2.3.4", "x-forwarded-for": "6.6.6.6"},
+    "both: the standard is the client's own": (
+        {"forwarded": "for=6.6.6.6;host=evil;proto=https", "x-forwarded-for": "1.2.3.4"},
         Origin("1.2.3.4"),
+    ),
+    "both, and the proxy tells no address": (
+        {"forwarded": "for=6.6.6.6;host=evil", "x-forwarded-proto": "https"},
+        Origin("127.0.0.1", "https"),
     ),
     "hidden": ({"forwarded": "for=_hidden;proto=http"}, Origin("127.0.0.1", "http")),
     "not the standard": ({"forwarded": ";;,,=", "x-forwarded-for": "1.2.3.4"}, Origin("1.2.3.4")),
@@ -89,7 +94,7 @@ def test_request_is_seen_through_the_proxy(tmp_path: Path) -> None:
     async def test() -> None:
         async with live(tmp_path, rbr, source) as server:
             assert await who(server.url) == ["127.0.0.1", "http", "a"]
-            server.server.trusted = trust(["127.0.0.0/8"])
+            server.server.gate = Gate(trusted=trust(["127.0.0.0/8"]))
             assert await who(server.url) == ["1.2.3.4", "https", "b"]
 
     run(test())

@@ -67,7 +67,7 @@ KINDS = {
     "io": Kind(
         3,
         "sendfile bodystream patience server connection entrance endpoint rawendpoint transports"
-        " intake"
+        " intake gate"
         " transports_v3 websocket"
         " accesslog upstream backplane"
         " dial dial_inbox dial_websocket dial_engine dial_socket dial_raw",

@@ -19,6 +19,7 @@ from wire import PATIENCE_S, Live, Wire, ask, live, run, until
 
 from redbarrel_lite.app import App
 from redbarrel_lite.connection import HttpConnection
+from redbarrel_lite.gate import Gate
 from redbarrel_lite.patience import TimeLimits
 from redbarrel_lite.server import Address, Server
 
@@ -429,7 +430,7 @@ def test_requests_at_work_are_finished_at_the_end(tmp_path: Path) -> None:
 def test_connection_too_many_is_turned_away_and_the_others_are_served(tmp_path: Path) -> None:
     async def test() -> None:
         async with site(tmp_path) as server:
-            server.server.max_connections = 3
+            server.server.gate = Gate(max_connections=3)
             kept = [await Wire.open(server.url) for _ in range(3)]
             for wire in kept:
                 assert (await wire.ask("GET", "/"))[0] == 200
@@ -538,14 +539,16 @@ def test_second_signal_ends_it_at_once(serve: Serve, tmp_path: Path) -> None:
     )
     (tmp_path / "stuck.rbr").write_text("path p ( url /, use python:stuck.wait );")
     server = serve(tmp_path / "stuck.rbr", "--grace", "60")
-    with socket.create_connection(("127.0.0.1", server.port), PATIENCE_S) as client:
+    address = ("127.0.0.1", server.port)
+    with (
+        socket.create_connection(address, PATIENCE_S) as client,
+        socket.create_connection(address, PATIENCE_S) as idle,
+    ):
         client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        idle.sendall(b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert idle.recv(65536).startswith(b"HTTP/1.1 404")
         server.process.send_signal(signal.SIGTERM)
-        while True:  # it has stopped accepting once the first signal is obeyed
-            try:
-                socket.create_connection(("127.0.0.1", server.port), PATIENCE_S).close()
-            except ConnectionRefusedError:
-                break
+        assert idle.recv(1) == b""  # the first signal is obeyed
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(PATIENCE_S) == -signal.SIGTERM
     server.kill()

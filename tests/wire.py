@@ -162,8 +162,9 @@ class Wire:
     async def ask(
         self, method: str, target: str, body: bytes = b"", **headers: str
     ) -> tuple[int, dict[str, str], bytes]:
-        lines = [f"{method} {target} HTTP/1.1", "Host: a", f"Content-Length: {len(body)}"]
-        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+        fields = {"Host": "a", "Content-Length": str(len(body))} | headers
+        lines = [f"{method} {target} HTTP/1.1"]
+        lines += [f"{name.replace('_', '-')}: {value}" for name, value in fields.items()]
         await self.send("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
         return await self.answer(head=method == "HEAD")
 

@@ -1,0 +1,70 @@
+"""Who is let in, before any path is asked: what an administrator says of all clients.
+
+What it implements: the names that are served (RFC 9110 7.2 and 15.5.20), how many
+connections, how long a head may be, and which proxies are believed. What it leaves
+out: the rules of paths, which are in `conditions`, and time, which is in `patience`.
+
+In one line::
+
+    gate = Gate(names=host_names(["chat.example"])); gate.serves("chat.example:443")
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Final
+
+from .forwarded import NOBODY, Trust
+from .http1_reader import USUAL, Limits
+
+_NAME: Final = re.compile(r"[a-z0-9._~-]+|\[[0-9a-f:.]+\]")
+_PORT: Final = re.compile(r":[0-9]*\Z")
+# A browser on the machine of a developer knows the server there by no other name.
+LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What is asked of every connection and every request."""
+
+    names: frozenset[str] = frozenset()  # that are served, as in Host; none: all are
+    trusted: Trust = NOBODY  # to say who asks
+    max_connections: int = 0  # 0: no limit
+    heads: Limits = USUAL
+
+    def serves(self, host: str) -> bool:
+        """Whether the server has this name, which may have a port behind it."""
+        return not self.names or _PORT.sub("", host) in self.names
+
+
+def host_names(names: Iterable[str]) -> frozenset[str]:
+    """What ``--allow-host`` says: names and addresses, without ports.
+
+    Raises ValueError for what no Host field has.
+    """
+    found = frozenset(name.lower() for name in names)
+    for name in found:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a host, such as chat.example or [::1]")
+    return found
+
+
+def usual_names(address: str, *, debug: bool) -> frozenset[str]:
+    """The names that are served where nobody has said which.
+
+    All of them, but for a developer's server on loopback. A page of anywhere may have
+    its own name point to 127.0.0.1 from one moment to the next, and is then, for its
+    browser, a page of that server (DNS rebinding): with what ``--debug`` tells, and
+    with no rule of origins in its way. Only the name that it asks for gives it away.
+    """
+    return LOOPBACK_NAMES if debug and _is_loopback(address) else frozenset()
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return address.lower() == "localhost"
