@@ -145,7 +145,8 @@ class Wire:
         """The next answer: status, headers, content."""
         async with asyncio.timeout(PATIENCE_S):
             lines = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-            headers = dict(line.split(": ", 1) for line in lines[1:-2])
+            pairs = (line.split(": ", 1) for line in lines[1:-2])
+            headers = {name.lower(): value for name, value in pairs}
             length = 0 if head else int(headers.get("content-length", 0))
             body = await self.reader.readexactly(length)
         return int(lines[0].split()[1]), headers, body
