@@ -158,7 +158,13 @@ def test_websocket_message_is_text_or_binary() -> None:
     assert session.receive(b"4hello", 1.0) == b"4hello"
 
 
-@pytest.mark.parametrize("packet", ["", "bAAE=", "2", "2probe", "5", "6", "x"])
+def test_websocket_of_a_client_without_binary_messages_may_speak_base64() -> None:
+    session = websocket()
+    for packet, message in (("bAAE=", b"\0\1"), ("bAAE", b"\0\1"), ("b", b"")):
+        assert session.receive(packet, 1.0) == message
+
+
+@pytest.mark.parametrize("packet", ["", "b!!!!", "b====", "2", "2probe", "5", "6", "x"])
 def test_websocket_packet_of_another_kind_closes_the_session(packet: str) -> None:
     session = websocket()
     with pytest.raises(RemoteProtocolError, match=r"bad Engine\.IO packet"):
