@@ -317,6 +317,10 @@ class HttpConnection(asyncio.Protocol):
 
     def _not_routed(self, error: NotRouted) -> None:
         request = self.request
+        if "upgrade" in request.headers:
+            # What comes behind it may be of the protocol that it hoped for, or a request
+            # that a proxy in front took for that.
+            self._http.forbid_keep_alive()
         if error.status == 405 and request.method == "OPTIONS":
             self.respond(Response(b"", 204, [("allow", ", ".join(error.allow))]))
         elif error.status == 426:

@@ -298,7 +298,9 @@ def _fields(exchange: Exchange) -> dict[str, list[str]] | None:
     """
     fields: dict[str, list[str]] = {}
     try:
-        for name, value in parse_urlencoded(exchange.request.query_string.encode("latin-1")):
+        query = exchange.request.query_string.encode("latin-1")
+        # A parameter that we don't know may be of any kind; one that we know is unknown then.
+        for name, value in parse_urlencoded(query, "replace"):
             fields.setdefault(name, []).append(value)
     except RemoteProtocolError as error:
         log.info("%s: %s", exchange.request.remote_addr, error)

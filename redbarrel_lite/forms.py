@@ -253,19 +253,22 @@ def _whole(body: Spool) -> bytes:
     return file_of(body).read()
 
 
-def parse_urlencoded(text: bytes) -> list[tuple[str, str]]:
-    """The fields of a query or an urlencoded body. Raises `BadContent`."""
+def parse_urlencoded(text: bytes, errors: str = "strict") -> list[tuple[str, str]]:
+    """The fields of a query or an urlencoded body. Raises `BadContent`.
+
+    What is no UTF-8 is a fault, unless ``errors`` is "replace".
+    """
     if text.count(b"&") >= MAX_FIELDS:
         raise BadContent(f"over {MAX_FIELDS} fields")
     pairs = (part.partition(b"=") for part in text.split(b"&") if part)
-    return [(_decoded(name), _decoded(value)) for name, _, value in pairs]
+    return [(_decoded(name, errors), _decoded(value, errors)) for name, _, value in pairs]
 
 
-def _decoded(text: bytes) -> str:
+def _decoded(text: bytes, errors: str) -> str:
     if b"%" in text or b"+" in text:
         text = unquote_to_bytes(text.replace(b"+", b" "))
     try:
-        return text.decode()
+        return text.decode(errors=errors)
     except UnicodeDecodeError:
         raise BadContent("a field is not percent-encoded UTF-8") from None
 

@@ -328,22 +328,15 @@ class EngineConnection:
         self._only_post(exchange)
         self._posting = None
         now = asyncio.get_running_loop().time()
-        messages: list[engineio.Packet] = []
-        bad: RemoteProtocolError | None = None
-        try:
-            messages = self.session.receive_payload(self._payload(request), now)
-        except engineio.BadPayload as raised:
-            messages, bad = raised.messages, raised
-        except RemoteProtocolError as raised:
-            bad = raised
+        messages, fault = self._messages(request, now)
         try:
             for message in messages:
                 self.client.receive(message)
-            if bad is not None:
-                raise bad
-        except RemoteProtocolError as fault:
-            self.fail(fault)
-            raise RemoteProtocolError(str(fault), engineio.BAD_REQUEST) from None
+            if fault:
+                raise RemoteProtocolError(fault)
+        except RemoteProtocolError as error:
+            self.fail(error)
+            raise RemoteProtocolError(str(error), engineio.BAD_REQUEST) from None
         if self._paused and self.session.state is engineio.State.OPEN:
             self._held_post = exchange
             exchange.on_abort(self._abort_post)
@@ -359,6 +352,19 @@ class EngineConnection:
         if self.session.transport == engineio.POLLING:
             self.session.end("transport close")
             self._settle()
+
+    def _messages(self, request: Request, now: float) -> tuple[list[engineio.Packet], str]:
+        """The messages in the body of a POST, and what is wrong behind them, if anything is.
+
+        In words: who keeps an error in a variable keeps the request, its file on disk
+        included, until the collector comes by.
+        """
+        try:
+            return self.session.receive_payload(self._payload(request), now), ""
+        except engineio.BadPayload as bad:
+            return bad.messages, str(bad)
+        except RemoteProtocolError as bad:
+            return [], str(bad)
 
     def _payload(self, request: Request) -> engineio.Packet:
         """The payload in the body of a POST. Raises `RemoteProtocolError`."""

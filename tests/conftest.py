@@ -19,9 +19,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
+
+if TYPE_CHECKING:
+    from siege import InProcess
+
+pytest.register_assert_rewrite("siege")  # so that its rules say what was wrong
 
 ROOT = Path(__file__).resolve().parent.parent
 START_S = 30.0  # generous: a loaded machine is slow, and only a fault waits this long
@@ -160,3 +165,29 @@ def serve() -> Iterator[Serve]:
         for server, _ in started:
             if server.process.returncode is None:
                 server.kill()
+
+
+@pytest.fixture
+def optimized_python(tmp_path: Path) -> Path:
+    """A Python that skips assertions: no check of what a client sends may be one."""
+    python = tmp_path / "optimized"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -O "$@"\n')
+    python.chmod(0o755)
+    return python
+
+
+@pytest.fixture(scope="module")
+def stronghold() -> Iterator[InProcess]:
+    """The server that the hostile tests of a file attack."""
+    from siege import InProcess  # noqa: PLC0415  # it imports us
+
+    siege = InProcess()
+    yield siege
+    siege.end()
+
+
+@pytest.fixture
+def siege(stronghold: InProcess) -> InProcess:
+    """The same, with all counted that there is before the attempt."""
+    stronghold.start_row()
+    return stronghold
