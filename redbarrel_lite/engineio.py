@@ -38,7 +38,7 @@ import contextlib
 import enum
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from .errors import RemoteProtocolError
@@ -58,6 +58,7 @@ BINARY: Final = "b"  # over polling: a message, in base64
 
 PROBE: Final = "probe"
 SEPARATOR: Final = "\x1e"  # between the packets of a polling payload
+_NEXT_IS_BINARY: Final = SEPARATOR + BINARY
 
 POLLING: Final = "polling"
 WEBSOCKET: Final = "websocket"
@@ -131,8 +132,11 @@ class Revision(Protocol):
     def script(self) -> str | None:
         """The index of the function that a script calls with each payload (JSONP)."""
 
-    def split(self, payload: Packet) -> Iterator[Packet]:
-        """The packets of a payload, one by one; raises `RemoteProtocolError` for what is none."""
+    def split(self, payload: Packet) -> Iterable[Packet]:
+        """The packets of a payload, in order.
+
+        Raises `RemoteProtocolError`, now or when they are gone through, for what is none.
+        """
 
     def join(self, packets: Sequence[Packet]) -> Packet:
         """The payload of these packets."""
@@ -148,14 +152,17 @@ class Revision4:
     ready_to_upgrade: Final = (Upgrade.PROBED,)
     script: Final = None
 
-    def split(self, payload: Packet) -> Iterator[Packet]:
+    def split(self, payload: Packet) -> Iterable[Packet]:
         if isinstance(payload, bytes):
             raise RemoteProtocolError("binary payloads belong to protocol 3", BAD_REQUEST)
         count = payload.count(SEPARATOR) + 1
         if count > MAX_PACKETS_IN_PAYLOAD:
             raise RemoteProtocolError(f"a payload of {count} packets", BAD_REQUEST)
-        for packet in payload.split(SEPARATOR):
-            yield _from_base64(packet) if packet.startswith(BINARY) else packet
+        packets = payload.split(SEPARATOR)
+        if not payload.startswith(BINARY) and _NEXT_IS_BINARY not in payload:
+            return packets
+        # One by one: those before a bad one have come.
+        return (_from_base64(one) if one.startswith(BINARY) else one for one in packets)
 
     def join(self, packets: Sequence[Packet]) -> Packet:
         return SEPARATOR.join(map(encode_for_polling, packets))
@@ -374,17 +381,22 @@ class Session:
 
     def _take_payload(self) -> Packet:
         """As many queued packets as one payload may carry, oldest first."""
-        count, size = 0, -len(SEPARATOR)
-        for packet in self._outbox[:MAX_PACKETS_OUT]:
-            size += len(SEPARATOR) + _polled_size(packet)
-            if count and size > self.options.max_payload:
-                break
-            count += 1
-        taken = self._outbox[:count]
+        taken = self._outbox[:MAX_PACKETS_OUT]
+        if len(taken) > 1:
+            del taken[self._how_many_fit(taken) :]
         self.queued -= sum(map(len, taken))
-        del self._outbox[:count]
+        del self._outbox[: len(taken)]
         self._end_if_told()
         return self.revision.join(taken)
+
+    def _how_many_fit(self, packets: Sequence[Packet]) -> int:
+        """How many of these the largest payload may carry; one goes however large it is."""
+        size = -len(SEPARATOR)
+        for count, packet in enumerate(packets):
+            size += len(SEPARATOR) + _polled_size(packet)
+            if count and size > self.options.max_payload:
+                return count
+        return len(packets)
 
     # -- upgrade ---------------------------------------------------------------
 

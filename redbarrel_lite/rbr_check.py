@@ -249,19 +249,30 @@ class Checker(EntryChecker):
                     clashes.setdefault(self.place(other.span), []).append(verb)
             for place, verbs in clashes.items():
                 self._report_clash(path, place, verbs)
+        self._check_socket_urls()
 
-    def _report_clash(self, path: Path, place: str, verbs: list[str]) -> None:
+    def _check_socket_urls(self) -> None:
+        """Sockets of two kinds at one url: a request for a WebSocket means either."""
+        seen: dict[str, Path] = {}
+        for path in self.rbr.paths:
+            if path.is_socket and path.url is not None:
+                other = seen.setdefault(path.url.text, path)
+                if other.verbs != path.verbs:
+                    hint = f"give one of them another url: this one has {listed(other.verbs)}"
+                    self._report_clash(path, self.place(other.span), [*path.verbs], hint)
+
+    def _report_clash(self, path: Path, place: str, verbs: list[str], hint: str = "") -> None:
         url = path.url
         assert url is not None  # only paths with one are compared
         own = path.get("url")
-        hint = "give one of them another url or method; the first would always answer"
+        usual = "give one of them another url or method; the first would always answer"
         if "SOCKETIO" in verbs:
-            hint = "give one of them a namespace of its own: namespace /news"
+            usual = "give one of them a namespace of its own: namespace /news"
         self.error(
             "RBR032",
             own.span if own else path.name.span,
             f"{listed(verbs, 'and')} {clip(url.text)} is answered already",
-            hint,
+            hint or usual,
             [f"the path that answers it is at {place}"],
         )
 
