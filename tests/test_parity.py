@@ -31,9 +31,9 @@ OTHERWISE = {
     "B": [9, 14, 16, 17, 18],
     "C": [4, 5, 6, 7, 8, 11],
     "D": [2, 7],
-    "H": [7, 8],
+    "E": [8, 11, 12, 14],
 }
-LAST = {"A": 35, "B": 19, "C": 13, "D": 8, "H": 8}
+LAST = {"A": 35, "B": 19, "C": 13, "D": 8, "E": 14, "H": 8}
 
 
 @cache
@@ -184,3 +184,43 @@ def test_debug_is_for_the_log_and_for_the_loop(
             assert json.load(answer) == {"level": level, "loop": level == logging.DEBUG}
     finally:
         server.stop()
+
+
+def test_socket_of_2011_has_its_names(tmp_path: Path) -> None:
+    source = """
+        def talk(globs, request):
+            socketio = request.environ["socketio"]
+            assert socketio is request.socketio
+            assert (socketio.on_connect(), socketio.on_connect()) == (True, False)
+            while True:
+                message = socketio.recv()
+                if not socketio.connected():
+                    break
+                socketio.send([socketio.session.session_id, *message])
+                socketio.broadcast("said", exceptions=[])
+
+        def tell(globs, request):
+            request.environ["socketio"].server.broadcast("to all")
+            return [name for name in ("send", "recv") if hasattr(request.socketio, name)]
+        """
+    rbr = "socket parity_app.talk; path tell ( url /tell, use parity_app.tell );"
+    with app(tmp_path, rbr, source) as client, client.socket() as ann, client.socket() as bob:
+        ann.send("hello")
+        assert ann.recv() == [[ann.sid, "hello"]]
+        assert bob.recv() == ["said"]
+        assert client.get("/tell").json == []
+        assert (ann.recv(), bob.recv()) == (["to all"], ["to all"])
+
+
+def test_newcomer_to_the_chat_hears_what_was_said() -> None:
+    with testing.client(ROOT / "examples" / "chat" / "chat.rbr") as client:
+        with client.socket() as ann:
+            assert list(json.loads(ann.recv()[0])) == ["buffer"]
+            with client.socket() as bob:
+                assert "announcement" in json.loads(ann.recv()[0])
+                ann.send("is anybody there?")
+                bob.recv()  # the buffer, as it was when he came
+                assert json.loads(bob.recv()[0]) == {"message": [ann.sid, "is anybody there?"]}
+        with client.socket() as late:
+            buffer = json.loads(late.recv()[0])["buffer"]
+            assert buffer[-1]["message"][1] == "is anybody there?"
