@@ -432,6 +432,22 @@ def test_messages_that_are_too_old_are_forgotten_while_clients_are_there() -> No
     a.drop()
 
 
+def test_tidying_leaves_alone_who_remembers_nothing() -> None:
+    world = Recovering("/", "/a")
+    world.doors.add(Door("/plain", compile_template(["/plain"]), world.handler))
+    a = world.client("/a")
+    plain = Peer(world)
+    plain.say("0/plain,")
+    world.hub.broadcast("x", namespace="/a")
+    world.clock.advance(KEEP_S * 3)
+    assert set(world.hub.namespaces) == {"/a", "/plain"}
+    a.drop()
+    plain.client.end("transport close")
+    assert set(world.hub.namespaces) == {"/a"}
+    world.clock.advance(KEEP_S * 3)
+    assert world.hub.namespaces == {}
+
+
 def test_memory_is_bounded_in_packets_and_bytes() -> None:
     memory = Memory(KEEP_S)
     for _ in range(MAX_LOGGED_PACKETS + 10):

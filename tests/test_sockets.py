@@ -17,7 +17,7 @@ from redbarrel_lite.doors import Door, Doors
 from redbarrel_lite.errors import RemoteProtocolError, SocketClosed
 from redbarrel_lite.handover import HAND_OVER_BYTES
 from redbarrel_lite.hub import Hub
-from redbarrel_lite.outgoing import DONE, Outgoing
+from redbarrel_lite.outgoing import DONE, Held, Outgoing
 from redbarrel_lite.request import Request
 from redbarrel_lite.routes import compile_template
 from redbarrel_lite.sockets import MAX_PENDING_ACKS, Handler, Message, Socket
@@ -802,6 +802,67 @@ def test_thread_waits_while_the_queue_is_long() -> None:
     loop.run()
     assert sent == [0, 1, 2]
     assert peer.hears() == [f'2["message",{number}]' for number in range(3)]
+
+
+def test_what_threads_ask_of_a_client_that_goes_meanwhile_comes_to_nothing() -> None:
+    world = World()
+    peer = world.connect()
+    peer.say('27["ask"]')
+    message = peer.socket.recv()
+    peer.hears()
+
+    def work() -> None:
+        message.reply("late")
+        peer.socket.emit("ask", ack=pytest.fail)
+        peer.socket.emit("there", volatile=True)
+        peer.socket.leave("never joined")
+
+    in_thread(work)
+    peer.client.end("transport close")
+    world.turn()
+    assert peer.hears() == []
+    assert peer.socket._acks == {}
+
+
+def test_volatile_event_is_dropped_and_never_acknowledged_if_the_client_is_not_ready() -> None:
+    peer = World().connect()
+    peer.hears()
+    peer.connection.ready = False
+    peer.socket.emit("there", volatile=True)
+    peer.socket.emit("ask", volatile=True, ack=pytest.fail)
+    assert (peer.hears(), peer.socket._acks) == ([], {})
+    peer.connection.ready = True
+    peer.socket.emit("there", volatile=True)
+    peer.socket.emit("ask", volatile=True, ack=print)
+    assert peer.hears() == ['2["there"]', '21["ask"]']
+
+
+def test_callback_must_not_wait_for_an_acknowledgement() -> None:
+    async def story() -> None:
+        peer = World().connect()
+        errors: list[BaseException] = []
+
+        def call() -> None:
+            try:
+                peer.socket.call("ask")
+            except RuntimeError as error:
+                errors.append(error)
+
+        asyncio.get_running_loop().call_soon(call)
+        await asyncio.sleep(0)
+        assert "must not wait" in str(errors[0])
+
+    asyncio.run(story())
+
+
+def test_connection_that_is_held_passes_on_what_is_no_message() -> None:
+    connection = RecordingConnection()
+    held = Held(connection, pytest.fail)
+    drained: list[str] = []
+    held.when_drained(lambda: drained.append("at once"))
+    held.pause()
+    held.resume()
+    assert (drained, connection.reading) == (["at once"], ["pause", "resume"])
 
 
 def test_done_can_be_awaited_again_and_again() -> None:
