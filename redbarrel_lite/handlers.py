@@ -279,7 +279,7 @@ def _failure(request: Request, event: str, line: Line, error: BaseException) -> 
     if isinstance(error, (SocketClosed, CancelledError)):
         return _FAILED
     if isinstance(error, _Misfit):
-        log.warning("%r: %s, says %s", request.socketio, error, line.name)
+        request.socketio.complain(f"{str(error)!a}, says {line.name}")
         return Refused(str(error))
     request.socketio.report(f"{line.name}, for {event[:40]!a},", error)
     return _FAILED

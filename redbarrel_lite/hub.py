@@ -112,10 +112,6 @@ class Group(ABC):
         self.hub.remind(self.memory.keep_s)
         return self.memory.remember(outgoing, self.hub.loop.time(), room, skip, to)
 
-    def recall(self, auth: Any) -> tuple[Any, Return | None]:
-        """What a client says of itself, without what it says of its past; and that past."""
-        return auth, None
-
     def enter(self, socket: Socket) -> None:
         """Add a socket, which may yet have to wait at the door."""
         self.sockets[socket.session.session_id] = socket
@@ -183,6 +179,7 @@ class Namespace(Group):
     # -- members, who may come back ----------------------------------------------
 
     def recall(self, auth: Any) -> tuple[Any, Return | None]:
+        """What a client says of itself, without what it says of its past; and that past."""
         if self.memory is None or not isinstance(auth, dict):
             return auth, None
         pid = auth.get("pid")
@@ -248,7 +245,7 @@ class Hub(Handover):
 
     def __init__(self) -> None:
         super().__init__()
-        self.namespaces: dict[str, Group] = {}
+        self.namespaces: dict[str, Namespace] = {}
         self.paths: dict[str, Group] = {}  # those without Socket.IO, by their urls
         self.by_sid: dict[str, Socket] = {}
         self.absent = Absent()
@@ -360,7 +357,7 @@ class Hub(Handover):
         self._patterns[template] = pattern
         self._keep_s[template] = max(keep_s, self._keep_s.get(template, 0))
 
-    def namespace(self, name: str) -> Group:
+    def namespace(self, name: str) -> Namespace:
         """The namespace of a name that a pattern fits."""
         group = self.namespaces.get(name)
         if group is None:

@@ -139,6 +139,7 @@ class Socket:
         "_acks",
         "_brake",
         "_closed",
+        "_complained",
         "_door",
         "_events",
         "_fresh",
@@ -179,6 +180,7 @@ class Socket:
         self._runner: Runner | None = None  # of `use`
         self._events: Runner | None = None  # of the `on` lines
         self._fresh = True
+        self._complained = False
         self._closed = False  # by us, maybe a moment ago and in another thread
         self.gone = False  # in the loop's thread: it has left the namespace
         # Most sockets never join a room, and an empty set of one's own has 216 bytes.
@@ -245,9 +247,11 @@ class Socket:
             yield message
 
     def _runner_now(self) -> Runner:
-        if self._runner is None:
-            raise SocketClosed("this socket has no handler to receive for")
-        return self._runner
+        if self._runner is not None:
+            return self._runner
+        if self._events is not None and not self.gone:
+            raise RuntimeError("recv() is for the handler that 'use' names, once it has begun")
+        raise SocketClosed("this socket has no handler to receive for")
 
     def next_event(self) -> Any:
         """The same as `recv`, of the events that `on` lines take."""
@@ -291,6 +295,8 @@ class Socket:
         Raises TimeoutError after ``timeout`` seconds, and `SocketClosed` if the client
         goes. In a coroutine the result is to be awaited.
         """
+        if not (self.is_in or self._closed):
+            raise RuntimeError("call() would wait for ever: 'on connect' has let nobody in yet")
         if not self._home.hub.is_here():
             return self._call_in_thread(event, args, timeout)
         if asyncio.current_task() is None:
@@ -549,6 +555,12 @@ class Socket:
             await coroutine
         except Exception as error:
             self.report("a callback", error)
+
+    def complain(self, what: str) -> None:
+        """Tell the log of a mistake of the client, of the first one only: it may make many."""
+        if not self._complained:
+            self._complained = True
+            log.warning("%r: %s", self, what)
 
     def report(self, what: str, error: BaseException) -> None:
         """Tell the log that user code has failed."""
