@@ -25,6 +25,7 @@ from importlib.resources import files as resources
 from typing import Final
 
 from . import openapi, wording
+from .handlers import CONNECT, DISCONNECT
 from .loading import File
 from .markup import Html, inline, join, render, tag
 from .rbr_keys import DEFAULT_URLS
@@ -451,7 +452,8 @@ def _console(entry: _Entry) -> Html:
     connecting = [tag("button", "Connect")]
     sending: list[Html] = []
     if verb == "SOCKETIO":
-        events = [tag("option", value=one.event) for one in path.events() if not one.is_any]
+        named = (one.event for one in path.events() if not one.is_any)
+        events = [tag("option", value=name) for name in named if name not in (CONNECT, DISCONNECT)]
         list_id = f"{entry.id}--events"
         fields = [
             _label("Namespace", _field("namespace", wording.namespace(path))),

@@ -279,7 +279,7 @@ def _failure(request: Request, event: str, line: Line, error: BaseException) -> 
     if isinstance(error, (SocketClosed, CancelledError)):
         return _FAILED
     if isinstance(error, _Misfit):
-        request.socketio.complain(f"{str(error)!a}, says {line.name}")
+        request.socketio.complain(f"{ascii(str(error))[1:-1]}, says {line.name}")
         return Refused(str(error))
     request.socketio.report(f"{line.name}, for {event[:40]!a},", error)
     return _FAILED

@@ -420,7 +420,7 @@ def test_consoles_speak_each_protocol() -> None:
     page = read(SOCKETS)
     protocols = [one["data-protocol"] for one in page.all("form") if "data-protocol" in one]
     assert protocols == ["socketio", "socketio", "socketio", "websocket", "engineio"]
-    assert {one["value"] for one in page.all("option")} == {"connect", "join", "error", "two words"}
+    assert {one["value"] for one in page.all("option")} == {"join", "error", "two words"}
 
 
 # --- served -------------------------------------------------------------------
