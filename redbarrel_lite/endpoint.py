@@ -49,6 +49,10 @@ OLD_CLIENT: Final = (
     " to let such clients in, write: allow-eio3 on"
 )
 QUIET_S: Final = 60.0
+# A client that closes sends its close packet while its next poll is under way, over
+# another connection, and it is chance which of them is here first. The poll is answered
+# as if it had been here; so long it may take.
+CROSSING_S: Final = 0.5
 
 
 class Endpoint(Entrance):
@@ -60,6 +64,7 @@ class Endpoint(Entrance):
         self._sessions: dict[str, EngineConnection] = {}
         self._when_forgotten = when_forgotten
         self._quiet_until = 0.0  # when another old client may be told of
+        self._released: dict[str, engineio.Packet] = {}  # what polls of the closed get
 
     @abstractmethod
     def new_client(
@@ -75,6 +80,11 @@ class Endpoint(Entrance):
         known = self._sessions.pop(sid, None) is not None
         self._when_forgotten()
         return known
+
+    def release(self, sid: str, payload: engineio.Packet) -> None:
+        """Answer with this a poll that was under way when its client closed."""
+        self._released[sid] = payload
+        asyncio.get_running_loop().call_later(CROSSING_S, self._released.pop, sid, None)
 
     def close(self) -> None:
         super().close()
@@ -121,6 +131,9 @@ class Endpoint(Entrance):
                 return
             if query.sid is None:
                 self._admit(exchange, lambda: self._open(exchange, query))
+                return
+            if request.method == "GET" and query.script is None and query.sid in self._released:
+                exchange.respond(self.payload(request, self._released.pop(query.sid)))
                 return
             connection = self._find(query, upgrade=False)
             if request.method == "GET":

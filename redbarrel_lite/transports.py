@@ -79,6 +79,9 @@ class Owner(Protocol):
     def forget(self, sid: str) -> bool:
         """Take a session off the list; False if it has been."""
 
+    def release(self, sid: str, payload: engineio.Packet) -> None:
+        """Answer with this a poll that was under way when its client closed."""
+
 
 class EngineConnection:
     """One session with all that carries it; what `sockets` calls a `Connection`.
@@ -327,6 +330,7 @@ class EngineConnection:
         request = exchange.request
         self._only_post(exchange)
         self._posting = None
+        polls = self._poll is not None
         now = asyncio.get_running_loop().time()
         messages, fault = self._messages(request, now)
         try:
@@ -345,6 +349,8 @@ class EngineConnection:
         self._settle()
         if self.session.state is engineio.State.OPEN:
             self._schedule(now)  # a pong may have been among them
+        elif self.session.closed_because == "transport close" and not polls:
+            self._owner.release(self.session.sid, self.session.revision.join([engineio.NOOP]))
 
     def _abort_post(self) -> None:
         """The client did not end its POST, or did not wait for its answer: it has gone."""

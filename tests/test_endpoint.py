@@ -7,6 +7,7 @@ import contextlib
 import gc
 import json
 import logging
+import re
 import tracemalloc
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from wire import (
     until,
 )
 
+from redbarrel_lite import endpoint as endpoint_room
 from redbarrel_lite import transports
 from redbarrel_lite.endpoint import Endpoint
 from redbarrel_lite.forwarded import trust
@@ -525,6 +527,33 @@ def test_page_of_an_allowed_origin_may_read_that_its_payload_is_too_large(tmp_pa
                 )
                 assert (status, body) == (413, b"")
                 assert ("access-control-allow-origin" in headers) is told
+
+    run(test())
+
+
+def test_poll_that_crosses_the_close_packet_of_its_client_is_released(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever of the two is here first, the poll ends well, and the next one does not."""
+
+    async def test() -> None:
+        async with echo(tmp_path, "allow-eio3 on") as server:
+            for eio, close, noop in (("4", b"1", b"6"), ("3", b"1:1", b"1:6")):
+                target = f"/socket.io/?EIO={eio}&transport=polling"
+                _, _, opened = await ask(server.url, "GET", target)
+                target += "&sid=" + re.findall(rb'"sid":"([^"]+)', opened)[0].decode()
+                assert (await ask(server.url, "POST", target, close))[0] == 200
+                assert not sessions(server)
+                assert (await ask(server.url, "POST", target, close))[0] == 400
+                assert (await ask(server.url, "GET", target))[::2] == (200, noop)
+                assert (await ask(server.url, "GET", target))[0] == 400
+            monkeypatch.setattr(endpoint_room, "CROSSING_S", 0.0)
+            poller = await Poller.connect(server.url)
+            await poller.post("1")
+            (door,) = server.server._endpoints.values()
+            assert isinstance(door, Endpoint)
+            await until(lambda: not door._released)
+            assert (await ask(server.url, "GET", poller.target))[0] == 400
 
     run(test())
 
