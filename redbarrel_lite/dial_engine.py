@@ -28,6 +28,7 @@ from .engineio_client import (
     Session,
 )
 from .errors import RemoteProtocolError
+from .wsproto import NO_STATUS_RECEIVED, NORMAL_CLOSURE
 
 
 class Engine:
@@ -194,8 +195,10 @@ class Engine:
 
     def _websocket_lost(self) -> None:
         websocket = self._websocket
-        if websocket is not None and websocket.close_reason and not self._is_closing:
-            self.fault = f"WebSocket closed: {websocket.close_code} {websocket.close_reason}"
+        if websocket is not None and not self._is_closing:
+            code, reason = websocket.close_code, websocket.close_reason
+            if reason or code not in (NORMAL_CLOSURE, NO_STATUS_RECEIVED):
+                self.fault = f"WebSocket closed: {code} {reason}".rstrip()
         self._session.end(FORCED_CLOSE if self._is_closing else TRANSPORT_CLOSE)
         self._settle()
 

@@ -144,9 +144,18 @@ class Session:
     # -- to the server ---------------------------------------------------------
 
     def send(self, messages: Iterable[Packet]) -> None:
-        """Queue messages, for the next POST or for the WebSocket."""
+        """Queue messages, for the next POST or for the WebSocket.
+
+        Raises ValueError for a text that would come apart in a payload, which has no
+        escape for the separator of its packets.
+        """
         for message in messages:
-            self._outbox.append(message if isinstance(message, bytes) else MESSAGE + message)
+            if isinstance(message, bytes):
+                self._outbox.append(message)
+            elif SEPARATOR in message:
+                raise ValueError("U+001E parts the packets of a POST: send it in bytes, or escaped")
+            else:
+                self._outbox.append(MESSAGE + message)
 
     def close(self) -> None:
         """Queue the packet that ends the session, behind what waits, and ask for no more."""

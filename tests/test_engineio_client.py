@@ -147,6 +147,14 @@ def test_size_of_a_payload_is_counted_in_bytes() -> None:
     assert session.take_payload() == "4éééé"
 
 
+@pytest.mark.parametrize("transport", [POLLING, WEBSOCKET])
+def test_separator_in_a_text_is_refused(transport: str) -> None:
+    session = opened(transport)
+    with pytest.raises(ValueError, match=r"U\+001E parts the packets"):
+        session.send(["a\x1e4b"])
+    session.send([b"a\x1e4b"])
+
+
 def test_websocket_takes_all_at_once() -> None:
     session = opened(WEBSOCKET)
     session.send(["a", b"b"])

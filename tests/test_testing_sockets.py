@@ -35,10 +35,18 @@ path quick (
     method SOCKETIO,
     url /quick/,
     namespace /quick,
-    ping-interval 0.05,
-    ping-timeout 0.05,
+    ping-interval 0.1,
+    ping-timeout 0.9,
     use python:told.chat
 );
+path raw (
+    method WEBSOCKET,
+    url /raw/{room},
+    subprotocol "soap",
+    max-payload 100,
+    use python:told.raw
+);
+path engine ( method ENGINEIO, use python:told.raw );
 path cookie ( url /cookie, use python:told.cookie );
 path gone ( url /gone, use python:told.gone );
 """
@@ -68,6 +76,16 @@ async def news(globs, request):
     await request.socketio.send(request.socketio.auth)
     async for message in request.socketio:
         await request.socketio.send(message)
+
+
+async def raw(globs, request, room=""):
+    socketio = request.socketio
+    await socketio.send(f"{room} {request.cookies.get('who')} {request.headers.get('x-key')}")
+    async for message in socketio:
+        if message[0] == "close":
+            socketio.close("enough")
+        else:
+            await socketio.send(message[0])
 
 
 def is_yes(value):
@@ -326,7 +344,7 @@ def test_path_without_websockets_refuses_them(client: testing.Client) -> None:
 def test_pings_are_answered(client: testing.Client, transport: str) -> None:
     with client.socket("/quick", path="/quick/", transport=transport) as ann:
         with pytest.raises(TimeoutError):
-            ann.wait_disconnected(timeout=0.5)  # ten intervals
+            ann.wait_disconnected(timeout=1.2)  # more than a missing pong may take
         assert ann.call("add", 1) == [1]
 
 
@@ -359,6 +377,92 @@ def test_client_connects_again(client: testing.Client, transport: str) -> None:
         assert ann.call("add", 2) == [2]
         ann.reconnect("polling")
         assert ann.transport == "polling"
+
+
+# -- one layer down ----------------------------------------------------------------------
+
+
+def test_websockets_carry_text_and_bytes(client: testing.Client) -> None:
+    client.cookies["who"] = "ann"
+    with client.websocket("/raw/a%20b?x=1", x_key="1", subprotocols=["tea", "soap"]) as socket:
+        assert (socket.recv(), socket.subprotocol) == ("a b ann 1", "soap")
+        for message in ("é", b"\x00\xff", "", b"", "x" * 100):
+            socket.send(message)
+            assert socket.recv() == message
+        socket.ping(b"?")
+        socket.send("last")
+        assert (socket.recv(), socket.received) == ("last", [])
+        assert (socket.connected, socket.close_code) == (True, None)
+    assert (socket.connected, socket.close_code) == (False, 1000)
+
+
+def test_websocket_says_how_it_was_closed(client: testing.Client) -> None:
+    with client.websocket("/raw/a") as socket:
+        socket.send("close")
+        assert socket.wait_disconnected() == 1000
+        assert socket.close_reason == "enough"
+        assert socket.recv() == "a None None"
+        with pytest.raises(SocketClosed, match="no message: closed with 1000 enough"):
+            socket.recv()
+        with pytest.raises(SocketClosed):
+            socket.send("late")
+    with client.websocket("/raw/a") as socket:
+        socket.send("x" * 101)
+        assert socket.wait_disconnected() == 1009
+    with client.websocket("/raw/a") as socket:
+        socket.drop()
+        assert socket.wait_disconnected() == 1006
+    with client.websocket("/raw/a") as socket:
+        socket.recv()
+        with pytest.raises(TimeoutError, match=r"no message within 0.05 s"):
+            socket.recv(timeout=0.05)
+        socket.close(4000, "bye")
+        assert socket.close_code == 4000
+
+
+def test_websocket_that_is_refused_says_why(client: testing.Client) -> None:
+    with pytest.raises(testing.ConnectError, match="/nowhere answers 404") as refused:
+        client.websocket("/nowhere")
+    assert refused.value.status == 404
+    with pytest.raises(testing.ConnectError) as refused:
+        client.websocket("/raw/a", origin="https://elsewhere.example")
+    assert refused.value.status == 403
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_engine_carries_text_and_bytes(client: testing.Client, transport: str) -> None:
+    with client.engine(transport=transport) as engine:
+        assert engine.recv() == " None None"
+        assert (engine.transport, engine.connected) == (ARRIVAL[transport], True)
+        assert len(engine.sid) > 20
+        for message in ("é", b"\x00\x1e\xff", "", b"", "x" * 100_000):
+            engine.send(message)
+            assert engine.recv() == message
+        with pytest.raises(TimeoutError, match=r"no message within 0.05 s"):
+            engine.recv(timeout=0.05)
+        with pytest.raises(ValueError, match="parts the packets"):
+            engine.send("a\x1eb")
+        if engine.transport == "polling":
+            engine.upgrade()
+            assert engine.transport == "websocket"
+        engine.send("close")
+        assert engine.wait_disconnected() == "transport close"
+        with pytest.raises(SocketClosed, match="no message: disconnected"):
+            engine.recv()
+        with pytest.raises(SocketClosed):
+            engine.send("late")
+
+
+def test_engine_ends_from_our_side(client: testing.Client) -> None:
+    for transport in ("polling", "websocket"):
+        with client.engine(transport=transport) as engine:
+            pass
+        assert (engine.connected, engine.disconnect_reason) == (False, "forced close")
+        with client.engine(transport=transport) as engine:
+            engine.drop()
+            assert engine.disconnect_reason == "transport close"
+    with pytest.raises(testing.ConnectError, match="answers 404"):
+        client.engine("/nowhere/")
 
 
 # -- a real port -------------------------------------------------------------------------
@@ -419,6 +523,28 @@ def test_coroutines_hold_sockets_on_their_own_loop(file: Path) -> None:
             bob.drop()
             assert await also.wait_disconnected() == "transport close"
             await (await bob.reconnect()).close()
+
+    asyncio.run(main(), debug=True)
+
+
+def test_coroutines_hold_raw_sockets(file: Path) -> None:
+    async def main() -> None:
+        async with testing.async_client(file, timeout=5) as client:
+            async with (
+                client.websocket("/raw/a") as websocket,
+                client.engine(transport="polling") as engine,
+            ):
+                assert await websocket.recv() == "a None None"
+                assert await engine.recv() == " None None"
+                for one in (websocket, engine):
+                    await one.send("awaited")
+                    one.send(b"not")
+                    assert [await one.recv(), await one.recv()] == ["awaited", b"not"]
+                websocket.ping()
+                websocket.drop()
+                assert await websocket.wait_disconnected() == 1006
+            assert engine.disconnect_reason == "forced close"
+            await (await client.websocket("/raw/b")).close()
 
     asyncio.run(main(), debug=True)
 
