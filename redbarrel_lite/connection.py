@@ -435,12 +435,10 @@ class HttpConnection(asyncio.Protocol):
         if self._intake is None or self._intake.stream is None:
             self._deadline.lift()
         if isinstance(target, SocketPath):
-            endpoint = self._server.endpoint(target)
-            if "websocket" in head.upgrade:
+            upgrades = "websocket" in head.upgrade
+            if upgrades:
                 self._http.forbid_keep_alive()  # until it is switched: then it is no matter
-                endpoint.handle_upgrade(self, head.version)
-            else:
-                endpoint.handle(self)
+            self._server.endpoint(target).handle(self, head.version, upgrades=upgrades)
             return
         response = target.service(self.request)
         if isinstance(response, Response):

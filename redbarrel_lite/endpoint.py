@@ -6,7 +6,7 @@ what a session does with a request that is its own, which is in `transports`.
 
 In one line::
 
-    Endpoint(doors, options).handle(exchange)
+    Endpoint(doors, options).handle(exchange, "1.1", upgrades=False)
 """
 
 from __future__ import annotations
@@ -112,7 +112,13 @@ class Endpoint(Entrance):
             except RemoteProtocolError as error:
                 self._refuse(exchange, error.code)
 
-    def handle(self, exchange: Exchange) -> None:
+    def handle(self, exchange: Exchange, version: str, *, upgrades: bool) -> None:
+        if upgrades:
+            self._handle_upgrade(exchange, version)
+        else:
+            self._handle_polling(exchange)
+
+    def _handle_polling(self, exchange: Exchange) -> None:
         """Answer a polling request, now or when there is something to say."""
         request = exchange.request
         if not self._may(request):
@@ -146,7 +152,7 @@ class Endpoint(Entrance):
             self._note(request, fields, error)
             self._refuse(exchange, error.code)
 
-    def handle_upgrade(self, exchange: Exchange, version: str) -> None:
+    def _handle_upgrade(self, exchange: Exchange, version: str) -> None:
         """Answer a request for a WebSocket."""
         request = exchange.request
         if not self._may(request):

@@ -87,12 +87,11 @@ class Entrance(ABC):
         """A request has begun, whose body will take a while; `handle` is called with all of it."""
 
     @abstractmethod
-    def handle(self, exchange: Exchange) -> None:
-        """Answer a request that is not for a WebSocket."""
+    def handle(self, exchange: Exchange, version: str, *, upgrades: bool) -> None:
+        """Answer a request, now or when there is something to say.
 
-    @abstractmethod
-    def handle_upgrade(self, exchange: Exchange, version: str) -> None:
-        """Answer a request for a WebSocket, made in this version of HTTP."""
+        ``version`` is that of HTTP; ``upgrades``: it asks for a WebSocket.
+        """
 
     def close(self) -> None:
         """Close all that are inside, and let nobody in: the server is going away."""
@@ -113,8 +112,7 @@ class Entrance(ABC):
     def _admit(self, exchange: Exchange, go_on: Callable[[], None]) -> None:
         """Begin a session, if the rules of its path allow it."""
         if self._closed:
-            # Nobody would tell it of the end; the next server will take it.
-            exchange.respond(error_response(503, "the server is shutting down", _RETRY_SOON))
+            refuse_at_the_end(exchange)
             return
         if 0 < self._max_connections <= len(self) + len(self._at_the_door):
             request = exchange.request
@@ -176,6 +174,11 @@ class Entrance(ABC):
 
     def _websocket(self, layer: Layer, agreed: deflate.Agreement | None) -> WebSocket:
         return WebSocket(layer, self.options.max_payload, self.options.max_fragments, agreed)
+
+
+def refuse_at_the_end(exchange: Exchange) -> None:
+    """Turn away who comes while the server ends: nobody would tell him; the next will take him."""
+    exchange.respond(error_response(503, "the server is shutting down", _RETRY_SOON))
 
 
 def values_of(request: Request, name: str) -> list[str]:

@@ -6,7 +6,7 @@ it leaves out: frames (`websocket`), and what a message means, which is the hand
 
 In one line::
 
-    RawEndpoint(path, when_forgotten).handle_upgrade(exchange, "1.1")
+    RawEndpoint(path, when_forgotten).handle(exchange, "1.1", upgrades=True)
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Final
 
 from . import wsproto
 from .app import RawPath
-from .entrance import Entrance, Handshake
+from .entrance import Entrance, Handshake, refuse_at_the_end
 from .outgoing import Outgoing
 from .raw import RawClient
 from .response import error_response
@@ -42,11 +42,8 @@ class RawEndpoint(Entrance):
     def __len__(self) -> int:
         return len(self._inside)
 
-    def handle(self, exchange: Exchange) -> None:
-        what = "here is a WebSocket: connect to it with ws:// or wss://"
-        exchange.respond(error_response(426, what, wsproto.UPGRADE_REQUIRED))
-
-    def handle_upgrade(self, exchange: Exchange, version: str) -> None:
+    def handle(self, exchange: Exchange, version: str, *, upgrades: bool) -> None:
+        assert upgrades  # or it would have been routed elsewhere
         if not self._may(exchange.request):
             exchange.respond(error_response(403, "pages of this origin may not connect"))
             return
@@ -128,24 +125,23 @@ class RawConnection:
     # -- what `raw` calls ------------------------------------------------------------
 
     def let_in(self) -> None:
-        exchange, self._exchange = self._exchange, None
-        if exchange is None:
-            return
+        exchange = self._answered()
         now = asyncio.get_running_loop().time()
         self._ping_at = now + self._endpoint.options.ping_interval
         self._schedule(self._ping_at)
         exchange.switch(self._headers, self._websocket)
 
     def refuse(self, reason: str) -> None:
+        self._let_go()
+        self._answered().respond(error_response(403, reason))
+
+    def _answered(self) -> Exchange:
+        """The exchange of the handshake, which is answered now."""
         exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            self._let_go()
-            exchange.respond(error_response(403, reason))
+        assert exchange is not None
+        return exchange
 
     def hang_up(self, code: int, reason: str) -> None:
-        if self._exchange is not None:  # a handler that closes before it is let in
-            self.refuse(reason)
-            return
         self._client.socket.closed_with(code, reason)
         self._let_go()
         self._websocket.resume()  # to see the peer's close frame
@@ -198,7 +194,11 @@ class RawConnection:
 
     def close(self) -> None:
         """The server is going away."""
-        self.hang_up(wsproto.GOING_AWAY, _SHUTTING_DOWN)
+        if self._exchange is None:
+            self.hang_up(wsproto.GOING_AWAY, _SHUTTING_DOWN)
+        else:
+            self._let_go()
+            refuse_at_the_end(self._answered())
         self._client.end(_SHUTTING_DOWN)
 
     def _let_go(self) -> None:

@@ -316,6 +316,33 @@ def test_broadcast_reaches_the_others_of_the_path_only(tmp_path: Path) -> None:
     run(test())
 
 
+def test_volatile_broadcast_reaches_who_is_ready(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            deaf, other = [await WebSocket.connect(server.url, "/ws") for _ in range(2)]
+            for client in (deaf, other):
+                await client.text("here")
+                await client.read()
+            hub = server.server.app.hub
+            hub.broadcast("volatile", namespace="/ws", volatile=True)
+            for client in (deaf, other):
+                assert await client.read() == "volatile"
+            slow, _ = hub.sockets("/ws")
+            # More than the system takes for a client that does not read.
+            while slow.connection.ready:
+                slow.send("x" * 60_000)
+                await asyncio.sleep(0)
+            hub.broadcast("volatile", namespace="/ws", volatile=True)
+            hub.broadcast("not volatile", namespace="/ws")
+            assert [await other.read() for _ in range(2)] == ["volatile", "not volatile"]
+            texts: list[str] = []
+            while not texts or texts[-1] != "not volatile":
+                texts.append(await deaf.read())
+            assert "volatile" not in texts
+
+    run(test())
+
+
 def test_server_reaches_the_sockets_of_a_path_by_its_url(tmp_path: Path) -> None:
     async def test() -> None:
         async with echo(tmp_path) as server:
@@ -769,6 +796,31 @@ def test_end_of_the_server_is_told_to_client_and_handler(tmp_path: Path) -> None
             await closing
             told = (False, "server shutting down", 1001, "server shutting down")
             assert server.module.told == [told]
+
+    run(test())
+
+
+def test_client_at_the_door_is_told_of_the_end_of_the_server(tmp_path: Path) -> None:
+    async def test() -> None:
+        rbr = "path raw ( method WEBSOCKET, on connect use python:MODULE.wait );"
+        source = """
+        import asyncio
+        asked, go = asyncio.Event(), asyncio.Event()
+        async def wait(request):
+            asked.set()
+            await go.wait()
+        """
+        async with live(tmp_path, rbr, source) as server:
+            wire = await Wire.open(server.url)
+            await wire.send(handshake("/ws"))
+            await until(lambda: bool(server.server.app.hub.runners))
+            await server.module.asked.wait()
+            closing = asyncio.create_task(server.server.close(5))
+            status, headers, _ = await wire.answer()
+            assert (status, headers["retry-after"]) == (503, "1")
+            server.module.go.set()
+            await closing
+            assert server.server.app.hub.by_sid == {}
 
     run(test())
 
