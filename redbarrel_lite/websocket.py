@@ -108,6 +108,7 @@ class WebSocket(asyncio.Protocol):
         "_close_timer",
         "_deflate",
         "_dirty",
+        "_has_ended",
         "_layer",
         "_out",
         "_queued",
@@ -133,6 +134,7 @@ class WebSocket(asyncio.Protocol):
         self._queued = 0  # bytes in it
         self._dirty = False  # flush will be called
         self._close_timer: asyncio.TimerHandle | None = None
+        self._has_ended = False  # nothing may be written any more
         self.congested = False
         self.heard = False  # set by whatever comes
         # How it has ended: what the close frame says that came, or the one about a
@@ -197,6 +199,7 @@ class WebSocket(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
+        self._has_ended = True
         if transport.can_write_eof():
             transport.write_eof()
         else:
@@ -280,7 +283,7 @@ class WebSocket(asyncio.Protocol):
             return
         self._out = []
         self._queued = 0
-        if transport.is_closing():
+        if self._has_ended or transport.is_closing():
             return
         # What waits from before counts, not what is to be written: one message may be
         # larger than the limit, and its client reads all the same.

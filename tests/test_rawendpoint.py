@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import ssl
+import textwrap
 import zlib
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+from conftest import ROOT
 from wire import Live, WebSocket, Wire, ask, live, run, until
 
 from redbarrel_lite import rawendpoint, websocket, wsproto
+from redbarrel_lite.app import App
+from redbarrel_lite.server import Address, Server
 
 # An echo that notes how it ended.
 ECHO = """
@@ -580,6 +586,33 @@ def test_client_that_stays_after_the_handshake_is_dropped(
             await client.read_frame()
             assert await client.rest() == b""  # it has, at once
             await server.empties()
+
+    run(test())
+
+
+def test_closing_handshake_ends_a_tls_connection_too(tmp_path: Path) -> None:
+    """TLS has no half-closed connections: there the server closes at once."""
+
+    async def test() -> None:
+        (tmp_path / "app.rbr").write_text(RBR.format("").replace("MODULE", "over_tls"))
+        (tmp_path / "over_tls.py").write_text(textwrap.dedent(ECHO))
+        certificate = ROOT / "tests/tls/cert.pem"
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(certificate, ROOT / "tests/tls/key.pem")
+        server = Server(App.load(tmp_path / "app.rbr"))
+        port = urlsplit(await server.start(Address(port=0, tls=tls))).port
+        trusting = ssl.create_default_context(cafile=str(certificate))
+        client = WebSocket(*await asyncio.open_connection("localhost", port, ssl=trusting))
+        await client.send(handshake("/ws"))
+        assert (await client.answer())[0] == 101
+        await client.text("over TLS")
+        assert await client.read() == "over TLS"
+        await client.frame(0x88, b"\x03\xe8")
+        assert await client.read_close() == (1000, "")
+        assert await client.rest() == b""
+        client.close()
+        await server.close(1)
+        assert not server.connections
 
     run(test())
 
