@@ -23,6 +23,7 @@ from .errors import RemoteProtocolError
 from .outgoing import Outgoing
 from .request import Request
 from .response import Response
+from .wsproto import message_frame
 
 log = logging.getLogger("redbarrel_lite")
 
@@ -249,17 +250,16 @@ class WebSocket(asyncio.Protocol):
 
     def _frames(self, outgoing: Outgoing) -> bytes:
         prefix = self._layer.prefix
-        return b"".join(
-            self._frame(prefix + message if isinstance(message, str) else message)
+        compress = None if self._deflate is None else self._deflate.compress
+        frames = [
+            message_frame(prefix + message if isinstance(message, str) else message, compress)
             for message in outgoing.messages
-        )
-
-    def _frame(self, message: str | bytes) -> bytes:
-        return wsproto.message_frame(message, self._deflate and self._deflate.compress)
+        ]
+        return frames[0] if len(frames) == 1 else b"".join(frames)
 
     def send_message(self, message: str | bytes) -> None:
         """Queue one message of this client alone."""
-        self.send(self._frame(message))
+        self.send(message_frame(message, self._deflate and self._deflate.compress))
 
     def send(self, frames: bytes) -> None:
         """Queue frames for the end of this turn of the loop."""
