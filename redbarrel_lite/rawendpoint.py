@@ -129,7 +129,8 @@ class RawConnection:
         now = asyncio.get_running_loop().time()
         self._ping_at = now + self._endpoint.options.ping_interval
         self._schedule(self._ping_at)
-        exchange.switch(self._headers, self._websocket)
+        headers, self._headers = self._headers, []  # nobody will need them again
+        exchange.switch(headers, self._websocket)
 
     def refuse(self, reason: str) -> None:
         self._let_go()
