@@ -104,7 +104,8 @@ class Endpoint(Entrance):
         What else is wrong with it is said when it is all there.
         """
         request = exchange.request
-        fields = _fields(exchange) if request.method == "POST" and self._may(request) else None
+        ours = request.method == "POST" and self._origins.fault(request) is None
+        fields = _fields(exchange) if ours else None
         connection = self._sessions.get("".join((fields or {}).get("sid", ())))
         if connection is not None:
             try:

@@ -27,7 +27,9 @@ from wire import (
 
 from redbarrel_lite import endpoint as endpoint_room
 from redbarrel_lite import transports
+from redbarrel_lite.connection import HttpConnection
 from redbarrel_lite.endpoint import Endpoint
+from redbarrel_lite.entrance import Welcome
 from redbarrel_lite.forwarded import trust
 from redbarrel_lite.gate import Gate
 from redbarrel_lite.transports import EngineConnection
@@ -288,6 +290,49 @@ def test_answer_to_a_handshake_has_the_headers_that_the_file_sets(tmp_path: Path
             assert (status, "x-served-by" in headers) == (400, False)
 
     run(test())
+
+
+def test_welcome_is_the_exchange_that_it_stands_for(tmp_path: Path) -> None:
+    """A GET with content that is still on its way is one that is being received."""
+
+    async def test() -> None:
+        async with echo(tmp_path, 'response-headers ( set X-Served-By "rack 7" )') as server:
+            wire = await Wire.open(server.url)
+            await wire.send(f"GET {POLL} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n")
+            await until(server.busy)
+            (connection,) = server.server.connections
+            assert isinstance(connection, HttpConnection)
+            welcome = Welcome(connection, ())
+            assert welcome.is_receiving(connection.request)
+            await wire.send("ab")
+            status, headers, _ = await wire.answer()
+            assert (status, headers["x-served-by"]) == (200, "rack 7")
+            assert not welcome.is_receiving(connection.request)
+
+    run(test())
+
+
+def test_post_of_nobody_is_refused_when_it_is_all_there(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            for origin, status in (("http://a", 400), ("https://evil", 403)):
+                wire = await Wire.open(server.url)
+                await wire.send(
+                    f"POST {POLL}&sid=gone HTTP/1.1\r\nHost: a\r\nOrigin: {origin}\r\n"
+                    "Content-Length: 2\r\n\r\n"
+                )
+                await until(server.busy)
+                await wire.send("42")
+                assert (await wire.answer())[0] == status
+                wire.close()
+                await until(lambda: not server.busy())
+
+    with caplog.at_level(logging.INFO, "redbarrel_lite"):
+        run(test())
+    lines = [r.getMessage() for r in caplog.records if r.name == "redbarrel_lite"]
+    assert [line.split()[1] for line in lines] == ["Session", "pages"]
 
 
 def test_client_of_a_handshake_with_headers_may_go_before_it_is_answered(tmp_path: Path) -> None:

@@ -681,6 +681,91 @@ def test_pongs_by_the_thousand_set_no_timer(tmp_path: Path) -> None:
     run(test())
 
 
+def test_volatile_message_reaches_only_who_waits_for_it(tmp_path: Path) -> None:
+    source = """
+        async def echo(request):
+            async for message in request.socketio:
+                request.socketio.emit("now", message[0], volatile=True)
+                request.socketio.emit("ever", message[0])
+    """
+
+    async def test() -> None:
+        async with live(tmp_path, RBR.format(""), source) as server:
+            websocket = await socketio(server.url)
+            await websocket.text('42["x",1]')
+            assert await websocket.read() == '42["now",1]'
+            assert await websocket.read() == '42["ever",1]'
+            poller = await Poller.connect(server.url)
+            await poller.post('42["x",2]')  # no poll waits
+            assert await poller.get() == '42["ever",2]'
+            waiting = asyncio.create_task(poller.get())
+            await until(server.busy)
+            await poller.post('42["x",3]')
+            assert await waiting == '42["now",3]\x1e42["ever",3]'
+
+    run(test())
+
+
+def test_awaited_send_waits_for_a_poller_to_come(tmp_path: Path) -> None:
+    source = """
+        sent = []
+        async def echo(request):
+            for number in range(3):
+                await request.socketio.send(str(number) * 100_000)
+                sent.append(number)
+    """
+
+    async def test() -> None:
+        async with live(tmp_path, RBR.format(""), source) as server:
+            poller = Poller(server.url)
+            await poller.handshake()
+            await poller.post("40")
+            for number in range(3):
+                await until(lambda: server.module.sent == list(range(number)))  # noqa: B023
+                while not (packet := await poller.read()).startswith("42"):
+                    pass
+                assert packet == f'42["message","{str(number) * 100_000}"]'
+            await until(lambda: server.module.sent == [0, 1, 2])
+
+    run(test())
+
+
+def test_connection_is_read_when_the_last_of_its_sockets_has_caught_up(tmp_path: Path) -> None:
+    source = """
+        import asyncio
+        go = {"/": asyncio.Event(), "/two": asyncio.Event()}
+        heard = []
+        async def echo(request):
+            await go[request.socketio.namespace].wait()
+            async for message in request.socketio:
+                heard.append(request.socketio.namespace)
+    """
+    rbr = RBR.format("") + "path two ( method SOCKETIO, use python:MODULE.echo, namespace /two );"
+
+    async def test() -> None:
+        async with live(tmp_path, rbr, source) as server:
+            websocket = await socketio(server.url)
+            await websocket.text("40/two,")
+            await websocket.read()
+            (endpoint,) = server.server._endpoints.values()
+            assert isinstance(endpoint, Endpoint)
+            (connection,) = endpoint._sessions.values()
+            texts = [b'42["n"]', b'42/two,["n"]'] * 300  # in one piece: both pause it
+            frames = [bytes((0x81, 0x80 | len(text))) + bytes(4) + text for text in texts]
+            await websocket.send(b"".join(frames))
+            await until(lambda: connection._paused == 2)
+            server.module.go["/"].set()
+            await until(lambda: connection._paused == 1)
+            assert connection._websocket is not None
+            assert connection._websocket._transport is not None
+            assert not connection._websocket._transport.is_reading()
+            server.module.go["/two"].set()
+            await until(lambda: len(server.module.heard) == 600)
+            assert connection._paused == 0
+
+    run(test())
+
+
 def test_pause_outlives_an_upgrade(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A handler that does not read pauses its client, over whichever transport it comes."""
     source = """
