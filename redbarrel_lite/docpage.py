@@ -25,10 +25,9 @@ from importlib.resources import files as resources
 from typing import Final
 
 from . import openapi, wording
-from .handlers import CONNECT, DISCONNECT
 from .loading import File
 from .markup import Html, inline, join, render, tag
-from .rbr_keys import DEFAULT_URLS
+from .rbr_keys import DEFAULT_URLS, OF_THE_SOCKET
 from .rbr_nodes import Path, Placeholder, Url
 from .response import Response, if_modified
 from .routes import Service
@@ -453,7 +452,7 @@ def _console(entry: _Entry) -> Html:
     sending: list[Html] = []
     if verb == "SOCKETIO":
         named = (one.event for one in path.events() if not one.is_any)
-        events = [tag("option", value=name) for name in named if name not in (CONNECT, DISCONNECT)]
+        events = [tag("option", value=name) for name in named if name not in OF_THE_SOCKET]
         list_id = f"{entry.id}--events"
         fields = [
             _label("Namespace", _field("namespace", wording.namespace(path))),

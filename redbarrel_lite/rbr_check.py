@@ -17,7 +17,7 @@ from .errors import Diagnostic, Span
 from .rbr import read
 from .rbr_check_entries import EntryChecker, Resolve
 from .rbr_diagnostics import MAX_ERRORS, clip, did_you_mean, listed
-from .rbr_keys import OWN_OPTIONS, SOCKET_VERBS, VERBS, is_custom, keys_of
+from .rbr_keys import OF_THE_SOCKET, OWN_OPTIONS, RESERVED, SOCKET_VERBS, VERBS, is_custom, keys_of
 from .rbr_nodes import (
     Arbiter,
     Definition,
@@ -179,8 +179,23 @@ class Checker(EntryChecker):
                     message = f"'{key}' means nothing for {path.verbs[0]}"
                     hint = f"remove it, or write: method {listed(verbs)}"
                     self.error("RBR043", found.key.span, message, hint)
-
+        self._check_events(path)
         self._check_socket_rules(path)
+
+    def _check_events(self, path: Path) -> None:
+        """Lines that would wait for ever for their event."""
+        for line in path.events():
+            if line.is_any or line.event in OF_THE_SOCKET:
+                continue
+            if path.verbs[0] == "SOCKETIO":
+                if line.event in RESERVED:
+                    message = f"no client can send the event '{line.event}'"
+                    hint = "write: on disconnect use ...; or give your event another name"
+                    self.error("RBR043", line.event_span, message, hint)
+            elif line.event != "message":
+                message = f"messages of {path.verbs[0]} have no names, and none is '{line.event}'"
+                hint = "write: on message use ..., which takes them all"
+                self.error("RBR043", line.event_span, message, hint)
 
     def _check_socket_rules(self, path: Path) -> None:
         """What a socket answers is its protocol's, and its handshake has no body."""

@@ -136,6 +136,11 @@ PATH_KEYS = _table(
 # Options of a socket path that are its own even where it shares the url, and so the transport.
 OWN_OPTIONS = ("namespace", "subprotocol", "max-rate")
 
+# Events that a socket itself makes; `on` lines may be about the first two of them. The
+# others are the reference's own, and a client that sends one breaks its protocol.
+OF_THE_SOCKET = ("connect", "disconnect")
+RESERVED = ("connect_error", "disconnecting", "newListener", "removeListener")
+
 # Sections of a path that hold rules: all of them take a description and operations.
 RULE_KEYS = _table(
     Key("description", "text", "what is sent or returned, for people"),
