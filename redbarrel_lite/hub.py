@@ -304,11 +304,12 @@ class Hub(Handover):
 
     def _emit_to(self, sid: str, event: str, args: tuple[Any, ...], *, volatile: bool) -> None:
         socket = self.by_sid.get(sid)
-        absentee = self.absent.by_sid(sid)
         if socket is not None:
-            socket.emit(event, *args, volatile=volatile)
-        elif absentee is not None and not volatile:
-            group = self.namespaces[absentee.namespace]
+            socket.emit_for_server(event, args, volatile=volatile)
+            return
+        absentee = self.absent.by_sid(sid)
+        group = self.namespaces.get(absentee.namespace) if absentee is not None else None
+        if group is not None and not volatile:
             self.run(group.remember, Outgoing(group.encode(event, args)), None, (), sid)
 
     def sockets(self, namespace: str = "/", room: str | None = None) -> list[Socket]:

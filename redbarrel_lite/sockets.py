@@ -289,6 +289,14 @@ class Socket:
         queue = self._queue_if_ready if volatile else self._queue
         return self._hand_over(queue, self._home.encode(event, args))
 
+    def emit_for_server(self, event: str, args: tuple[Any, ...], *, volatile: bool) -> None:
+        """The same, for somebody who must not wait for this client."""
+        messages = self._home.encode(event, args)
+        hub = self._home.hub
+        hub.run(self._queue_if_ready if volatile else self._queue, Outgoing(messages))
+        if not hub.is_here():
+            hub.pace(size_of(messages))
+
     def call(self, event: str, *args: Any, timeout: float | None = None) -> Any:
         """Send an event and wait for its acknowledgement's arguments, as a list.
 

@@ -129,6 +129,16 @@ def test_server_emits_to_a_namespace_a_room_or_one_socket() -> None:
     assert c.hears() == ['2/a,["elsewhere"]', '2/a,["private"]']
 
 
+def test_nobody_waits_for_the_one_client_that_is_slow() -> None:
+    world = World()
+    peer = world.connect()
+    peer.hears()
+    peer.connection.congested = True
+    in_thread(lambda: world.hub.emit("x", to=peer.sid))
+    world.turn()
+    assert peer.hears() == ['2["x"]']
+
+
 def test_room_that_has_the_name_of_a_sid_is_a_room() -> None:
     """What is sent to one client can't be had by joining a room of that name."""
     world = World()
