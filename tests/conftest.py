@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -134,7 +135,14 @@ class Serve(Protocol):
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Start servers; at the end of the test each is stopped and must have behaved.
+    """Start servers, for one test."""
+    with serving() as serve:
+        yield serve
+
+
+@contextmanager
+def serving() -> Iterator[Serve]:
+    """Start servers; at the end each is stopped and must have behaved.
 
     Warnings are errors and asyncio's debug mode is on in the server too. A
     traceback is a fault unless the test's own application raises one and the

@@ -189,7 +189,8 @@ class Polling {
       const payload = await this.#request();
       for (const packet of payload.split(SEPARATOR)) {
         if (this.#closed) break;
-        if (packet === "1") this.#end(this.onclose, {});
+        this.#closed = packet === "1";
+        if (this.#closed) this.onclose({});
         else this.onmessage({ data: packet[0] === "b" ? decodeBase64(packet.slice(1)) : packet });
       }
     }
@@ -228,14 +229,8 @@ class Polling {
     throw failure(`${response.status} ${text.slice(0, 200)}`, { code: response.status });
   }
 
-  #fault = (error) => this.#end(this.onerror, error);
-
-  #end(handler, event) {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#abort.abort();
-    handler(event);
-  }
+  /* It makes the Engine close, which tells the server. */
+  #fault = (error) => this.onerror(error);
 }
 
 /* 4. Engine */

@@ -1,10 +1,13 @@
-// Headless Chromium and Firefox, and the chat's page in one as a person sees it.
+// Chromium and Firefox, headless, and the chat's page in one as a person sees it. A browser is
+// started when first asked for, and kept for the scenarios that follow.
 "use strict";
 
 const { chromium, firefox } = require("playwright-core");
 
-const EXECUTABLE = process.env.RBL_CHROMIUM ?? "/usr/bin/chromium";
-const FIREFOX = process.env.RBL_FIREFOX ?? "/usr/bin/firefox-esr";
+const EXECUTABLES = {
+  chromium: process.env.RBL_CHROMIUM ?? "/usr/bin/chromium",
+  firefox: process.env.RBL_FIREFOX ?? "/usr/bin/firefox-esr",
+};
 // No sandbox: tests run as root in containers. The rest keeps it from calling its makers,
 // which a machine without a way out answers with a hundred refused connections.
 const FLAGS = [
@@ -16,21 +19,57 @@ const FLAGS = [
   "--disable-component-update",
   "--disable-sync",
 ];
+// The same: what is not for this machine goes to a proxy that does not exist.
+const PREFERENCES = {
+  "network.proxy.type": 1,
+  "network.proxy.http": "127.0.0.1",
+  "network.proxy.http_port": 9,
+  "network.proxy.ssl": "127.0.0.1",
+  "network.proxy.ssl_port": 9,
+  "network.proxy.no_proxies_on": "127.0.0.1, localhost",
+};
 
-const launch = () => chromium.launch({ executablePath: EXECUTABLE, headless: true, args: FLAGS });
+const launchChromium = () =>
+  chromium.launch({ executablePath: EXECUTABLES.chromium, headless: true, args: FLAGS });
 
 // The Firefox of the distribution, over WebDriver BiDi. It does not know yet how to be told of dark
 // and light for one page, which is asked of it for each: all its pages are in one of the two.
 const launchFirefox = async (colorScheme = "light") => {
-  const dark = { "layout.css.prefers-color-scheme.content-override": colorScheme === "dark" ? 0 : 1 };
-  const options = { channel: "moz-firefox", executablePath: FIREFOX, headless: true };
-  const browser = await firefox.launch({ ...options, firefoxUserPrefs: dark });
+  const scheme = { "layout.css.prefers-color-scheme.content-override": colorScheme === "dark" ? 0 : 1 };
+  const browser = await firefox.launch({
+    channel: "moz-firefox",
+    executablePath: EXECUTABLES.firefox,
+    headless: true,
+    firefoxUserPrefs: { ...PREFERENCES, ...scheme },
+  });
   const session = Object.getPrototypeOf(browser._connection.toImpl(browser)._browserSession);
   const { send } = session;
   session.send = function (method, params) {
     return method === "emulation.setMediaFeaturesOverride" ? Promise.resolve({}) : send.call(this, method, params);
   };
   return browser;
+};
+
+const LAUNCH = {
+  chromium: launchChromium,
+  firefox: () => launchFirefox("light"),
+  "firefox in dark": () => launchFirefox("dark"),
+};
+const launched = {};
+
+const launch = (kind = "chromium") => (launched[kind] ??= LAUNCH[kind]());
+
+const browsers = () => Promise.all(Object.values(launched));
+
+// Close the windows that a scenario has left open.
+const tidy = async () => {
+  for (const browser of await browsers()) {
+    for (const context of browser.contexts()) await context.close();
+  }
+};
+
+const quit = async () => {
+  for (const browser of await browsers()) await browser.close();
 };
 
 // One person's window. `faults` collects what a developer would see in red.
@@ -69,4 +108,4 @@ const enter = async (browser, url, { official = null, ...options } = {}) => {
   };
 };
 
-module.exports = { enter, launch, launchFirefox };
+module.exports = { enter, launch, quit, tidy };

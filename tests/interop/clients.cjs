@@ -1,11 +1,14 @@
 // What the scenarios share: npm's socket.io-client, a record of what each client
 // heard, and waiting for it without sleeping.
+//
+// A script exports its scenario, an async function of the words of the command line. What it
+// returns is printed as JSON, and pytest judges. driver.cjs runs one after the other in one process.
 "use strict";
 
 const { EventEmitter, once } = require("node:events");
 const { io } = require("socket.io-client");
 
-const DEADLINE_MS = 30_000; // for the whole script, unless the scenario has a `deadline`
+const DEADLINE_MS = 30_000; // for a whole scenario; pytest waits for its outcome
 
 const TRANSPORTS = {
   polling: ["polling"],
@@ -43,7 +46,7 @@ const upgraded = async ({ socket }, mode) => {
 const say = (object) => console.log(JSON.stringify(object));
 
 // Run a scenario to its end, or say where each client stood when time ran out.
-const run = async (scenario, ...args) => {
+const perform = async (scenario, args) => {
   const deadline = scenario.deadline ?? DEADLINE_MS;
   const timer = setTimeout(() => {
     console.error(`not done after ${deadline} ms`);
@@ -52,9 +55,17 @@ const run = async (scenario, ...args) => {
     }
     process.exit(1);
   }, deadline);
-  await scenario(...args);
+  const outcome = await scenario(...args);
   clearTimeout(timer);
+  for (const { socket } of clients.splice(0)) socket.disconnect();
+  return outcome;
+};
+
+// The same from the command line.
+const run = async (scenario) => {
+  const outcome = await perform(scenario, process.argv.slice(2));
+  if (outcome !== undefined) say(outcome);
   process.exit(0); // a client that leaves its connection to the garbage must not keep us here
 };
 
-module.exports = { open, once, run, say, upgraded };
+module.exports = { open, once, perform, run, say, upgraded };

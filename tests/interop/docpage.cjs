@@ -1,10 +1,10 @@
 // node docpage.cjs URL
 // The page `__doc__` in Chromium: its service is tried, then its socket, in each protocol.
-// Prints what was shown; pytest judges.
+// What was shown.
 "use strict";
 
 const { launch } = require("./browser.cjs");
-const { run, say } = require("./clients.cjs");
+const { run } = require("./clients.cjs");
 
 const open = async (browser, url, options = {}) => {
   const page = await (await browser.newContext(options)).newPage();
@@ -119,7 +119,7 @@ const scenario = async (url) => {
   const narrow = await open(browser, url, { viewport: { width: 390, height: 800 } });
   await narrow.page.evaluate(() => document.querySelectorAll("details").forEach((one) => (one.open = true)));
 
-  say({
+  return {
     got, posted, refused, binary, spoken, nowhere, garbage,
     engine: await engine.log(),
     raw: await raw.log(),
@@ -130,8 +130,8 @@ const scenario = async (url) => {
     width: await narrow.page.evaluate(() => document.documentElement.scrollWidth),
     faults: [...faults, ...second.faults, ...third.faults, ...bare.faults],
     asked: [...asked, ...bare.asked].filter((one) => !one.startsWith("data:")),
-  });
-  await browser.close();
+  };
 };
 
-run(scenario, process.argv[2]);
+module.exports = { scenario };
+if (require.main === module) run(scenario);

@@ -1,9 +1,9 @@
 // node engine_client.cjs URL polling|websocket|upgrade
-// What engine.io-client does at a path with method ENGINEIO. Prints what came of it.
+// What engine.io-client does at a path with method ENGINEIO. What came of it.
 "use strict";
 
 const { Socket } = require("engine.io-client");
-const { once, run, say } = require("./clients.cjs");
+const { once, run } = require("./clients.cjs");
 
 const TRANSPORTS = { polling: ["polling"], websocket: ["websocket"], upgrade: ["polling", "websocket"] };
 
@@ -46,7 +46,8 @@ const scenario = async (url, mode) => {
   const [error] = await once(c, "error");
   seen.refused = [error.message, error.description];
   b.close();
-  say(seen);
+  return seen;
 };
 
-run(scenario, ...process.argv.slice(2));
+module.exports = { scenario };
+if (require.main === module) run(scenario);

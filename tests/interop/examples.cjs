@@ -1,11 +1,11 @@
 // node examples.cjs BROWSER NAME URL [FOLDER]
-// The pages of an example in Chromium or Firefox, used as a person would; what they showed is
-// printed, and pytest judges. With a FOLDER, pictures are left there, one for each window.
+// The pages of an example in Chromium or Firefox, used as a person would, and what they
+// showed. With a FOLDER, pictures are left there, one for each window.
 "use strict";
 
 const path = require("node:path");
-const { launch, launchFirefox } = require("./browser.cjs");
-const { run, say } = require("./clients.cjs");
+const { launch } = require("./browser.cjs");
+const { run } = require("./clients.cjs");
 const { look, watch } = require("./judge.cjs");
 
 const DESK = { viewport: { width: 1280, height: 800 } };
@@ -261,7 +261,7 @@ const USES = {
 };
 
 const scenario = async (name, example, url, folder) => {
-  const browser = await (name === "firefox" ? launchFirefox("dark") : launch());
+  const browser = await launch(name === "firefox" ? "firefox in dark" : name);
   const seen = {};
   for (const [kind, options] of Object.entries(WINDOWS[name])) {
     const { page, faults } = await open(browser, url, options);
@@ -275,9 +275,10 @@ const scenario = async (name, example, url, folder) => {
       if (folder) await one.screenshot({ path: path.join(folder, `${example}-${name}-${kind}-${number + 1}.png`) });
     await page.context().close();
   }
-  say(seen);
-  await browser.close();
+  return seen;
 };
 
 scenario.deadline = 150_000; // several windows, one after the other, on a machine that may be busy
-run(scenario, ...process.argv.slice(2));
+
+module.exports = { scenario };
+if (require.main === module) run(scenario);

@@ -17,4 +17,5 @@ const scenario = async (url, mode) => {
   }
 };
 
-run(scenario, process.argv[2], process.argv[3]);
+module.exports = { scenario };
+if (require.main === module) run(scenario);

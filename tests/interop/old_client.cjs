@@ -1,10 +1,10 @@
 // node old_client.cjs URL polling|websocket|upgrade
-// All that a client of Socket.IO 2 does, one thing after the other. Prints what came of each.
+// All that a client of Socket.IO 2 does, one thing after the other. What came of each.
 "use strict";
 
 const { once: onceOf } = require("node:events");
 const io = require("socket.io-client-2");
-const { run, say } = require("./clients.cjs");
+const { run } = require("./clients.cjs");
 
 const TRANSPORTS = { polling: ["polling"], websocket: ["websocket"], upgrade: ["polling", "websocket"] };
 
@@ -67,7 +67,8 @@ const scenario = async (url, mode) => {
   await again;
   seen.isNew = a.id !== before;
   a.disconnect();
-  say(seen);
+  return seen;
 };
 
-run(scenario, ...process.argv.slice(2));
+module.exports = { scenario };
+if (require.main === module) run(scenario);

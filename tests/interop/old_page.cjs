@@ -1,9 +1,9 @@
 // node old_page.cjs URL ORIGIN jsonp|xhr|upgrade
-// A page of Socket.IO 2 in Chromium that opens its socket at ORIGIN. Prints what came of it.
+// A page of Socket.IO 2 in Chromium that opens its socket at ORIGIN. What came of it.
 "use strict";
 
 const { launch } = require("./browser.cjs");
-const { run, say } = require("./clients.cjs");
+const { run } = require("./clients.cjs");
 
 const OPTIONS = {
   jsonp: { transports: ["polling"], forceJSONP: true },
@@ -52,8 +52,8 @@ const scenario = async (url, origin, mode) => {
   });
   await page.goto(url);
   const seen = await page.evaluate(talk, { origin, options: OPTIONS[mode] });
-  say({ ...seen, kinds: [...kinds].sort() });
-  await browser.close();
+  return { ...seen, kinds: [...kinds].sort() };
 };
 
-run(scenario, ...process.argv.slice(2));
+module.exports = { scenario };
+if (require.main === module) run(scenario);

@@ -1,10 +1,10 @@
 // node order.cjs URL
 // One client counts to 2000 and moves from polling to websocket in the midst of it.
-// Prints how far it had counted at each step of the move, and every echo.
+// How far it had counted at each step of the move, and every echo.
 "use strict";
 
 const { NodeWebSocket, NodeXHR } = require("engine.io-client");
-const { open, once, run, say, upgraded } = require("./clients.cjs");
+const { open, once, run, upgraded } = require("./clients.cjs");
 
 const LAST = 2000;
 const ON_POLLING = 300; // echoes heard over polling before the probe may begin
@@ -13,15 +13,16 @@ const BATCH = 10; // small, so that the requests of the probe find their way bet
 
 // On loopback the probe is over before the first message is sent, and the test would
 // show nothing: so the websocket waits for its gate.
-let openGate;
-const gate = new Promise((resolve) => (openGate = resolve));
-class LateWebSocket extends NodeWebSocket {
-  doOpen() {
-    gate.then(() => super.doOpen());
-  }
-}
+const lateWebSocket = (gate) =>
+  class LateWebSocket extends NodeWebSocket {
+    doOpen() {
+      gate.then(() => super.doOpen());
+    }
+  };
 
 const scenario = async (url) => {
+  let openGate;
+  const LateWebSocket = lateWebSocket(new Promise((resolve) => (openGate = resolve)));
   const client = open(url, "upgrade", { transports: [NodeXHR, LateWebSocket] });
   const { socket, log } = client;
   const sent = {};
@@ -52,7 +53,8 @@ const scenario = async (url) => {
 
   socket.send("end"); // whatever was doubled stands before it, or comes with it
   await client.heard(LAST + 1);
-  say({ transports: [first, engine.transport.name], sent, heard: log });
+  return { transports: [first, engine.transport.name], sent, heard: log };
 };
 
-run(scenario, process.argv[2]);
+module.exports = { scenario };
+if (require.main === module) run(scenario);

@@ -1,17 +1,17 @@
-// node page.cjs URL ours|official
-// Two people talk through the chat's page in Chromium, a third comes late, one leaves.
-// Prints what each page shows at the end; pytest judges.
+// node page.cjs URL ours|official chromium|firefox
+// Two people talk through the chat's page, a third comes late, one leaves: what each page shows
+// at the end.
 "use strict";
 
 const path = require("node:path");
 const { enter, launch } = require("./browser.cjs");
-const { run, say } = require("./clients.cjs");
+const { run } = require("./clients.cjs");
 
 const OFFICIAL = path.join(path.dirname(require.resolve("socket.io-client/package.json")), "dist", "socket.io.js");
 const MARKUP = `<b id="injected">bold</b><img src="x" onerror="document.title='injected'">`;
 
-const scenario = async (url, client) => {
-  const browser = await launch();
+const scenario = async (url, client, kind) => {
+  const browser = await launch(kind);
   const options = { official: client === "official" ? OFFICIAL : null };
   const a = await enter(browser, url, options);
   const b = await enter(browser, url, options);
@@ -31,7 +31,7 @@ const scenario = async (url, client) => {
   await b.leave();
   await a.sees(/ disconnected/);
 
-  say({
+  return {
     injected,
     titles: await Promise.all([a, c].map(({ page }) => page.title())),
     live: await a.page.locator("#log").getAttribute("aria-live"),
@@ -40,8 +40,8 @@ const scenario = async (url, client) => {
     b: bLog,
     c: await c.log(),
     faults: [...a.faults, ...b.faults, ...c.faults],
-  });
-  await browser.close();
+  };
 };
 
-run(scenario, process.argv[2], process.argv[3]);
+module.exports = { scenario };
+if (require.main === module) run(scenario);

@@ -32,4 +32,5 @@ const scenario = async (url) => {
   say({ step: "back", first, second, heard: clients.map(({ log }) => log) });
 };
 
-run(scenario, process.argv[2]);
+module.exports = { scenario };
+if (require.main === module) run(scenario);

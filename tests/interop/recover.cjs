@@ -1,8 +1,8 @@
 // node recover.cjs URL polling|websocket|upgrade
-// Loses its connection, and comes back after others have spoken. Prints what it heard.
+// Loses its connection, and comes back after others have spoken. What it heard.
 "use strict";
 
-const { open, once, run, say, upgraded } = require("./clients.cjs");
+const { open, once, run, upgraded } = require("./clients.cjs");
 
 const here = async (url) => (await (await fetch(`${url}/count`)).json())[0];
 
@@ -34,7 +34,8 @@ const scenario = async (url, mode) => {
   await client.heard(8);
   // Binary comes as a Buffer, and each event with its offset behind it.
   const heard = client.log.map((data) => (data.content ? String(data.content) : data));
-  say({ before, after, reason, heard, welcomes });
+  return { before, after, reason, heard, welcomes };
 };
 
-run(scenario, process.argv[2], process.argv[3]);
+module.exports = { scenario };
+if (require.main === module) run(scenario);

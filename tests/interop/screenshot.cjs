@@ -22,7 +22,7 @@ const scenario = async (url, out) => {
     await people[speaker === "a" ? "b" : "a"].sees(text);
   }
   await people.a.page.screenshot({ path: out });
-  await browser.close();
 };
 
-run(scenario, process.argv[2], process.argv[3]);
+module.exports = { scenario };
+if (require.main === module) run(scenario);

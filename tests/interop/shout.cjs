@@ -3,7 +3,7 @@
 "use strict";
 
 const { launch } = require("./browser.cjs");
-const { run, say } = require("./clients.cjs");
+const { run } = require("./clients.cjs");
 
 const scenario = async (url) => {
   const browser = await launch();
@@ -20,13 +20,13 @@ const scenario = async (url) => {
   await speaker.locator("input").fill("<i>hello</i>");
   await speaker.keyboard.press("Enter");
   await listener.locator("#heard", { hasText: "hello" }).waitFor();
-  say({
+  return {
     speaker: await speaker.locator("#heard").textContent(),
     listener: await listener.locator("#heard").textContent(),
     left: await speaker.locator("input").inputValue(),
     faults,
-  });
-  await browser.close();
+  };
 };
 
-run(scenario, process.argv[2]);
+module.exports = { scenario };
+if (require.main === module) run(scenario);

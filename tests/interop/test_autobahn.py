@@ -9,7 +9,7 @@ import sys
 import pytest
 import run_autobahn
 from conftest import Serve
-from test_real_clients import missing
+from peers import missing
 
 pytestmark = pytest.mark.interop
 

@@ -1,40 +1,48 @@
-"""Our JavaScript client against the official server, npm socket.io 4, in Node.
+"""Our JavaScript client and the official one, before our server and the official one.
 
-The scenarios are in js/client_scenarios.test.mjs. node_modules is looked for where
-RBL_NODE_MODULES says, else in tests/interop/node_modules.
+The scenarios, in js/scenarios.js, are the same for all, in Node, in Chromium and in Firefox,
+over polling, over websockets and through the upgrade: so neither client can tell the servers
+apart, nor the servers the clients.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
-
-HERE = Path(__file__).parent
-SCENARIOS = HERE / "js" / "client_scenarios.test.mjs"
-NODE_MODULES = Path(os.environ.get("RBL_NODE_MODULES", HERE / "node_modules")).resolve()
-DEADLINE_S = 120
+from conftest import serving
+from peers import APPS, BROWSERS, Peer, browser_environment, node, node_command, node_environment
 
 pytestmark = pytest.mark.interop
 
 
-@pytest.mark.parametrize("transport", ["polling only", "websocket only", "upgrade"])
-def test_client_passes_the_scenarios_with_the_official_server(transport: str) -> None:
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("node is not installed")
-    if not (NODE_MODULES / "socket.io").is_dir():
-        pytest.skip(f"npm package socket.io is not in {NODE_MODULES}")
-    run = subprocess.run(
-        # The official server keeps a timer for half a minute: --test-force-exit (Node 20.14).
-        [node, "--test", "--test-force-exit", "--test-reporter=tap", str(SCENARIOS)],
-        env={**os.environ, "RBL_NODE_MODULES": str(NODE_MODULES), "RBL_TRANSPORT": transport},
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert "# pass 0\n" not in run.stdout, "no scenario ran: " + run.stdout
+@pytest.fixture(scope="module")
+def ports() -> Iterator[dict[str, object]]:
+    """Where the two servers are; both serve all tests."""
+    node_environment()
+    official = Peer(node_command("js/official_server.cjs"))
+    try:
+        with serving() as serve:
+            yield {"ours": serve(APPS / "scenarios.rbr").port, "official": official.next()}
+    finally:
+        official.kill()
+
+
+PLAYS = [
+    (client, where, server)
+    for client in ("ours", "official")
+    for where in ("node", *BROWSERS)
+    for server in ("ours", "official")
+    # The official two prove the scenarios; in a browser they would prove the browser.
+    if (client, server) != ("official", "official") or where == "node"
+]
+
+
+@pytest.mark.parametrize(("client", "where", "server"), PLAYS)
+def test_scenarios_pass(ports: dict[str, object], client: str, where: str, server: str) -> None:
+    if where in BROWSERS:
+        browser_environment(where)
+    outcomes = node("scenes.cjs", client, where, str(ports[server]))
+    faults = [f"{one['mode']}: {one['title']}: {one['fault']}" for one in outcomes if one["fault"]]
+    assert not faults, "\n\n".join(faults)
+    assert len(outcomes) >= 3 * 30

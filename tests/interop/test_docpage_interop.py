@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Serve
-from test_real_clients import missing, node
+from peers import missing, node
 
 pytestmark = pytest.mark.interop
 

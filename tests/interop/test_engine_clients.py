@@ -6,7 +6,7 @@ import os
 
 import pytest
 from conftest import Serve
-from test_real_clients import APPS, HERE, MODES, finished, node, node_environment, peers_python
+from peers import APPS, HERE, MODES, finished, node, peers_python
 
 pytestmark = pytest.mark.interop
 
@@ -17,7 +17,6 @@ def transport(mode: str) -> str:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_official_client_is_served(serve: Serve, mode: str) -> None:
-    node_environment()
     seen = node("engine_client.cjs", serve(APPS / "engine.rbr").url, mode)
     empty = {"hex": ""}  # and of an empty text this client makes undefined
     assert seen["sid"] == 22

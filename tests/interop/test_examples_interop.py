@@ -10,15 +10,12 @@ from typing import Any
 
 import pytest
 from conftest import ROOT, Serve
-from test_real_clients import browser_environment, finished, firefox_environment, node_command
+from peers import BROWSERS, browser_environment, node
 
 pytestmark = pytest.mark.interop
 
 UNKNOWN = "\N{EN DASH}"
 NASTY = "<img src=x onerror=document.title='injected'>"
-BROWSERS = {"chromium": browser_environment, "firefox": firefox_environment}
-
-PATIENCE_S = 180.0  # the script gives up after 150 s
 
 Use = Callable[..., dict[str, dict[str, Any]]]
 
@@ -30,7 +27,7 @@ def use(request: pytest.FixtureRequest, serve: Serve, tmp_path: Path) -> Use:
     Where the example would take its time, a part of its .py or .rbr is replaced.
     """
     browser: str = request.param
-    BROWSERS[browser]()  # or it is skipped, before a server is started
+    browser_environment(browser)  # or it is skipped, before a server is started
 
     def used(name: str, **quicker: tuple[str, str]) -> dict[str, dict[str, Any]]:
         file = ROOT / "examples" / ("index.rbr" if name == "index" else f"{name}/{name}.rbr")
@@ -42,8 +39,7 @@ def use(request: pytest.FixtureRequest, serve: Serve, tmp_path: Path) -> Use:
             text = part.read_text(encoding="utf-8")
             assert slow in text
             part.write_text(text.replace(slow, quick), encoding="utf-8")
-        command = node_command("examples.cjs", browser, name, serve(file).url)
-        seen = finished(command, BROWSERS[browser](), PATIENCE_S)
+        seen: dict[str, dict[str, Any]] = node("examples.cjs", browser, name, serve(file).url)
         for kind, window in seen.items():
             assert window["faults"] == [], kind
             for number, look in enumerate(window.pop("looks")):

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
-from test_real_clients import missing
+from peers import missing
 
 from redbarrel_lite.errors import RemoteProtocolError
 from redbarrel_lite.http1 import END_OF_MESSAGE, Connection, Request

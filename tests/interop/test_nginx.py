@@ -22,17 +22,9 @@ from typing import NamedTuple
 
 import pytest
 from conftest import ROOT, Serve
+from peers import MODES, finished, missing, node_command, node_environment
 from test_docs_deploy import FILES, HANDSHAKE, running
-from test_real_clients import (
-    BLOCKING,
-    MODES,
-    expected,
-    finished,
-    missing,
-    node_command,
-    node_environment,
-    transports,
-)
+from test_real_clients import BLOCKING, expected, transports
 
 pytestmark = pytest.mark.interop
 

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 from conftest import Serve
-from test_real_clients import APPS, MODES, browser_environment, node, node_environment
+from peers import APPS, MODES, browser_environment, node, node_environment
 
 pytestmark = pytest.mark.interop
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_client_of_2016_does_all_that_it_can(serve: Serve, mode: str) -> None:
-    node_environment()
     seen = node("old_client.cjs", serve(APPS / "old.rbr").url, mode)
     assert seen["welcome"] == [seen["id"], "abc"]
     assert seen["words"] == ["é 🐟 \u2028", {"nested": [1, None, True]}]

@@ -1,81 +1,37 @@
-"""The official clients, python-socketio and Chromium against the real server.
+"""The official clients, python-socketio and browsers against the real server.
 
-The scenarios are small programs in the clients' own languages; each prints as
-JSON what it saw, and the judging is done here. Where a tool is missing the test
-is skipped and says which; with RBL_INTEROP=required, as in CI, that is a failure.
+The scenarios are small programs in the clients' own languages; the judging is done here.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from time import monotonic
-from typing import Any, NoReturn
 
 import pytest
 from conftest import ROOT, Serve
+from peers import (
+    APPS,
+    BROWSERS,
+    HERE,
+    MODES,
+    Peer,
+    Seen,
+    browser_environment,
+    finished,
+    node,
+    node_command,
+    node_environment,
+    peers_python,
+)
 from test_readme import named_blocks
 
 pytestmark = pytest.mark.interop
 
-HERE = Path(__file__).resolve().parent
-APPS = ROOT / "tests" / "apps"
 CHAT = ROOT / "examples" / "chat"
-MODES = ["polling", "websocket", "upgrade"]
-PEER_S = 60.0  # the programs give up by themselves after 30 s, and say where they stood
-
-Seen = dict[str, Any]
-
-
-def missing(what: str) -> NoReturn:
-    if os.environ.get("RBL_INTEROP") == "required":
-        pytest.fail(what)
-    pytest.skip(what)
-
-
-@cache
-def node_environment() -> dict[str, str]:
-    if shutil.which("node") is None:
-        missing("no Node.js on this machine")
-    modules = Path(os.environ.get("RBL_NODE_MODULES", HERE / "node_modules"))
-    if not (modules / "socket.io-client").is_dir():
-        missing(f"no socket.io-client in {modules}: npm ci --prefix tests/interop")
-    return os.environ | {"NODE_PATH": str(modules)}
-
-
-def node_command(script: str, *args: str) -> list[str]:
-    return ["node", str(HERE / script), *args]
-
-
-def node(script: str, *args: str) -> Seen:
-    return finished(node_command(script, *args), node_environment())
-
-
-@cache
-def peers_python() -> str:
-    python = os.environ.get("RBL_PEERS_PYTHON", sys.executable)
-    probe = [python, "-c", "import socketio, requests, websocket, aiohttp"]
-    tried = subprocess.run(probe, capture_output=True, text=True)
-    if tried.returncode:
-        fault = tried.stderr.splitlines()[-1]
-        missing(f"{python} lacks python-socketio[client] and aiohttp: {fault}")
-    return python
-
-
-def finished(command: list[str], environment: dict[str, str], patience: float = PEER_S) -> Seen:
-    ended = subprocess.run(
-        command, env=environment, capture_output=True, encoding="utf-8", timeout=patience
-    )
-    assert ended.returncode == 0, f"{Path(command[1]).name} failed:\n{ended.stderr}"
-    seen: Seen = json.loads(ended.stdout)
-    return seen
 
 
 # --- the chat -------------------------------------------------------------------------------
@@ -139,7 +95,6 @@ def transports(mode: str) -> list[str]:
 @pytest.mark.parametrize("app", [BLOCKING, ASYNC, OTHER], ids=lambda app: app.rbr.stem)
 @pytest.mark.parametrize("mode", MODES)
 def test_official_client_chats(serve: Serve, mode: str, app: App) -> None:
-    node_environment()
     seen = node("chat.cjs", serve(app.rbr).url, mode)
     wanted = expected(app, **seen["ids"])
     assert {name: seen[name] for name in "abc"} == wanted
@@ -163,32 +118,11 @@ def test_python_socketio_chats(serve: Serve, mode: str, kind: str) -> None:
 
 @pytest.mark.parametrize("app", ["echo", "echo_async"])
 def test_2000_messages_keep_their_order_through_the_upgrade(serve: Serve, app: str) -> None:
-    node_environment()
     seen = node("order.cjs", serve(APPS / f"{app}.rbr").url)
     assert seen["heard"] == [*range(1, 2001), "end"]
     assert seen["transports"] == ["polling", "websocket"]
     # The move fell into the midst of the counting, or the test has shown nothing.
     assert 300 < seen["sent"]["upgrading"] <= seen["sent"]["upgrade"] <= 1520
-
-
-class Peer:
-    """A program whose lines of JSON come one by one, while it runs."""
-
-    def __init__(self, command: list[str]) -> None:
-        self.process = subprocess.Popen(
-            command, env=node_environment(), stdout=subprocess.PIPE, encoding="utf-8"
-        )
-
-    def next(self) -> Seen:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()  # the program itself ends when it takes too long
-        assert line, "the program ended early; what it said is above"
-        seen: Seen = json.loads(line)
-        return seen
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.communicate()
 
 
 @pytest.fixture
@@ -247,26 +181,11 @@ def test_clients_are_told_of_the_end_and_come_back(
 # --- the page -------------------------------------------------------------------------------
 
 
-@cache
-def browser_environment() -> dict[str, str]:
-    chromium = os.environ.get("RBL_CHROMIUM", "/usr/bin/chromium")
-    if not Path(chromium).exists():
-        missing(f"no {chromium}: apt-get install chromium")
-    return node_environment()
-
-
-@cache
-def firefox_environment() -> dict[str, str]:
-    firefox = os.environ.get("RBL_FIREFOX", "/usr/bin/firefox-esr")
-    if not Path(firefox).exists():
-        missing(f"no {firefox}: apt-get install firefox-esr")
-    return node_environment()
-
-
 @pytest.mark.parametrize("client", ["ours", "official"])
-def test_two_people_chat_in_chromium(serve: Serve, client: str) -> None:
-    browser_environment()
-    seen = node("page.cjs", serve(BLOCKING.rbr).url, client)
+@pytest.mark.parametrize("browser", BROWSERS)
+def test_two_people_chat_in_a_browser(serve: Serve, browser: str, client: str) -> None:
+    browser_environment(browser)
+    seen = node("page.cjs", serve(BLOCKING.rbr).url, client, browser)
 
     assert seen["swaps"] == [1 if client == "official" else 0] * 3
     assert seen["faults"] == []

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import pytest
 from conftest import Serve
-from test_real_clients import APPS, MODES, node, node_environment
+from peers import APPS, MODES, node
 
 pytestmark = pytest.mark.interop
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_official_client_recovers_what_it_missed(serve: Serve, mode: str) -> None:
-    node_environment()
     seen = node("recover.cjs", serve(APPS / "recover.rbr").url, mode)
     first, was_recovered = seen["before"]
     assert was_recovered is False

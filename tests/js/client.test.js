@@ -181,6 +181,15 @@ test("a close packet ends the session, and the client comes back", async () => {
   assert.ok(!peer.packets.includes("1"), "nothing is said to a session that is closed");
 });
 
+test("when a poll breaks, the server is told that the session is over", async () => {
+  const { peer, socket } = await connected();
+  const broken = next(socket, "disconnect");
+  while (!peer.session.waiting) await once(peer, "request");
+  peer.session.waiting.destroy();
+  assert.equal((await broken)[0], "transport error");
+  await peer.got("1");
+});
+
 test("a packet that is none ends the session", async () => {
   const { peer, socket } = await connected();
   peer.session.send("9");
