@@ -630,8 +630,11 @@ class HttpConnection(asyncio.Protocol):
         self._state = State.LINGERING
         transport.resume_reading()
         self._deadline.set(self._server.limits.linger)
-        if transport.can_write_eof():
-            transport.write_eof()
+        try:
+            if transport.can_write_eof():
+                transport.write_eof()
+        except OSError:  # the client has reset the connection, and we are yet to read so
+            transport.abort()
         if self._eof:
             self._close()
 

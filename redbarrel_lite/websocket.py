@@ -201,10 +201,13 @@ class WebSocket(asyncio.Protocol):
         if transport is None:
             return
         self._has_ended = True
-        if transport.can_write_eof():
-            transport.write_eof()
-        else:
-            transport.close()
+        try:
+            if transport.can_write_eof():
+                transport.write_eof()
+            else:
+                transport.close()
+        except OSError:  # the peer has reset the connection, and we are yet to read so
+            transport.abort()
         self._abort_in(CLOSE_TIMEOUT_S if transport.get_write_buffer_size() else LINGER_S)
 
     def eof_received(self) -> bool:

@@ -163,6 +163,31 @@ def test_reset_at_any_moment_of_an_upgrade_is_no_error(
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
+def test_reset_behind_the_answer_to_our_close_is_no_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is left to be written then, so the end of TCP is what meets the reset."""
+    rbr = "path out ( method WEBSOCKET, url /socket.io/, use python:MODULE.turn_out );"
+    source = "def turn_out(request): request.socketio.close()"
+
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        async with live(tmp_path, rbr, source) as server:
+            client = await connected(server)
+            await loop.sock_sendall(client, UPGRADE)
+            got = b""
+            async with asyncio.timeout(PATIENCE_S):
+                while b"\r\n\r\n\x88" not in got:
+                    got += await loop.sock_recv(client, 65536)
+            await loop.sock_sendall(client, b"\x88\x80abcd")
+            reset(client)
+            await server.empties()
+
+    with caplog.at_level(logging.INFO):
+        run(test())
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
 def test_reset_while_an_answer_is_on_its_way_is_no_error(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

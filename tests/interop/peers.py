@@ -129,7 +129,7 @@ class _Driver:
         if answer and "value" in (told := json.loads(answer)):
             return told["value"]
         self.end()  # the next one has nothing to do with what is left of this one
-        pytest.fail(f"{script} failed:\n{answer and told['error'] or 'what it said is above'}")
+        pytest.fail(f"{script} failed:\n{(answer and told['error']) or 'what it said is above'}")
 
     def end(self) -> None:
         if self.peer is not None:
