@@ -20,7 +20,7 @@ from typing import TypeAlias
 
 import pytest
 from conftest import Serve
-from test_real_clients import APPS, node_command, node_environment
+from peers import APPS, node_command, node_environment
 from wire import SOCKET_IO, WebSocket, Wire, run
 
 from redbarrel_lite import wsproto
