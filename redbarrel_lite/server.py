@@ -203,6 +203,9 @@ class Server:
     def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """asyncio's call for what it can't tell anybody else."""
         error = context.get("exception")
+        if self.closing and "_start_serving" in repr(context.get("handle")):
+            # It would accept again, after a second without descriptors; we have closed meanwhile.
+            return
         if not isinstance(error, OSError) or error.errno not in _OUT_OF_RESOURCES:
             loop.default_exception_handler(context)
         elif loop.time() >= self._quiet_until:

@@ -366,7 +366,7 @@ def test_client_that_does_not_read_is_not_answered_further(tmp_path: Path) -> No
             sending = asyncio.create_task(wire.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n" * count))
             (connection,) = server.server.connections
             assert isinstance(connection, HttpConnection)
-            await until(lambda: connection._congested is not None)
+            await until(lambda: connection._congestion.until is not None)
             await server.serves()
             transport = connection._transport
             assert transport is not None
@@ -517,11 +517,16 @@ def test_threads_that_hang_do_not_keep_it_from_ending(serve: Serve, tmp_path: Pa
     assert server.stderr[-1] == "Some threads have not ended: left behind."
 
 
-def test_running_out_of_descriptors_is_one_line_and_passes(serve: Serve, tmp_path: Path) -> None:
-    limited = tmp_path / "limited"
+def with_few_descriptors(folder: Path) -> str:
+    """A Python that may open forty files."""
+    limited = folder / "limited"
     limited.write_text(f'#!/bin/sh\nulimit -n 40\nexec "{sys.executable}" "$@"\n')
     limited.chmod(0o755)
-    server = serve(ROOT / "examples/chat/chat.rbr", python=str(limited))
+    return str(limited)
+
+
+def test_running_out_of_descriptors_is_one_line_and_passes(serve: Serve, tmp_path: Path) -> None:
+    server = serve(ROOT / "examples/chat/chat.rbr", python=with_few_descriptors(tmp_path))
     with contextlib.ExitStack() as stack:
         for _ in range(60):
             stack.enter_context(socket.create_connection(("127.0.0.1", server.port), PATIENCE_S))
@@ -529,6 +534,24 @@ def test_running_out_of_descriptors_is_one_line_and_passes(serve: Serve, tmp_pat
     with urllib.request.urlopen(server.url, timeout=PATIENCE_S) as page:
         assert page.status == 200
     assert len(server.stderr) < 10
+
+
+def test_server_without_descriptors_ends_cleanly(serve: Serve, tmp_path: Path) -> None:
+    """asyncio would accept again, a second later, on what is closed by then."""
+    (tmp_path / "slow.py").write_text(
+        "import asyncio\nasync def slow(request):\n    await asyncio.sleep(1.2)\n"
+    )
+    (tmp_path / "slow.rbr").write_text("path p ( url /, use python:slow.slow );")
+    server = serve(tmp_path / "slow.rbr", python=with_few_descriptors(tmp_path))
+    with contextlib.ExitStack() as stack:
+        wires = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.port), PATIENCE_S))
+            for _ in range(60)
+        ]
+        wires[0].sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        server.wait_for_line("no connection can be accepted")
+        server.stop()
+        assert wires[0].recv(65536).startswith(b"HTTP/1.1 204 ")
 
 
 def test_second_signal_ends_it_at_once(serve: Serve, tmp_path: Path) -> None:
