@@ -16,13 +16,12 @@ import enum
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from functools import partial
 from typing import Any, Final, Protocol
 
 from . import http1
 from .accesslog import Entry
 from .app import App, SocketPath, Target
-from .bodystream import BodyStream
+from .delivery import Congestion, deliver
 from .entrance import Entrance
 from .errors import RemoteProtocolError
 from .failures import user_traceback
@@ -33,10 +32,8 @@ from .patience import Deadline, TimeLimits
 from .request import Request
 from .response import FileContent, Response, Stream, close_stream, error_response
 from .routes import NotRouted
-from .sendfile import send_file
 from .upstream import Switch, Tunnel
 from .websocket import WebSocket
-from .wsproto import UPGRADE_REQUIRED
 
 log = logging.getLogger("redbarrel_lite")
 
@@ -103,7 +100,7 @@ class HttpConnection(asyncio.Protocol):
         "_abort",
         "_began",
         "_client",
-        "_congested",
+        "_congestion",
         "_deadline",
         "_discarded",
         "_eof",
@@ -146,7 +143,7 @@ class HttpConnection(asyncio.Protocol):
         self._streaming: asyncio.Task[None] | None = None  # ends when the client goes
         self._sending = False  # content that comes in parts
         # Of the client:
-        self._congested: asyncio.Future[None] | None = None  # until it has read
+        self._congestion = Congestion(server.limits.write)
         self._eof = False
         self._discarded = 0  # bytes thrown away since a refusal
 
@@ -192,8 +189,7 @@ class HttpConnection(asyncio.Protocol):
             # A poll that waits is not work to finish: nobody is there to poll on.
             return False
         self._http.forbid_keep_alive()
-        if self._sending:
-            self._expect_part()
+        self._expect_part()
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -231,7 +227,7 @@ class HttpConnection(asyncio.Protocol):
         """Whether the last request is answered, and the client reads what it is answered."""
         return (
             self._state is State.IDLE
-            and self._congested is None
+            and self._congestion.until is None
             and self._http.state is http1.State.DONE
         )
 
@@ -282,7 +278,7 @@ class HttpConnection(asyncio.Protocol):
             if self._trusted:
                 self._look_through_proxies()
             if not server.gate.serves(request.host):
-                self._not_served(request.host)
+                self._turn_away(head, self._not_served(request.host))
                 return
             self._target, request.match = server.app.find(
                 request, upgrades="websocket" in head.upgrade
@@ -290,7 +286,7 @@ class HttpConnection(asyncio.Protocol):
         except RemoteProtocolError as error:
             self._refuse(error.code, str(error))
         except NotRouted as error:
-            self._not_routed(error)
+            self._turn_away(head, error.answer())
         else:
             if head.content_length == 0:
                 self._serve(head, self._target)
@@ -310,58 +306,38 @@ class HttpConnection(asyncio.Protocol):
         request.scheme = origin.scheme or request.scheme
         request.host = origin.host or request.host
 
-    def _not_served(self, host: str) -> None:
+    def _not_served(self, host: str) -> Response:
         what = "%s: %.100a is no name of this server, those are %s; to serve it: --allow-host"
         log.info(what, self._peer, host, ", ".join(sorted(self._server.gate.names)))
-        self.respond(error_response(421, "this server does not answer for that host"))
+        return error_response(421, "this server does not answer for that host")
 
-    def _not_routed(self, error: NotRouted) -> None:
-        request = self.request
-        if "upgrade" in request.headers:
+    def _turn_away(self, head: http1.Request, answer: Response) -> None:
+        if head.upgrade:
             # What comes behind it may be of the protocol that it hoped for, or a request
             # that a proxy in front took for that.
             self._http.forbid_keep_alive()
-        if error.status == 405 and request.method == "OPTIONS":
-            self.respond(Response(b"", 204, [("allow", ", ".join(error.allow))]))
-        elif error.status == 426:
-            self.respond(error_response(426, "a WebSocket is here, and no page", UPGRADE_REQUIRED))
-        elif error.status == 405:
-            text = f"{request.method} is not among {', '.join(error.allow)}"
-            self.respond(error_response(405, text, [("allow", ", ".join(error.allow))]))
-        else:
-            self.respond(error_response(404, "no path of this server has this url"))
+        self.respond(answer)
 
     # -- bodies --------------------------------------------------------------------
 
     def _expect_content(self, head: http1.Request, target: Target) -> None:
-        app = self._server.app
+        transport, app = self._transport, self._server.app
+        assert transport is not None
         most = app.max_body(target)
-        self._intake = Intake(most, self._loop.time())
         if (head.content_length or 0) > most:
             self._fail(RemoteProtocolError(f"the body is over {most} bytes", 413))
             return
-        self._await_part(self._intake)
+        self._intake = Intake(most, self._server.limits.body, self._deadline, transport)
         if self._http.state is not http1.State.DONE:
-            self._say_go_on(head)
+            if (head.header("expect") or "").lower() == "100-continue":
+                transport.write(self._http.respond(100, []))
             if isinstance(target, SocketPath):
                 self._server.endpoint(target).expect(self)
         if app.wants_stream(target):
-            resume = partial(self._resume_body, self._intake)
-            self._intake.stream = self.request.stream = BodyStream(resume)
+            self.request.stream = self._intake.as_stream()
             self._serve(head, target)
 
-    def _say_go_on(self, head: http1.Request) -> None:
-        expected = (head.header("expect") or "").lower()
-        if expected == "100-continue" and self._transport is not None:
-            self._transport.write(self._http.respond(100, []))
-
-    def _await_part(self, intake: Intake) -> None:
-        self._deadline.set(intake.time_left(self._loop.time(), self._server.limits.body))
-
     def _take_content(self, intake: Intake, part: bytes) -> None:
-        stream = intake.stream
-        if stream is not None and stream.is_over:
-            return
         try:
             intake.take(part)
         except RemoteProtocolError as error:
@@ -369,70 +345,34 @@ class HttpConnection(asyncio.Protocol):
         except OSError as error:
             log.error("a body can't be kept on disk: %s", error)
             self._refuse(507, "there is no room for the body")
-        else:
-            if stream is not None and stream.is_full:
-                self._stall(intake)
-            else:
-                self._await_part(intake)
 
     def _end_content(self, intake: Intake) -> None:
         """The request is all there: hand it to what its path names, if that hasn't got it yet."""
-        if intake.stream is not None:
-            self._deadline.lift()
-            intake.stream.end()
-        elif self._head is not None and self._target is not None:
+        intake.end()
+        if intake.stream is None and self._head is not None and self._target is not None:
             self.request.set_body(intake.content())
             self._serve(self._head, self._target)
 
-    def _stall(self, intake: Intake) -> None:
-        """The service is slower than the client, whose time stands still meanwhile."""
-        assert self._transport is not None
-        self._transport.pause_reading()
-        self._deadline.lift()
-        intake.stall(self._loop.time())
-
-    def _resume_body(self, intake: Intake) -> None:
-        """`BodyStream`'s call: the service has taken what waited."""
-        if intake is not self._intake or self._transport is None:
-            return
-        intake.go_on(self._loop.time())
-        if intake.stream is not None and not intake.stream.is_over:
-            self._await_part(intake)
-            self._transport.resume_reading()
-
-    @property
-    def _stream(self) -> BodyStream | None:
-        """The body in hand, if its service takes it as it comes."""
-        return self._intake.stream if self._intake is not None else None
-
     def _fail(self, error: RemoteProtocolError) -> None:
-        """The client broke a rule: answer that, or break off what it would have completed."""
-        stream = self._stream
-        if stream is not None:
-            if not stream.is_over:
-                self._break_off(stream, error)
+        """The client broke a rule: answer that.
+
+        A body that its service is reading already is none: let the service answer that,
+        or break off the answer that it began.
+        """
+        if self._intake is not None and self._intake.stream is not None:
+            log.info("%s: %s", self._peer, error)
+            self._http.forbid_keep_alive()
+            self._intake.break_off(error)
         elif error.code == 413 and isinstance(self._target, SocketPath):
             self._close_after(self._server.endpoint(self._target).too_large(self.request))
         else:
             self._refuse(error.code, str(error))
 
-    def _break_off(self, stream: BodyStream, error: RemoteProtocolError) -> None:
-        """A body that its service is reading is none: let the service answer that.
-
-        Or break off the answer that it began.
-        """
-        log.info("%s: %s", self._peer, error)
-        self._http.forbid_keep_alive()
-        self._deadline.lift()
-        if self._transport is not None:
-            self._transport.pause_reading()
-        stream.fail(error)
-
     # -- services --------------------------------------------------------------------
 
     def _serve(self, head: http1.Request, target: Target) -> None:
         self._state = State.AT_WORK
-        if self._intake is None or self._intake.stream is None:
+        if self._intake is None:
             self._deadline.lift()
         if isinstance(target, SocketPath):
             upgrades = "websocket" in head.upgrade
@@ -495,6 +435,8 @@ class HttpConnection(asyncio.Protocol):
     ) -> None:
         if self._server.access is not None:
             self._log_access(self._server.access, status, size, now)
+        if self._intake is not None:
+            self._intake.abandon()
         self._head = self._intake = None
         http = self._http
         if http.state is not http1.State.DONE:
@@ -510,31 +452,25 @@ class HttpConnection(asyncio.Protocol):
     async def _respond_in_parts(
         self, transport: asyncio.Transport, response: Response, stream: Stream
     ) -> None:
-        """Send content as it comes, no faster than the client reads it.
+        """If it breaks off, so does the connection.
 
-        If it breaks off, so does the connection: an orderly end would tell the
-        client that it has all of it.
+        An orderly end would tell the client that it has all of it.
         """
         headers = list(response.headers)
         if response.header("date") is None:  # that of another server stays (RFC 9110 6.6.1)
             headers.append(self._server.date(self._loop.time()))
-        size = 0
+        self._streaming = asyncio.current_task()
+        self._sending = not isinstance(stream, FileContent)
         try:
-            transport.write(self._http.start_response(response.status, headers, response.length))
-            if isinstance(stream, FileContent):
-                size = await self._send_file(transport, stream)
-            elif self.request.method != "HEAD":  # its content may have no end
-                self._streaming = asyncio.current_task()
-                self._sending = True
-                if self._eof:
-                    self._expect_part()
-                async for part in stream:
-                    size += len(part)
-                    transport.write(self._http.chunk(part))
-                    if self._eof:
-                        self._expect_part()
-                    await self._drained()
-            transport.write(self._http.end_response())
+            size = await deliver(
+                transport,
+                self._http,
+                response,
+                headers,
+                stream,
+                self._congestion,
+                self._expect_part,
+            )
         except ConnectionError:
             transport.abort()
         except Exception as error:
@@ -550,36 +486,16 @@ class HttpConnection(asyncio.Protocol):
 
     def _expect_part(self) -> None:
         """Whoever sends no more may be gone for good, which only writing to it would show."""
-        self._deadline.set(self._server.limits.write)
-
-    async def _send_file(self, transport: asyncio.Transport, content: FileContent) -> int:
-        if not self._http.sends_content:
-            return 0
-        self._deadline.lift()  # as long as it takes; `send_file` has the limit for a stuck client
-        await send_file(transport, content, self._drained, self._server.limits.write)
-        self._http.sent_otherwise(content.count)
-        return content.count
-
-    async def _drained(self) -> None:
-        """Wait until the client has read enough; raise ConnectionError if it does not."""
-        if self._transport is None or self._transport.is_closing():
-            raise ConnectionResetError
-        if self._congested is not None:
-            try:
-                async with asyncio.timeout(self._server.limits.write):
-                    await self._congested
-            except TimeoutError:
-                raise ConnectionAbortedError from None
+        if self._eof and self._sending:
+            self._deadline.set(self._server.limits.write)
 
     def pause_writing(self) -> None:
         """asyncio's call: what we wrote piles up."""
-        self._congested = self._loop.create_future()
+        self._congestion.begin()
 
     def resume_writing(self) -> None:
         """asyncio's call: the client has read, or gone."""
-        if self._congested is not None and not self._congested.done():
-            self._congested.set_result(None)
-        self._congested = None
+        self._congestion.end()
         self._go_on()
 
     def on_abort(self, callback: Callable[[], None]) -> None:
@@ -597,11 +513,11 @@ class HttpConnection(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
-        date = self._server.date(self._loop.time())
-        transport.write(self._http.switch_protocols([*headers, date]))
+        now = self._loop.time()
+        transport.write(self._http.switch_protocols([*headers, self._server.date(now)]))
         rest = self._http.upgrade()
         if self._server.access is not None:
-            self._log_access(self._server.access, 101, 0, self._loop.time())
+            self._log_access(self._server.access, 101, 0, now)
         self._deadline.end()
         self._transport = None
         self._state = State.CLOSING
@@ -655,20 +571,9 @@ class HttpConnection(asyncio.Protocol):
     ) -> None:
         head = self._head
         if head is not None:
+            asked = self._client, head.method, head.target, head.version
             agent = head.header("user-agent") or ""
-            access(
-                Entry(
-                    time.time(),
-                    self._client,
-                    head.method,
-                    head.target,
-                    head.version,
-                    status,
-                    size,
-                    now - self._began,
-                    agent,
-                )
-            )
+            access(Entry(time.time(), *asked, status, size, now - self._began, agent))
 
     # -- time ----------------------------------------------------------------------
 
@@ -676,15 +581,12 @@ class HttpConnection(asyncio.Protocol):
         """`Deadline`'s call."""
         if self._transport is None:
             return
-        stream = self._stream
         if self._state is State.CLOSING or self._sending:
             self._transport.abort()
         elif self._state is State.LINGERING or self._state is State.IDLE:
             self._close()
-        elif stream is not None:
-            self._break_off(stream, RemoteProtocolError("the request did not come in time", 408))
         else:
-            self._refuse(408, "the request did not come in time")
+            self._fail(RemoteProtocolError("the request did not come in time", 408))
 
     # -- the end -------------------------------------------------------------------
 

@@ -54,6 +54,10 @@ class Deadline:
         self._rings = inf  # when the timer does; inf: there is none
         self._timer: asyncio.TimerHandle | None = None
 
+    def now(self) -> float:
+        """The loop's time, in seconds."""
+        return self._loop.time()
+
     def set(self, seconds: float) -> None:
         """So much time from now, whatever was set before."""
         self.set_at(self._loop.time() + seconds)

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeAlias, TypeVar
 
 from .request import Request
-from .response import Response
+from .response import Response, error_response
+from .wsproto import UPGRADE_REQUIRED
 
 T = TypeVar("T")
 
@@ -48,11 +49,23 @@ class NotRouted(Exception):
 
     def __init__(self, method: str, methods: Iterable[str]) -> None:
         found = dict.fromkeys(methods)
+        self.method = method
         self.status = 404
         if found:
             self.status = 426 if method in ("GET", "HEAD") and WEBSOCKET in found else 405
         super().__init__(_REASONS[self.status])
         self.allow = tuple(_with_implied(found))
+
+    def answer(self) -> Response:
+        """What to tell the client; one that asked with OPTIONS has its answer (RFC 9110 9.3.7)."""
+        allow = [("allow", ", ".join(self.allow))]
+        if self.status == 405 and self.method == "OPTIONS":
+            return Response(b"", 204, allow)
+        if self.status == 405:
+            return error_response(405, f"{self.method} is not among {allow[0][1]}", allow)
+        if self.status == 426:
+            return error_response(426, "a WebSocket is here, and no page", UPGRADE_REQUIRED)
+        return error_response(404, "no path of this server has this url")
 
 
 _REASONS: Final = {404: "not found", 405: "method not allowed", 426: "upgrade required"}

@@ -66,7 +66,8 @@ KINDS = {
     ),
     "io": Kind(
         3,
-        "sendfile bodystream patience server connection entrance endpoint rawendpoint transports"
+        "sendfile delivery bodystream patience server connection entrance endpoint rawendpoint"
+        " transports"
         " intake gate"
         " transports_v3 websocket"
         " accesslog upstream backplane"
