@@ -109,12 +109,11 @@ class Environment:
             "MODE": mode,
         }
         command = ["taskset", "-c", str(first), *peer.command.format_map(fields).split()]
-        log = tempfile.TemporaryFile()
+        began = time.monotonic()
         with (
-            log,
+            tempfile.TemporaryFile() as log,
             subprocess.Popen(command, cwd=APPS, env=environment, stdout=log, stderr=log) as process,
         ):
-            began = time.monotonic()
             try:
                 _await_answer(process, port)
                 yield Running(process.pid, port, time.monotonic() - began)
