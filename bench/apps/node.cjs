@@ -10,7 +10,7 @@ const server = http.createServer((request, response) => {
 });
 
 new Server(server).on("connection", (socket) => {
-  socket.on("message", (text) => (echo ? socket : socket.broadcast).send(text));
+  socket.on("message", (text) => (echo ? socket : socket.broadcast).emit("message", text));
 });
 
 const plain = new WebSocketServer({ noServer: true, path: "/ws", perMessageDeflate: false });
