@@ -44,7 +44,7 @@ def picture(result: dict[str, Any]) -> str:
             ratio = one["cpu_us"] / ours
             width = min(ratio, most) / most * (WIDTH - LEFT - RIGHT)
             colour = COLOURS[list(PEERS).index(peer)]
-            label = f"{one['cpu_us']:.3g} µs" if peer == "ours" else f"× {ratio:.1f}"
+            label = f"{one['cpu_us']:.3g} µs" if peer == "ours" else f"x {ratio:.1f}"
             title = f"{PEERS[peer].label}: {one['cpu_us']:.3g} µs"
             parts.append(
                 f'<g><title>{escape(title)}</title><rect x="{LEFT}" y="{y}" width="{width:.1f}"'
