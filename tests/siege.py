@@ -13,9 +13,11 @@ what it sends in pieces is read in pieces.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
+import random
 import re
 import socket
 import struct
@@ -38,6 +40,7 @@ from redbarrel_lite.upstream import Upstream
 from redbarrel_lite.wsproto import unmask
 
 FILE = Path(__file__).parent / "apps/besieged/besieged.rbr"
+PACKAGE = Path(__file__).resolve().parent.parent / "redbarrel_lite"
 PATIENCE_S = 10.0  # only a fault waits this long
 KEY = bytes.fromhex("37fa213d")
 # Longer than this, bytes are not sent one at a time.
@@ -126,6 +129,14 @@ class Attacker:
             linger = struct.pack("ii", 1, 0)
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self.socket.close()
+
+    def finish(self, data: bytes, chance: random.Random) -> None:
+        """Say something, in as many pieces as chance wants, and hear all that comes of it."""
+        cut = chance.randrange(len(data) + 1)
+        self.send(*([data] if chance.random() < 0.7 else [data[:cut], data[cut:]]))
+        with contextlib.suppress(OSError):  # the server may have closed already
+            self.socket.shutdown(socket.SHUT_WR)
+        self.rest()
 
     # -- HTTP ------------------------------------------------------------------
 
@@ -353,8 +364,11 @@ class InProcess(Siege):
         return 0
 
     def forget_errors(self) -> int:
-        """How many errors the server has logged; they were the application's."""
+        """How many errors of the application the server has logged; those of its own stay."""
         errors = [line for level, line in self._said.lines if level >= logging.ERROR]
+        for line in errors:
+            assert "<socket " in line, line
+            assert str(PACKAGE) not in line, line
         self._said.lines.clear()
         return len(errors)
 
