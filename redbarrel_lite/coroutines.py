@@ -20,9 +20,10 @@ from functools import partial
 from typing import Any, Final, TypeAlias
 
 from .hub import Hub
+from .messages import Message
 from .outgoing import Connection
 from .runners import MAX_CALLS_AFTER_CLOSE, Base
-from .sockets import Message, Socket
+from .sockets import Socket
 
 
 class _Mark:

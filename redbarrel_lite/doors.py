@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .hub import Hub
-from .sockets import Handler
+from .messages import Handler
 
 if TYPE_CHECKING:
     from .handlers import Lines

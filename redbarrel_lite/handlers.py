@@ -30,9 +30,10 @@ from typing import Any, Final
 
 from .coroutines import CoroutineRunner
 from .errors import AppError, Refused, SocketClosed
+from .messages import Handler, Message, Runner
 from .request import Request
 from .runners import ThreadRunner
-from .sockets import Handler, Message, Runner, Socket
+from .sockets import Socket
 
 log = logging.getLogger("redbarrel_lite")
 

@@ -21,10 +21,10 @@ from typing import Any
 from .errors import AppError
 from .forms import BadContent, MultiDict
 from .handlers import Line, is_async, is_short
+from .messages import Handler
 from .modules import Modules, instead
 from .rbr_nodes import Location
 from .request import Request
-from .sockets import Handler
 
 
 class Folder:

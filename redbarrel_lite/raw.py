@@ -17,7 +17,8 @@ from typing import Any, Final, NoReturn, Protocol
 from .doors import Door
 from .engineio import SEPARATOR
 from .errors import Refused
-from .hub import Group, Hub
+from .groups import Group
+from .hub import Hub
 from .outgoing import Connection, Wire
 from .request import Request
 from .response import encoded

@@ -21,8 +21,9 @@ from typing import Final
 
 from .errors import SocketClosed
 from .hub import Hub
+from .messages import Message
 from .outgoing import Connection
-from .sockets import Message, Socket
+from .sockets import Socket
 
 log = logging.getLogger("redbarrel_lite")
 

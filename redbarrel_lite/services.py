@@ -26,10 +26,10 @@ from .errors import RemoteProtocolError
 from .exc import HTTPException
 from .failures import user_traceback
 from .handlers import is_async
+from .messages import Handler
 from .request import Request
 from .response import Response, encoded, error_response, if_modified
 from .routes import Service
-from .sockets import Handler
 
 log = logging.getLogger("redbarrel_lite")
 

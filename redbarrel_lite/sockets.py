@@ -1,7 +1,7 @@
 """The socket object, which a handler holds.
 
 What it implements: receiving, sending, acknowledgements and the end, for one client
-in one group of clients (`hub.Group`: a Socket.IO namespace, or those of a path without
+in one group of clients (`groups.Group`: a Socket.IO namespace, or those of a path without
 Socket.IO). What it leaves out: what the group's messages look like on the wire, which
 the group knows; I/O and the running of handlers, which are lent through two small
 interfaces, `Connection` and `Runner`.
@@ -24,110 +24,29 @@ is handed over by `Hub.run` (see `handover`), in the order in which it was made.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
-import secrets
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from functools import partial
-from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from .acks import Ack, Acks, Expected, fail, wait_in_loop, wait_in_thread
 from .brake import Brake
 from .errors import Refused, SocketClosed
 from .failures import user_traceback
+from .messages import Handler, Message, Runner, Session, new_id
 from .outgoing import DONE, MAX_HELD_BYTES, Connection, Held, Outgoing, Wire, settle, size_of
 from .request import Request
 
 if TYPE_CHECKING:
     from .doors import Door
-    from .hub import Group, Hub
+    from .groups import Group
+    from .hub import Hub
     from .recovery import Return, Trace
 
 log = logging.getLogger("redbarrel_lite")
 
-# Acknowledgements that a client owes and never gives; the oldest is forgotten.
-MAX_PENDING_ACKS: Final = 1000
-
-
-_first_room: Final = threading.Lock()
-
-
-class Runner(Protocol):
-    """What runs a handler: a thread, or a coroutine on the loop."""
-
-    def start(self) -> None:
-        """Begin; `Socket.recv` may be called from now on."""
-
-    def deliver(self, message: Message) -> None:
-        """Hand the next message to whoever calls `recv`."""
-
-    def finish(self) -> None:
-        """No message will come any more."""
-
-    def recv(self, timeout: float | None) -> Any:
-        """The next message, or an awaitable of it; see `Socket.recv`."""
-
-
-# What user code is for a socket: a function of the globals and the request.
-Handler: TypeAlias = Callable[[dict[str, Any], Request], Any]
-
-
-class Message(list[Any]):
-    """What `recv` returns: the arguments of one event, as a list."""
-
-    __slots__ = ("_ack_id", "_socket", "event", "size")
-
-    def __init__(
-        self,
-        args: Iterable[Any] = (),
-        event: str = "",
-        socket: Socket | None = None,
-        ack_id: int | None = None,
-        size: int = 0,
-    ) -> None:
-        super().__init__(args)
-        self.size = size  # characters and bytes on the wire
-        self.event = event
-        self._socket = socket
-        self._ack_id = ack_id
-
-    @property
-    def is_last(self) -> bool:
-        """Whether this is the empty list that says that the client has gone.
-
-        An event without arguments is an empty list too.
-        """
-        return self._socket is None
-
-    @property
-    def wants_reply(self) -> bool:
-        """Whether the client waits for an acknowledgement of this event."""
-        return self._ack_id is not None
-
-    def reply(self, *args: Any) -> Awaitable[None]:
-        """Acknowledge the event, once; does nothing if that was not asked for."""
-        if self._ack_id is None or self._socket is None:
-            return DONE
-        socket = self._socket
-        messages = socket._home.encode_ack(self._ack_id, args)
-        self._ack_id = None
-        return socket._hand_over(socket._queue_ack, messages)
-
-
-def new_id() -> str:
-    """128 bits: nobody finds another's by trying."""
-    return secrets.token_urlsafe(16)
-
-
-class Session(dict[str, Any]):
-    """The application's own data about a connection, and its ``session_id``."""
-
-    __slots__ = ("session_id",)
-
-    def __init__(self, session_id: str) -> None:
-        super().__init__()
-        self.session_id = session_id
+_making: Final = threading.Lock()
 
 
 class Socket:
@@ -145,7 +64,6 @@ class Socket:
         "_fresh",
         "gone",
         "_home",
-        "_ids",
         "_rooms",
         "_runner",
         "auth",
@@ -183,10 +101,8 @@ class Socket:
         self._complained = False
         self._closed = False  # by us, maybe a moment ago and in another thread
         self.gone = False  # in the loop's thread: it has left the namespace
-        # Most sockets never join a room, and an empty set of one's own has 216 bytes.
         self._rooms: set[str] | None = None if back is None else set(back.absentee.rooms)
-        self._acks: dict[int, Callable[..., object]] = {}
-        self._ids = itertools.count()
+        self._acks: Acks | None = None
 
     def __repr__(self) -> str:
         # The beginning of the sid will do to find it again. Whoever reads a log must
@@ -285,7 +201,8 @@ class Socket:
         newer position of the same thing will soon be worth more.
         """
         if ack is not None:
-            return self._emit_for_ack(next(self._ids), event, args, ack, volatile=volatile)
+            ack_id = self._own_acks().new_id()
+            return self._emit_for_ack(ack_id, event, args, ack, volatile=volatile)
         queue = self._queue_if_ready if volatile else self._queue
         return self._hand_over(queue, self._home.encode(event, args))
 
@@ -305,47 +222,23 @@ class Socket:
         """
         if not (self.is_in or self._closed):
             raise RuntimeError("call() would wait for ever: 'on connect' has let nobody in yet")
+        ask = partial(self._ask, event, args)
         if not self._home.hub.is_here():
-            return self._call_in_thread(event, args, timeout)
+            return wait_in_thread(ask, timeout)
         if asyncio.current_task() is None:
             raise RuntimeError("a callback, in the loop's thread, must not wait")
-        return self._call_in_loop(event, args, timeout)
+        return wait_in_loop(ask, timeout)
 
-    def _call_in_thread(
-        self, event: str, args: tuple[Any, ...], timeout: float | None
-    ) -> list[Any]:
-        answers: SimpleQueue[list[Any] | BaseException] = SimpleQueue()
-        ack_id = next(self._ids)
-        self._emit_for_ack(ack_id, event, args, _Expected(answers.put))
-        try:
-            answer = answers.get(timeout=None if timeout is None else max(timeout, 0))
-        except Empty:
-            self._home.hub.run(self._acks.pop, ack_id, None)
-            raise TimeoutError(f"no acknowledgement within {timeout} s") from None
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
-
-    async def _call_in_loop(
-        self, event: str, args: tuple[Any, ...], timeout: float | None
-    ) -> list[Any]:
-        answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-        ack_id = next(self._ids)
-        self._emit_for_ack(ack_id, event, args, _Expected(partial(settle, answer)))
-        try:
-            async with asyncio.timeout(timeout):
-                return await answer
-        finally:
-            self._acks.pop(ack_id, None)
+    def _ask(
+        self, event: str, args: tuple[Any, ...], give: Callable[[Any], object]
+    ) -> Callable[[], object]:
+        acks = self._own_acks()
+        ack_id = acks.new_id()
+        self._emit_for_ack(ack_id, event, args, Expected(give))
+        return partial(self._home.hub.run, acks.take, ack_id)
 
     def _emit_for_ack(
-        self,
-        ack_id: int,
-        event: str,
-        args: tuple[Any, ...],
-        ack: Callable[..., object],
-        *,
-        volatile: bool = False,
+        self, ack_id: int, event: str, args: tuple[Any, ...], ack: Ack, *, volatile: bool = False
     ) -> Awaitable[None]:
         messages = self._home.encode(event, args, ack_id)
         hub = self._home.hub
@@ -355,16 +248,11 @@ class Socket:
         hub.pace(size_of(messages), self.connection)
         return DONE
 
-    def _queue_for_ack(
-        self, ack_id: int, ack: Callable[..., object], outgoing: Outgoing, volatile: object
-    ) -> None:
+    def _queue_for_ack(self, ack_id: int, ack: Ack, outgoing: Outgoing, volatile: object) -> None:
         if self.gone:
-            _fail(ack, SocketClosed("the client has gone"))
+            fail(ack, SocketClosed("the client has gone"))
         elif not volatile or self.connection.ready:
-            self._acks[ack_id] = ack
-            if len(self._acks) > MAX_PENDING_ACKS:
-                oldest = self._acks.pop(next(iter(self._acks)))
-                _fail(oldest, TimeoutError(f"over {MAX_PENDING_ACKS} acknowledgements are owed"))
+            self._own_acks().expect(ack_id, ack)
             self.connection.send(outgoing)
 
     def _hand_over(
@@ -431,11 +319,20 @@ class Socket:
         self._own_rooms().add(room)
         self._home.hub.run(self._home.join, self, room)
 
+    # Most clients join no room and owe nothing: what they would have for it, hundreds of
+    # bytes, is made when it is needed, and once for two threads.
+
     def _own_rooms(self) -> set[str]:
-        with _first_room:  # or of two threads one would lose its room
+        with _making:
             if self._rooms is None:
                 self._rooms = set()
             return self._rooms
+
+    def _own_acks(self) -> Acks:
+        with _making:
+            if self._acks is None:
+                self._acks = Acks()
+            return self._acks
 
     def leave(self, room: str) -> None:
         """Leave a room; to leave one that was not joined is nothing."""
@@ -547,7 +444,7 @@ class Socket:
 
     def acknowledge(self, ack_id: int, args: list[Any]) -> None:
         """An acknowledgement has come; if nobody waits for it, it is ignored."""
-        ack = self._acks.pop(ack_id, None)
+        ack = self._acks.take(ack_id) if self._acks is not None else None
         if ack is None:
             return
         try:
@@ -583,9 +480,8 @@ class Socket:
         self._home.remove(self)
         if self._brake is not None:
             self._brake.release()
-        acks, self._acks = self._acks, {}
-        for ack in acks.values():
-            _fail(ack, SocketClosed("the client has gone"))
+        if self._acks is not None:
+            self._acks.fail_all(SocketClosed("the client has gone"))
         for runner in (self._events, self._runner):
             if runner is not None:
                 runner.finish()
@@ -593,18 +489,3 @@ class Socket:
 
 def _real(connection: Connection) -> Connection:
     return connection.connection if isinstance(connection, Held) else connection
-
-
-class _Expected:
-    """What stands among the acknowledgements for a `call`, which can also be told of a fault."""
-
-    def __init__(self, give: Callable[[Any], object]) -> None:
-        self.give = give
-
-    def __call__(self, *args: Any) -> None:
-        self.give(list(args))
-
-
-def _fail(ack: Callable[..., object], error: Exception) -> None:
-    if isinstance(ack, _Expected):
-        ack.give(error)

@@ -11,11 +11,12 @@ import pytest
 from conftest import ROOT
 
 from redbarrel_lite import handlers
+from redbarrel_lite.acks import MAX_PENDING_ACKS
 from redbarrel_lite.brake import MAX_PAUSE_S, MAX_PAUSES
 from redbarrel_lite.client import MAX_NAMESPACES_PER_CLIENT
 from redbarrel_lite.recovery import MAX_ABSENT, MAX_LOGGED_BYTES, MAX_LOGGED_PACKETS
 from redbarrel_lite.socketio import MAX_ATTACHMENTS, MAX_DEPTH
-from redbarrel_lite.sockets import MAX_PENDING_ACKS, Socket
+from redbarrel_lite.sockets import Socket
 
 TEXT = (ROOT / "docs" / "sockets.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"^```\w+\n# (\S+)\n(.*?)^```$", TEXT, re.M | re.S))

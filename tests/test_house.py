@@ -60,7 +60,8 @@ KINDS = {
         "request response forwarded cookies forms exc routes handlers runners coroutines"
         " failures handover services eager modules"
         " locations loading globs conditions files selection cors origins builtin wsgi refusals"
-        " outgoing brake recovery sockets hub doors client raw oldclient socketoptions"
+        " outgoing messages acks brake recovery sockets groups hub doors client raw oldclient"
+        " socketoptions"
         " markup wording openapi docpage app",
         "selectors socket socketserver ssl select",
     ),

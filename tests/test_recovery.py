@@ -17,6 +17,7 @@ from test_sockets import Peer, World, in_thread
 
 from redbarrel_lite import recovery
 from redbarrel_lite.doors import Door, Doors
+from redbarrel_lite.messages import Session
 from redbarrel_lite.outgoing import Outgoing, size_of
 from redbarrel_lite.recovery import (
     MAX_ABSENT,
@@ -27,7 +28,6 @@ from redbarrel_lite.recovery import (
     Memory,
 )
 from redbarrel_lite.routes import compile_template
-from redbarrel_lite.sockets import Session
 
 KEEP_S = 120.0
 

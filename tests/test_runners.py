@@ -27,11 +27,12 @@ from redbarrel_lite.errors import SocketClosed
 from redbarrel_lite.failures import user_traceback
 from redbarrel_lite.handlers import Lines, is_async, run_handler
 from redbarrel_lite.hub import Hub
+from redbarrel_lite.messages import Handler, Runner
 from redbarrel_lite.outgoing import Outgoing
 from redbarrel_lite.request import Request
 from redbarrel_lite.routes import compile_template
 from redbarrel_lite.runners import INBOX_HIGH, INBOX_LOW, ThreadRunner
-from redbarrel_lite.sockets import Handler, Runner, Socket
+from redbarrel_lite.sockets import Socket
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_S = 20.0  # only a fault waits this long
