@@ -183,14 +183,11 @@ class HttpConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client will send no more; True keeps the connection for an answer."""
         self._eof = True
-        if self._http.state is not http1.State.DONE:
-            return False
-        if self._state is not State.AT_WORK or self._abort is not None:
+        if self._http.state is not http1.State.DONE or self._abort is not None:
             # A poll that waits is not work to finish: nobody is there to poll on.
             return False
-        self._http.forbid_keep_alive()
         self._expect_part()
-        return True
+        return self._state is State.AT_WORK or self._http.buffered > 0
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
@@ -237,7 +234,9 @@ class HttpConnection(asyncio.Protocol):
         if transport is None or transport.is_closing() or not self._may_go_on():
             return
         self._pump([])
-        if self._http.buffered:
+        if self._eof and self._http.state is not http1.State.DONE:
+            self._close()  # what is missing will not come
+        elif self._http.buffered:
             self._keep_for_later()
         if self._http.buffered <= MAX_PIPELINED_BYTES and not transport.is_reading():
             transport.resume_reading()
@@ -295,7 +294,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _begin_without_path(self, head: http1.Request) -> None:
         if head.target == "*":  # about the server itself (RFC 9110 9.3.7)
-            self.respond(Response(b"", 204, [("allow", "GET, HEAD, POST, OPTIONS")]))
+            self._turn_away(head, Response(b"", 204, [("allow", "GET, HEAD, POST, OPTIONS")]))
         else:
             self._refuse(405, "this is no proxy: CONNECT opens no tunnel (RFC 9110 9.3.6)")
 
@@ -312,9 +311,10 @@ class HttpConnection(asyncio.Protocol):
         return error_response(421, "this server does not answer for that host")
 
     def _turn_away(self, head: http1.Request, answer: Response) -> None:
-        if head.upgrade:
-            # What comes behind it may be of the protocol that it hoped for, or a request
-            # that a proxy in front took for that.
+        # What comes behind an upgrade may be of the protocol that it hoped for, or a request
+        # that a proxy in front took for that. And content that nobody wants is not waited
+        # for: so it is no matter how much of it has come.
+        if head.upgrade or head.content_length != 0:
             self._http.forbid_keep_alive()
         self.respond(answer)
 
@@ -408,8 +408,10 @@ class HttpConnection(asyncio.Protocol):
                 response.protocol.close()
             return
         self._abort = None
-        if self._server.closing or self._http.state is not http1.State.DONE:
-            self._http.forbid_keep_alive()
+        http = self._http
+        is_last = self._eof and not http.buffered
+        if is_last or self._server.closing or http.state is not http1.State.DONE:
+            http.forbid_keep_alive()
         if response.stream is not None:
             self._state = State.AT_WORK
             self._server.track(self._respond_in_parts(transport, response, response.stream))

@@ -22,7 +22,6 @@ import threading
 from collections.abc import Iterable, Iterator
 from tempfile import TemporaryFile
 from typing import IO, Any, Final, Generic, TypeAlias, TypeVar, overload
-from urllib.parse import unquote_to_bytes
 
 from .errors import RemoteProtocolError
 
@@ -264,9 +263,23 @@ def parse_urlencoded(text: bytes, errors: str = "strict") -> list[tuple[str, str
     return [(_decoded(name, errors), _decoded(value, errors)) for name, _, value in pairs]
 
 
+_ENCODED: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
+_HEX: Final = "0123456789ABCDEFabcdef"
+_BYTES: Final = {(high + low).encode(): bytes.fromhex(high + low) for high in _HEX for low in _HEX}
+
+
+def percent_decoded(text: bytes) -> bytes:
+    """RFC 3986 2.1; a "%" that begins no code stands for itself.
+
+    `urllib.parse.unquote_to_bytes` gives the same, and takes 20 times as long for a
+    megabyte of "%", which is the whole time of the loop.
+    """
+    return _ENCODED.sub(lambda code: _BYTES[code[1]], text)
+
+
 def _decoded(text: bytes, errors: str) -> str:
     if b"%" in text or b"+" in text:
-        text = unquote_to_bytes(text.replace(b"+", b" "))
+        text = percent_decoded(text.replace(b"+", b" "))
     try:
         return text.decode(errors=errors)
     except UnicodeDecodeError:

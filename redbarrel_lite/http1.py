@@ -426,6 +426,9 @@ def _bad_first_byte(byte: bytes) -> RemoteProtocolError:
 
 
 def _bad_request_line(head: str) -> RemoteProtocolError:
+    first = head[:1].encode("latin-1")
+    if not _FIRST_BYTE.match(first):
+        return _bad_first_byte(first)
     line = head.partition("\r\n")[0]
     return RemoteProtocolError(f"bad request line {show(line)} (RFC 9112 3)", 400)
 

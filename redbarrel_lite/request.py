@@ -15,12 +15,20 @@ import copy
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
-from urllib.parse import unquote_to_bytes
 
 from . import strictjson
 from .cookies import parse_cookies
 from .errors import RemoteProtocolError
-from .forms import BadContent, Body, MultiDict, Upload, file_of, parse_form, parse_urlencoded
+from .forms import (
+    BadContent,
+    Body,
+    MultiDict,
+    Upload,
+    file_of,
+    parse_form,
+    parse_urlencoded,
+    percent_decoded,
+)
 from .response import Response
 
 if TYPE_CHECKING:
@@ -298,7 +306,7 @@ def _environ_name(name: str) -> str:
 
 def _decoded(path: str) -> str:
     try:
-        text = unquote_to_bytes(path).decode()
+        text = percent_decoded(path.encode("latin-1")).decode()
     except UnicodeDecodeError:
         raise RemoteProtocolError("the path is not percent-encoded UTF-8", 400) from None
     if "\0" in text:

@@ -289,13 +289,13 @@ class Siege(ABC):
 class InProcess(Siege):
     """The server in a thread: what it keeps, says and does is counted."""
 
-    def __init__(self) -> None:
+    def __init__(self, file: Path = FILE) -> None:
         super().__init__()
         self._loop = Loop()
-        self.server = self._loop.call(lambda: Server(App.load(FILE, Upstream)))
+        self.server = self._loop.call(lambda: Server(App.load(file, Upstream)))
         url = self._loop.run(self.server.start())
         self.port = int(url.rpartition(":")[2])
-        path = str(FILE.with_name("besieged.py"))
+        path = str(file.with_suffix(".py"))
         self._module: Any = [
             one for one in sys.modules.values() if getattr(one, "__file__", "") == path
         ][-1]
