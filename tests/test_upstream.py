@@ -15,11 +15,13 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 from segments import segmentations
+from test_http1 import VECTORS
 from wire import PATIENCE_S, Live, WebSocket, Wire, ask, live, run, until
 
 from redbarrel_lite import http1, wsproto
 from redbarrel_lite.errors import AppError, RbrError
 from redbarrel_lite.patience import TimeLimits
+from redbarrel_lite.rbr_keys import HTTP_VERBS
 from redbarrel_lite.request import Request
 from redbarrel_lite.upstream import (
     MAX_HOPS,
@@ -373,6 +375,55 @@ def test_request_is_canonical_however_it_came(tmp_path: Path, framing: str, body
                 assert ("content-length" in names) != ("transfer-encoding" in names)
                 assert len(set(names)) == len(names)
                 assert "x_y" not in names
+
+    run(test())
+
+
+def test_wire_examples_reach_an_upstream_in_one_form_or_not_at_all(tmp_path: Path) -> None:
+    """Whatever this side made of some bytes, the other side must make the same of what it gets."""
+    got: list[tuple[str, str, bytes]] = []
+    faults: list[http1.Event] = []
+
+    async def upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = http1.Connection()
+        events: list[http1.Event] = []
+        while connection.state not in (http1.State.DONE, http1.State.ERROR):
+            part = await reader.read(65536)
+            if not part:
+                break
+            events += connection.receive(part)
+        else:
+            head, *parts, end = events
+            assert isinstance(head, http1.Request)
+            if end is http1.END_OF_MESSAGE and not connection.buffered:
+                content = b"".join(part for part in parts if isinstance(part, bytes))
+                got.append((head.method, head.target, content))
+            else:
+                faults.append(end)
+            writer.write(OK)
+        writer.close()
+
+    async def test() -> None:
+        listener = await asyncio.start_server(upstream, "127.0.0.1", 0)
+        port = listener.sockets[0].getsockname()[1]
+        rbr = f"path all ( url /{{rest:.*}}, use proxy:http://127.0.0.1:{port} );"
+        async with live(tmp_path, rbr) as server:
+            for row in VECTORS:
+                got.clear()
+                wire = await Wire.open(server.url)
+                await wire.send(row["bytes"].encode("latin-1"))
+                if not row["fault"]:
+                    wire.writer.write_eof()
+                await wire.rest()
+                wire.close()
+                assert got == [
+                    (method, target, content.encode("latin-1"))
+                    for method, target, _, content in row["requests"]
+                    if method in HTTP_VERBS and target.startswith("/") and "%2e" not in target
+                ], row
+            assert faults == []
+            await server.empties()
+        listener.close()
 
     run(test())
 
