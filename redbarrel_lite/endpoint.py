@@ -22,6 +22,17 @@ from typing import Final
 from . import engineio, wsproto
 from .app import EnginePath, NamespacesPath, SocketPath
 from .client import Client
+from .engineio_query import (
+    ERRORS,
+    FORBIDDEN,
+    UNKNOWN_SID,
+    UNSUPPORTED_PROTOCOL_VERSION,
+    Query,
+    check_query,
+    check_session,
+    error_body,
+    refusal,
+)
 from .engineio_v3 import Revision3
 from .entrance import Entrance, Handshake, values_of
 from .errors import RemoteProtocolError
@@ -123,7 +134,7 @@ class Endpoint(Entrance):
         """Answer a polling request, now or when there is something to say."""
         request = exchange.request
         if not self._may(request):
-            self._refuse(exchange, engineio.FORBIDDEN)
+            self._refuse(exchange, FORBIDDEN)
             return
         if request.method == "OPTIONS":
             exchange.respond(self._origins.preflight(request))
@@ -132,9 +143,9 @@ class Endpoint(Entrance):
         if fields is None:
             return
         try:
-            query = engineio.check_query(request.method, fields, self.options, upgrade=False)
+            query = check_query(request.method, fields, self.options, upgrade=False)
             if query.script is not None and not self._may(request, is_script=True):
-                self._refuse(exchange, engineio.FORBIDDEN)
+                self._refuse(exchange, FORBIDDEN)
                 return
             if query.sid is None:
                 self._admit(exchange, lambda: self._open(exchange, query))
@@ -148,7 +159,7 @@ class Endpoint(Entrance):
             elif request.method == "POST":
                 connection.receive_post(exchange)
             else:
-                raise engineio.refusal(engineio.BAD_REQUEST)
+                raise refusal(engineio.BAD_REQUEST)
         except RemoteProtocolError as error:
             self._note(request, fields, error)
             self._refuse(exchange, error.code)
@@ -157,13 +168,13 @@ class Endpoint(Entrance):
         """Answer a request for a WebSocket."""
         request = exchange.request
         if not self._may(request):
-            _refuse_upgrade(exchange, engineio.FORBIDDEN)
+            _refuse_upgrade(exchange, FORBIDDEN)
             return
         fields = _fields(exchange)
         if fields is None:
             return
         try:
-            query = engineio.check_query(request.method, fields, self.options, upgrade=True)
+            query = check_query(request.method, fields, self.options, upgrade=True)
             connection = self._find(query, upgrade=True) if query.sid is not None else None
         except RemoteProtocolError as error:
             self._note(request, fields, error)
@@ -185,7 +196,7 @@ class Endpoint(Entrance):
         connection.start_probe(websocket, asyncio.get_running_loop().time())
         exchange.switch(handshake.headers, websocket)
 
-    def _switch(self, exchange: Exchange, query: engineio.Query, handshake: Handshake) -> None:
+    def _switch(self, exchange: Exchange, query: Query, handshake: Handshake) -> None:
         connection = self._new(exchange.request, query)
         websocket = self._websocket(connection, handshake.deflate)
 
@@ -195,19 +206,19 @@ class Endpoint(Entrance):
 
         connection.begin(exchange, go_on)
 
-    def _find(self, query: engineio.Query, *, upgrade: bool) -> EngineConnection:
+    def _find(self, query: Query, *, upgrade: bool) -> EngineConnection:
         connection = self._sessions.get(query.sid or "")
         if connection is None or connection.is_over(asyncio.get_running_loop().time()):
-            raise engineio.refusal(engineio.UNKNOWN_SID)
-        connection.session.check(query, upgrade=upgrade)
+            raise refusal(UNKNOWN_SID)
+        check_session(query, connection.session, upgrade=upgrade)
         return connection
 
-    def _open(self, exchange: Exchange, query: engineio.Query) -> None:
+    def _open(self, exchange: Exchange, query: Query) -> None:
         connection = self._new(exchange.request, query)
         welcome = self._welcome(exchange)
         connection.begin(exchange, lambda: connection.receive_get(welcome))
 
-    def _new(self, request: Request, query: engineio.Query) -> EngineConnection:
+    def _new(self, request: Request, query: Query) -> EngineConnection:
         now = asyncio.get_running_loop().time()
         sid = secrets.token_urlsafe(16)  # 128 bits: whoever knows it is the client
         connection = (
@@ -222,9 +233,7 @@ class Endpoint(Entrance):
         request.headers.pairs = [(sys.intern(name), text) for name, text in request.headers.pairs]
         return connection
 
-    def _new_of_old(
-        self, request: Request, query: engineio.Query, sid: str, now: float
-    ) -> EngineConnection:
+    def _new_of_old(self, request: Request, query: Query, sid: str, now: float) -> EngineConnection:
         revision = Revision3(base64=query.base64, script=query.script)
         session = engineio.Session(sid, query.transport, self.options, now, revision)
         return Connection3(self, request, session, revision, now)
@@ -235,7 +244,7 @@ class Endpoint(Entrance):
         self, request: Request, fields: Mapping[str, Sequence[str]], error: RemoteProtocolError
     ) -> None:
         """Say in the log what was refused; of old clients only now and then, for they retry."""
-        old = error.code == engineio.UNSUPPORTED_PROTOCOL_VERSION
+        old = error.code == UNSUPPORTED_PROTOCOL_VERSION
         if not old or fields.get("EIO") != [engineio.OLD_PROTOCOL]:
             log.info("%s: %s", request.remote_addr, error)
             return
@@ -265,12 +274,12 @@ class Endpoint(Entrance):
         if transport == engineio.WEBSOCKET:
             return error_response(403, reason)
         headers = self._origins.headers(request)
-        return Response(engineio.error_body(engineio.FORBIDDEN, reason), 403, headers, JSON)
+        return Response(error_body(FORBIDDEN, reason), 403, headers, JSON)
 
     def _refuse(self, exchange: Exchange, code: int) -> None:
-        status = 403 if code == engineio.FORBIDDEN else 400
+        status = 403 if code == FORBIDDEN else 400
         headers = self._origins.headers(exchange.request) if status == 400 else []
-        exchange.respond(Response(engineio.error_body(code), status, headers, JSON))
+        exchange.respond(Response(error_body(code), status, headers, JSON))
 
 
 class NamespacesEndpoint(Endpoint):
@@ -306,8 +315,8 @@ class EngineEndpoint(Endpoint):
 
 def _refuse_upgrade(exchange: Exchange, code: int) -> None:
     """The reference's words, without JSON around them: no browser shows them to a page."""
-    status = 403 if code == engineio.FORBIDDEN else 400
-    exchange.respond(Response(engineio.ERRORS[code], status, (), TEXT_HTML))
+    status = 403 if code == FORBIDDEN else 400
+    exchange.respond(Response(ERRORS[code], status, (), TEXT_HTML))
 
 
 def _fields(exchange: Exchange) -> dict[str, list[str]] | None:

@@ -1,8 +1,9 @@
 """Engine.IO, the server's side, without I/O: one session over two transports.
 
 What it implements: Engine.IO protocol 4 (packets, polling payloads, handshake,
-heartbeat, upgrade from polling to WebSocket, closing). What it leaves out: how
-revision 3 spells its packets, for which it takes a `Revision`, and WebTransport.
+heartbeat, upgrade from polling to WebSocket, closing). What it leaves out: what a
+request says in its query (`engineio_query`), how revision 3 spells its packets, for
+which it takes a `Revision`, and WebTransport.
 Where the document is silent, it does as the reference server does, since clients
 rely on that.
 
@@ -37,8 +38,7 @@ import base64
 import contextlib
 import enum
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from .errors import RemoteProtocolError
@@ -64,21 +64,8 @@ POLLING: Final = "polling"
 WEBSOCKET: Final = "websocket"
 TRANSPORTS: Final = (POLLING, WEBSOCKET)
 
-# The reference server's error bodies; clients compare them.
-UNKNOWN_TRANSPORT: Final = 0
-UNKNOWN_SID: Final = 1
-BAD_HANDSHAKE_METHOD: Final = 2
+# The reference server's code for what is no packet; the others are in `engineio_query`.
 BAD_REQUEST: Final = 3
-FORBIDDEN: Final = 4
-UNSUPPORTED_PROTOCOL_VERSION: Final = 5
-ERRORS: Final = {
-    UNKNOWN_TRANSPORT: "Transport unknown",
-    UNKNOWN_SID: "Session ID unknown",
-    BAD_HANDSHAKE_METHOD: "Bad handshake method",
-    BAD_REQUEST: "Bad request",
-    FORBIDDEN: "Forbidden",
-    UNSUPPORTED_PROTOCOL_VERSION: "Unsupported protocol version",
-}
 
 # A payload is short, but each packet of it costs a call: 1,000,000 bytes of "3"
 # and separators would be half a million calls in one turn of the loop.
@@ -240,18 +227,6 @@ class Session:
             "maxPayload": options.max_payload,
         }
         return OPEN + json.dumps(handshake, separators=(",", ":"))
-
-    def check(self, query: Query, *, upgrade: bool) -> None:
-        """Whether a request with this query is one of this session's.
-
-        Raises `RemoteProtocolError` for one over a transport that the session has left, or
-        of another version of the protocol than its handshake's.
-        """
-        here = (self.transport, self.revision.script)
-        if query.version != self.revision.version or not (
-            upgrade or (query.transport, query.script) == here
-        ):
-            raise refusal(BAD_REQUEST)
 
     # -- from the peer -------------------------------------------------------
 
@@ -535,65 +510,3 @@ def decode_binary(text: str) -> bytes:
     The reference accepts base64 without its padding.
     """
     return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-
-
-# -- requests --------------------------------------------------------------------
-
-
-class Query(NamedTuple):
-    """What a request says of itself in its query, checked but for its session."""
-
-    transport: str
-    sid: str | None
-    version: str
-    script: str | None = None  # for the page of which function (JSONP), in version 3
-    base64: bool = False  # that the client can't read bytes, in version 3
-
-
-_SCRIPT: Final = re.compile("[0-9]{1,10}")  # a number: anything else would be code
-
-
-def check_query(
-    method: str, query: Mapping[str, Sequence[str]], options: Options, *, upgrade: bool
-) -> Query:
-    """Check the query of a request; ``upgrade`` is whether it asks for a WebSocket.
-
-    Raises `RemoteProtocolError` whose code is one of `ERRORS`. Parameters that
-    the protocol doesn't know (`t` of old clients, or an application's own) are
-    ignored. A parameter given twice has no value that both sides agree on.
-    """
-    # In the reference's order: a request with several faults gets the same code.
-    transport = _single(query, "transport")
-    if transport not in options.transports:
-        raise refusal(UNKNOWN_TRANSPORT)
-    sid = _single(query, "sid") if "sid" in query else None
-    if sid is None and method != "GET":
-        raise refusal(BAD_HANDSHAKE_METHOD)
-    if upgrade != (transport == WEBSOCKET) and (upgrade or sid is None):
-        raise refusal(BAD_REQUEST)
-    version = _single(query, "EIO")
-    served = (PROTOCOL, OLD_PROTOCOL) if options.allow_eio3 else (PROTOCOL,)
-    if sid is None and version not in served:
-        raise refusal(UNSUPPORTED_PROTOCOL_VERSION)
-    if version != OLD_PROTOCOL:
-        return Query(transport, sid, version)
-    script = _single(query, "j") if "j" in query and not upgrade else None
-    if script is not None and not _SCRIPT.fullmatch(script):
-        raise refusal(BAD_REQUEST)
-    return Query(transport, sid, version, script, "b64" in query or script is not None)
-
-
-def _single(query: Mapping[str, Sequence[str]], name: str) -> str:
-    values = query.get(name, ())
-    return values[0] if len(values) == 1 else ""
-
-
-def refusal(code: int) -> RemoteProtocolError:
-    """An error of `ERRORS`, to be raised."""
-    return RemoteProtocolError(ERRORS[code], code)
-
-
-def error_body(code: int, message: str = "") -> bytes:
-    """The reference server's body for an error of `ERRORS`, whose message may be another."""
-    error = {"code": code, "message": message or ERRORS[code]}
-    return json.dumps(error, separators=(",", ":")).encode()

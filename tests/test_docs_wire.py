@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT
 from wire import Live, Poller, WebSocket, Wire, ask, live, run, socketio, until
 
-from redbarrel_lite import engineio, wsproto
+from redbarrel_lite import engineio_query, wsproto
 
 TEXT = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
 PACKAGE = ROOT / "redbarrel_lite"
@@ -63,7 +63,7 @@ UPGRADE |= {"Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ=="}
 
 def test_codes_of_engine_io_are_all_there_in_their_words() -> None:
     told = {int(code): plain(message) for code, message, *_ in map(tuple, rows("engineio"))}
-    assert told == engineio.ERRORS
+    assert told == engineio_query.ERRORS
 
 
 @pytest.mark.parametrize("row", rows("engineio"), ids=lambda row: row[0])

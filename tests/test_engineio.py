@@ -22,14 +22,12 @@ from redbarrel_lite.engineio import (
     BadPayload,
     Options,
     Packet,
-    Query,
     Session,
     State,
     Upgrade,
-    check_query,
     encode_for_polling,
-    error_body,
 )
+from redbarrel_lite.engineio_query import Query, check_query, check_session, error_body
 from redbarrel_lite.errors import RemoteProtocolError
 
 VECTORS = json.loads((Path(__file__).parent / "vectors/engineio.json").read_text("utf-8"))
@@ -596,10 +594,10 @@ def test_request_must_name_its_session_s_transport_and_version(
     session = make()
     query = Query(transport, "sid", version)
     if version == "4" and (upgrade or transport == session.transport):
-        session.check(query, upgrade=upgrade)
+        check_session(query, session, upgrade=upgrade)
     else:
         with pytest.raises(RemoteProtocolError) as caught:
-            session.check(query, upgrade=upgrade)
+            check_session(query, session, upgrade=upgrade)
         assert caught.value.code == BAD_REQUEST
 
 

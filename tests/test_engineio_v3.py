@@ -20,11 +20,10 @@ from redbarrel_lite.engineio import (
     BadPayload,
     Options,
     Packet,
-    Query,
     Session,
     State,
-    check_query,
 )
+from redbarrel_lite.engineio_query import Query, check_query, check_session
 from redbarrel_lite.engineio_v3 import Revision3, from_form, script_of
 from redbarrel_lite.errors import RemoteProtocolError
 
@@ -348,7 +347,7 @@ def test_request_belongs_to_the_page_of_the_handshake(
 ) -> None:
     session = polling(script="7", base64=True)
     if fits:
-        session.check(query, upgrade=upgrade)
+        check_session(query, session, upgrade=upgrade)
     else:
         with pytest.raises(RemoteProtocolError):
-            session.check(query, upgrade=upgrade)
+            check_session(query, session, upgrade=upgrade)
