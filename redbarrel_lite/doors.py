@@ -38,9 +38,10 @@ class Door:
         """Whether user code decides who comes in."""
         return self.lines is not None and self.lines.asks
 
-    def takes(self, event: str) -> bool:
-        """Whether an `on` line takes an event of this name."""
-        return self.lines is not None and self.lines.takes(event)
+    @property
+    def says_goodbye(self) -> bool:
+        """Whether user code is to be told who has gone."""
+        return self.lines is not None and self.lines.says_goodbye
 
 
 class Doors:

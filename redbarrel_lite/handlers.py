@@ -149,6 +149,11 @@ class Lines:
         """Whether `on connect` decides who comes in."""
         return self._connect is not None
 
+    @property
+    def says_goodbye(self) -> bool:
+        """Whether there is an `on disconnect`."""
+        return self._disconnect is not None
+
     def takes(self, event: str) -> bool:
         """Whether a line takes an event of this name."""
         return event in self._events or self._rest is not None

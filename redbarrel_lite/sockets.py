@@ -64,6 +64,7 @@ class Socket:
         "_fresh",
         "gone",
         "_home",
+        "_request",
         "_rooms",
         "_runner",
         "auth",
@@ -95,6 +96,7 @@ class Socket:
         self._door: Door | None = None
         self._brake: Brake | None = None
         self.connection = connection
+        self._request: Request | None = None
         self._runner: Runner | None = None  # of `use`
         self._events: Runner | None = None  # of the `on` lines
         self._fresh = True
@@ -366,14 +368,22 @@ class Socket:
         if door.max_rate:
             self._brake = Brake(door.max_rate, self.connection, self._home.hub.loop, self.end)
         self._home.enter(self)
-        if door.lines is not None:
-            self._events = self._new_runner(door.lines.handler, request)
+        self._request = request
         if door.asks:
+            self._events_now()
             self.connection = Held(self.connection, self._held_too_much)
         else:
             self.admit(request)
-        if self._events is not None:
+
+    def _events_now(self) -> Runner:
+        """What runs the `on` lines, which begins when there is something to do for them."""
+        if self._events is None:
+            assert self._door is not None
+            assert self._door.lines is not None
+            assert self._request is not None
+            self._events = self._new_runner(self._door.lines.handler, self._request)
             self._events.start()
+        return self._events
 
     def admit(self, request: Request) -> None:
         """Let the client in, and start what `use` names."""
@@ -431,12 +441,15 @@ class Socket:
 
         Raises `RemoteProtocolError` if it was one too many.
         """
-        message = Message(args, event, self, ack_id, size)
-        if self._brake is not None and not self.gone:
+        if self.gone:
+            return
+        if self._brake is not None:
             self._brake.count()
-        assert self._door is not None
-        if self._events is not None and self._door.takes(event):
-            self._events.deliver(message)
+        message = Message(args, event, self, ack_id, size)
+        door = self._door
+        assert door is not None
+        if door.lines is not None and door.lines.takes(event):
+            self._events_now().deliver(message)
         elif self._runner is not None:
             self._runner.deliver(message)
         else:
@@ -477,6 +490,8 @@ class Socket:
             return
         self._closed = self.gone = True
         self.reason = reason
+        if self.is_in and self._door is not None and self._door.says_goodbye:
+            self._events_now()
         self._home.remove(self)
         if self._brake is not None:
             self._brake.release()

@@ -255,7 +255,7 @@ def test_name_of_an_event_is_a_key_and_never_an_attribute(name: str) -> None:
     peer.say('20["' + name.replace("\n", "\\n") + '"]')
     (answer,) = peer.hears()
     assert json.loads(str(answer)[2:]) == [{"error": f"nothing takes the event {name!r}"}]
-    assert [one for one in peer.runner.news if one != "start"] == []
+    assert world.runners == []
 
 
 def test_ten_thousand_names_are_refused_at_the_limit() -> None:

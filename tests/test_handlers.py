@@ -149,7 +149,7 @@ def test_event_calls_its_line_and_what_that_returns_is_the_acknowledgement(kind:
 
         functions = {"add": add, "pair": pair, "content": content, "quiet": quiet}
         stage = Stage(None, lines=lines(**{n: of(kind, f) for n, f in functions.items()}))
-        assert isinstance(stage.runner, ThreadRunner if kind == "def" else CoroutineRunner)
+        assert stage.runners == []  # an idle client has none
         stage.say('21["add",1,2]', '2["add",3,4]', '22["pair"]', '23["content"]', '24["quiet"]')
         assert await stage.hears(5) == [
             "31[3]",
@@ -158,6 +158,8 @@ def test_event_calls_its_line_and_what_that_returns_is_the_acknowledgement(kind:
             b"\x01",
             "34[]",
         ]
+        (runner,) = stage.runners
+        assert isinstance(runner, ThreadRunner if kind == "def" else CoroutineRunner)
         stage.leave()
         await over(stage)
 
@@ -270,6 +272,7 @@ def test_events_are_handled_strictly_in_order(kind: str) -> None:
 def test_coroutine_lines_run_on_the_spot() -> None:
     async def story() -> None:
         stage = Stage(None, lines=lines(add=of("async def", lambda _g, _r, a, b: a + b)))
+        stage.say('2["add",0,0]')
         await asyncio.sleep(0)  # its task begins
         stage.post()  # in no task, as transports do
 

@@ -88,6 +88,8 @@ class Stage:
         request = Request("GET", "/socket.io/", [])
         self.client = Client(self.doors, self.connection, request, 45.0)
         self.say('0{"token":"abc"}')
+        for socket in self.hub.by_sid.values():
+            self.socket = socket
 
     def run_handler(self, handler: Handler, socket: Socket, request: Request) -> Runner:
         self.runners.append(run_handler(handler, socket, request))
