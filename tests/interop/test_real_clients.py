@@ -125,6 +125,14 @@ def test_2000_messages_keep_their_order_through_the_upgrade(serve: Serve, app: s
     assert 300 < seen["sent"]["upgrading"] <= seen["sent"]["upgrade"] <= 1520
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_official_client_gets_long_messages_compressed(serve: Serve, mode: str) -> None:
+    seen = node("compressed.cjs", serve(APPS / "echo_compressed.rbr").url, mode)
+    assert seen["same"] == 60
+    assert seen["transport"] == transports(mode)[-1]
+    assert mode == "polling" or seen["extensions"] == "permessage-deflate"
+
+
 @pytest.fixture
 def start_peer() -> Iterator[Callable[..., Peer]]:
     started: list[Peer] = []
