@@ -136,11 +136,15 @@ def test_bad_handshake_gets_its_status_and_no_socket(tmp_path: Path, name: str) 
         request, status = BAD_HANDSHAKES[name]
         async with echo(tmp_path) as server:
             wire = await Wire.open(server.url)
-            await wire.send(request)
+            # What follows would be frames, not a request: whoever refuses the upgrade
+            # in front of us must not let it in as one.
+            await wire.send(request + b"GET /admin HTTP/1.1\r\nHost: a\r\n\r\n")
             got, headers, body = await wire.answer()
             assert got == status, body
             assert (headers.get("sec-websocket-version") == "13") is (status == 426)
             assert status != 405 or headers["allow"] == "GET, OPTIONS"
+            if b"websocket" in request:
+                assert await wire.rest() == b""
             assert server.module.sockets == []
 
     run(test())
