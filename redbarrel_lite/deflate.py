@@ -181,37 +181,40 @@ class Inflater:
     left of the limit, and one byte.
     """
 
-    __slots__ = ("_left", "_limit", "_streams", "_zlib")
+    __slots__ = ("_left", "_limit", "_streams", "_zlib", "fault")
 
     def __init__(self, limit: int) -> None:
         self._limit = self._left = limit
         self._zlib = zlib.decompressobj(-_MAX_BITS)
         self._streams = 1
+        self.fault: RemoteProtocolError | None = None
 
     def inflate(self, part: bytes, *, final: bool) -> bytes:
         """The next part, or the last, decompressed.
 
-        Raises `RemoteProtocolError` with close code 1009 for a message over the
-        limit, 1007 for what is no DEFLATE, or ends in the middle of it.
+        What is wrong behind it is `fault`, not raised: the caller first looks at what
+        came before it, or its verdict would depend on how the network cuts a message.
+        Its close code is 1009 for a message over the limit, 1007 for what is no
+        DEFLATE, or ends in the middle of it.
         """
         inflated = self._inflate(part)
         if final:
             inflated += self._inflate(_END)
-            if not self._zlib.eof or self._zlib.unused_data:
-                raise _corrupt("it is not complete")
+            if self.fault is None and (not self._zlib.eof or self._zlib.unused_data):
+                self.fault = _corrupt("it is not complete")
         return inflated
 
     def _inflate(self, data: bytes) -> bytes:
         inflated = b""
-        while data:
+        while data and self.fault is None:
             if self._zlib.eof:
                 self._next_stream()
             try:
                 inflated += self._zlib.decompress(data, self._left - len(inflated) + 1)
             except zlib.error as error:
-                raise _corrupt(str(error)) from None
+                self.fault = _corrupt(str(error))
             if len(inflated) > self._left:
-                raise RemoteProtocolError(f"message over {self._limit} bytes", MESSAGE_TOO_BIG)
+                self.fault = _too_big(f"message over {self._limit} bytes")
             data = self._zlib.unused_data or self._zlib.unconsumed_tail
         self._left -= len(inflated)
         return inflated
@@ -219,9 +222,13 @@ class Inflater:
     def _next_stream(self) -> None:
         """A block that says it is the final one ends a stream, not the message (7.2.3.4)."""
         if self._streams == MAX_STREAMS:
-            raise RemoteProtocolError(f"message in over {MAX_STREAMS} streams", MESSAGE_TOO_BIG)
+            self.fault = _too_big(f"message in over {MAX_STREAMS} streams")
         self._streams += 1
         self._zlib = zlib.decompressobj(-_MAX_BITS)
+
+
+def _too_big(why: str) -> RemoteProtocolError:
+    return RemoteProtocolError(why, MESSAGE_TOO_BIG)
 
 
 def _corrupt(why: str) -> RemoteProtocolError:

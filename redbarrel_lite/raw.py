@@ -74,7 +74,7 @@ class RawSocket(Socket):
 
     # -- what is the same, but for the layer ------------------------------------------
 
-    def send(self, x: str | bytes) -> Awaitable[None]:
+    def send(self, x: str | bytes | bytearray | memoryview) -> Awaitable[None]:
         """Send a text or binary message; all else is as in `Socket.send`.
 
         Raises TypeError for what is neither str nor bytes.

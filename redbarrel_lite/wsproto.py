@@ -115,8 +115,10 @@ class Pong(NamedTuple):
 class Inflater(Protocol):
     """What decompresses one message."""
 
+    fault: RemoteProtocolError | None  # what is wrong behind that which `inflate` has returned
+
     def inflate(self, part: bytes, *, final: bool) -> bytes:
-        """Decompress the next part, or the last; raise `RemoteProtocolError` if it can't be."""
+        """The next part, or the last, decompressed."""
 
 
 # A message is a str or bytes itself: the two types that RFC 6455 knows.
@@ -336,10 +338,14 @@ class Connection:
     def _part(self, part: bytes, events: list[Event]) -> None:
         """Add to the message, which may be complete then."""
         complete = self._final and not self._left
+        fault = None
         if self._inflater is not None:
             part = self._inflater.inflate(part, final=complete)
+            fault = self._inflater.fault
         if self._decoder is not None:
-            self._decoder.decode(part, complete)
+            self._decoder.decode(part, complete and fault is None)
+        if fault is not None:
+            raise fault
         self._message += part
         if complete:
             message = self._message

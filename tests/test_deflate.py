@@ -34,12 +34,10 @@ def compressed(data: bytes, level: int = 6, strategy: int = zlib.Z_DEFAULT_STRAT
 def judge(pieces: list[bytes], limit: int = 1000) -> list[object]:
     """The message, or the close code of its fault."""
     inflater, message = Inflater(limit), b""
-    try:
-        for piece in pieces[:-1]:
-            message += inflater.inflate(piece, final=False)
-        return [message + inflater.inflate(pieces[-1] if pieces else b"", final=True)]
-    except RemoteProtocolError as error:
-        return [error.code]
+    for piece in pieces[:-1]:
+        message += inflater.inflate(piece, final=False)
+    message += inflater.inflate(pieces[-1] if pieces else b"", final=True)
+    return [message if inflater.fault is None else inflater.fault.code]
 
 
 def verdict(data: bytes, limit: int = 1000) -> object:

@@ -258,6 +258,13 @@ def test_limit_stops_a_compressed_message_in_fragments() -> None:
     assert verdict(frames, deflate=True, fragments=40) == [MESSAGE_TOO_BIG]
 
 
+def test_first_fault_of_a_compressed_text_is_the_one_that_counts() -> None:
+    """However the network has cut it: bad UTF-8 stands before the limit, or behind it."""
+    for text, code in ((b"\xff" + b"x" * 5000, 1007), (b"x" * 5000 + b"\xff", 1009)):
+        data = frame(TEXT | RSV1, deflated(text))
+        assert verdict(data, 1000, deflate=True) == [code]
+
+
 def test_compressed_frame_that_can_only_be_too_large_is_1009_at_once() -> None:
     """Its header says so: nothing of it need be kept."""
     allowed = 1000 + 125 + 64
@@ -637,20 +644,28 @@ def test_truncated_message_is_never_complete_and_never_a_fault(chance: random.Ra
     assert Connection().receive(data)[-1] == message
 
 
+@pytest.mark.parametrize("deflate", [False, True])
 @pytest.mark.parametrize("kind", ["random bytes", "changed frames"])
-def test_garbage_gives_faults_only(chance: random.Random, kind: str) -> None:
+def test_garbage_gives_faults_only(chance: random.Random, kind: str, deflate: bool) -> None:
     """One verdict whatever the segments, and no other error."""
     for _ in range(200):
         if kind == "random bytes":
             data = chance.randbytes(chance.randrange(1, 60))
         else:
             changed = bytearray(any_message(chance)[0])
+            if deflate:
+                text = deflated(any_text(chance).encode() * 3)
+                changed += frame(TEXT | RSV1, text, key=chance.randbytes(4))
             for _ in range(chance.randrange(1, 4)):
                 changed[chance.randrange(len(changed))] = chance.randrange(256)
             data = bytes(changed)
-        expected = judge([data], 500, 4)
-        assert judge(cut_at_random(chance, data), 500, 4) == expected
-        assert judge((data[at : at + 1] for at in range(len(data))), 500, 4) == expected
+        trickled = [data[at : at + 1] for at in range(len(data))]
+        expected, replies = judge([data], 500, 4, deflate=deflate)
+        for pieces in (cut_at_random(chance, data), trickled):
+            events, others = judge(pieces, 500, 4, deflate=deflate)
+            assert events == expected
+            # Where two rules are broken at once, 1007 may tell of either.
+            assert deflate or others == replies
 
 
 # -- cost: far above what a busy machine needs, far below quadratic ------------------------------
