@@ -38,6 +38,23 @@ RBR = """
         use python:MODULE.threads,
         request-headers ( unless Cookie validates with python:MODULE.nobody return 401 )
     );
+    path lines (
+        method SOCKETIO,
+        namespace /lines,
+        on connect use python:MODULE.connect,
+        on say use python:MODULE.say,
+        on disconnect use python:MODULE.left
+    );
+    path kept (
+        method SOCKETIO,
+        url /kept/,
+        namespace /kept,
+        recovery 0.3,
+        use python:MODULE.coroutines
+    );
+    path old ( method SOCKETIO, url /old/, allow-eio3 on, use python:MODULE.coroutines );
+    path raw ( method WEBSOCKET, url /raw, compression on, use python:MODULE.echo );
+    path engine ( method ENGINEIO, use python:MODULE.echo );
     path hasty (
         method SOCKETIO,
         url /hasty/,
@@ -75,6 +92,19 @@ SOURCE = """
                 await socketio.call("owed", timeout=60)
             socketio.send(message)
             message.reply()
+
+    async def echo(globs, request):
+        async for message in request.socketio:
+            await request.socketio.send(message[0])
+
+    def connect(globs, request, auth):
+        return auth != {"no": 1}
+
+    async def say(globs, request, *args):
+        return list(args)
+
+    def left(globs, request, reason):
+        pass
 
     def nobody(value):
         return False
@@ -129,6 +159,61 @@ async def by_upgrade(server: Live, chance: random.Random) -> None:
     client.close()
 
 
+async def to_lines(server: Live, chance: random.Random) -> None:
+    client = await WebSocket.connect(server.url, "/socket.io/?EIO=4&transport=websocket")
+    await client.read()
+    await client.text("40/lines,")
+    await client.read()
+    await client.text('42/lines,1["say",1]')
+    assert await client.read() == "43/lines,1[[1]]"
+    if chance.random() < 0.5:
+        await client.text("41/lines,")
+    chance.choice([client.reset, client.close])()
+
+
+async def by_raw_websocket(server: Live, chance: random.Random) -> None:
+    client = await WebSocket.connect(server.url, "/raw")
+    await client.text("x")
+    assert await client.read() == "x"
+    chance.choice([client.reset, client.close])()
+
+
+async def by_raw_engine(server: Live, chance: random.Random) -> None:
+    client = await WebSocket.connect(server.url, "/engine.io/?EIO=4&transport=websocket")
+    await client.read()
+    await client.text("4x")
+    assert await client.read() == "4x"
+    chance.choice([client.reset, client.close])()
+
+
+async def by_old_polling(server: Live, chance: random.Random) -> None:
+    target = "/old/?EIO=3&transport=polling&b64=1"
+    status, _, body = await ask(server.url, "GET", target)
+    assert status == 200
+    target += f"&sid={json.loads(body[body.index(b'{') : body.index(b'}') + 1])['sid']}"
+    assert (await ask(server.url, "POST", target, b'11:42["say",1]'))[0] == 200
+    while b"message" not in (await ask(server.url, "GET", target))[2]:
+        pass
+    assert (await ask(server.url, "POST", target, b"1:1"))[0] == 200
+
+
+async def coming_back(server: Live, chance: random.Random) -> None:
+    target = "/kept/?EIO=4&transport=websocket"
+    client = await WebSocket.connect(server.url, target)
+    await client.read()
+    await client.text("40/kept,")
+    pid = json.loads((await client.read())[8:])["pid"]
+    await client.text('42/kept,["say","x"]')
+    offset = json.loads((await client.read())[8:])[-1]
+    client.reset()
+    if chance.random() < 0.7:
+        client = await WebSocket.connect(server.url, target)
+        await client.read()
+        await client.text("40/kept," + json.dumps({"pid": pid, "offset": offset}))
+        await client.read()
+        client.close()
+
+
 # -- who is refused ----------------------------------------------------------------------
 
 
@@ -138,6 +223,15 @@ async def to_no_namespace(server: Live, chance: random.Random) -> None:
     await client.text("40/nowhere,")
     assert "Invalid namespace" in await client.read()
     client.close()
+
+
+async def by_the_application(server: Live, chance: random.Random) -> None:
+    client = await WebSocket.connect(server.url, "/socket.io/?EIO=4&transport=websocket")
+    await client.read()
+    await client.text('40/lines,{"no":1}')
+    if chance.random() < 0.5:
+        assert (await client.read()).startswith("44/lines,")
+    chance.choice([client.reset, client.close])()
 
 
 async def against_a_rule(server: Live, chance: random.Random) -> None:
@@ -307,6 +401,12 @@ WAYS: list[Way] = [
     by_websocket,
     by_polling,
     by_upgrade,
+    to_lines,
+    by_raw_websocket,
+    by_raw_engine,
+    by_old_polling,
+    coming_back,
+    by_the_application,
     to_no_namespace,
     against_a_rule,
     from_a_foreign_page,

@@ -233,16 +233,15 @@ def test_rules_hold_whatever_becomes_of_a_conversation(siege: InProcess, seconds
         held[conversation.__name__] += 1
         try:
             conversation(siege, chance)
-        except Exception as error:
-            error.add_note(f"in conversation {number}, {conversation.__name__}")
+            if number % BATCH == 0:
+                siege.end_sessions()
+                # What handlers make of it is theirs: bad arguments of a line, for instance.
+                siege.forget_errors()
+                siege.holds()
+                siege.start_row()
+                if time.monotonic() > end:
+                    break
+        except BaseException as error:
+            error.add_note(f"in conversation {number}, {conversation.__name__}, or just before it")
             raise
-        if number % BATCH:
-            continue
-        siege.end_sessions()
-        # What handlers make of it is theirs: bad arguments of an `on` line, for instance.
-        siege.forget_errors()
-        siege.holds()
-        siege.start_row()
-        if time.monotonic() > end:
-            break
     print(dict(held))

@@ -5,7 +5,8 @@ What it checks, of every connection that there was:
 - the server has got what the client sent, in order, none twice, and all of it unless the
   connection broke;
 - the client has got what was said to it, in order, none twice, across the upgrade too;
-- of a room it has got, from each member, all that was said while it was one itself;
+- of a room it has got, from each member, all that was said while it was one itself, and,
+  where it came back to its session, while it was away;
 - a handler began and ended for it, once.
 
 The seed is told when it fails; RBL_WALK_SEED repeats the choices, though not the timing,
@@ -34,7 +35,8 @@ SEED = int(os.environ.get("RBL_WALK_SEED") or secrets.randbits(32))
 WALKERS = 12
 COLOURS = ("red", "green")
 TRANSPORTS = ("polling", "websocket", "upgrade")
-NAMESPACES = ("/threads", "/coroutines")
+# By namespace: the url, and whether sessions are kept for those who come back.
+NAMESPACES = {"/threads": "/socket.io/", "/coroutines": "/socket.io/", "/kept": "/kept/"}
 
 RBR = """
     path threads (
@@ -45,12 +47,21 @@ RBR = """
         use python:MODULE.threads
     );
     path coroutines ( method SOCKETIO, namespace /coroutines, use python:MODULE.coroutines );
+    path kept (
+        method SOCKETIO,
+        url /kept/,
+        namespace /kept,
+        ping-interval 0.5,
+        ping-timeout 10,
+        recovery 60,
+        use python:MODULE.coroutines
+    );
 """
 
 SOURCE = """
     from collections import Counter, defaultdict
 
-    GOT = {}  # by session id: the numbers that came, in their order
+    GOT = defaultdict(list)  # by session id and handler: the numbers that came, in their order
     TOLD = defaultdict(Counter)  # by session id and room: how many were told
     ENDED = []  # session ids
 
@@ -59,8 +70,8 @@ SOURCE = """
         def __init__(self, socketio):
             self.socketio = socketio
             self.sid = socketio.session.session_id
-            assert self.sid not in GOT
-            self.got = GOT[self.sid] = []
+            self.got = []
+            GOT[self.sid].append(self.got)
 
         def take(self, message):
             socketio, event = self.socketio, message.event
@@ -80,7 +91,7 @@ SOURCE = """
                 socketio.leave(message[0])
                 message.reply()
             elif event == "count":
-                message.reply(len(self.got))
+                message.reply(self.got[-1] if self.got else None)
             elif event == "out":
                 socketio.close()
 
@@ -112,7 +123,7 @@ class World:
         self.visits: list[Visit] = []
         self.done: Counter[str] = Counter()  # steps, by name
         self.module = server.module
-        self.got: dict[str, list[int]] = self.module.GOT
+        self.got: dict[str, list[list[int]]] = self.module.GOT
         self.told: dict[str, Counter[str]] = self.module.TOLD
 
     def tells(self) -> Counter[tuple[str, str]]:
@@ -138,15 +149,17 @@ class Membership:
 
 
 class Visit:
-    """One connection of a walker, and what must become of what it says."""
+    """One session of a walker, and what must become of what it says."""
 
     def __init__(self, socket: testing.AsyncSocket) -> None:
         self.socket = socket
         self.sid = socket.sid
         self.sent: list[tuple[int, Any]] = []
-        self.echoed = 0
+        self.echoed = -1  # the last number
+        self.certain = 0  # what was sent before this number may have been lost
         self.tells: Counter[str] = Counter()
         self.rooms: dict[str, Membership] = {}
+        self.connections = 1
         self.broken = False
 
     def say(self, payload: Any) -> None:
@@ -162,8 +175,10 @@ class Visit:
         while self.socket.received:
             message = await self.socket.recv()
             if message.event == "echo":
-                assert tuple(message) == self.sent[self.echoed], self.sid
-                self.echoed += 1
+                number = message[0]
+                assert number == self.echoed + 1 or self.echoed < number <= self.certain, self.sid
+                assert tuple(message) == self.sent[number], self.sid
+                self.echoed = number
             else:
                 [[sid, room, number, _]] = message
                 assert room in self.rooms, (self.sid, room)
@@ -173,9 +188,10 @@ class Visit:
 
     async def settle(self) -> None:
         """All that was said has been heard, and echoed."""
-        assert await self.socket.call("count") == [len(self.sent)]
+        [last] = await self.socket.call("count")
         await self.hear()
-        assert self.echoed == len(self.sent), self.sid
+        if len(self.sent) > self.certain:
+            assert (last, self.echoed) == (len(self.sent) - 1,) * 2, self.sid
 
 
 class Walker:
@@ -196,6 +212,7 @@ class Walker:
             self.close: 3,
             self.drop: 4,
             self.break_off_an_upgrade: 2,
+            self.come_back: 6,
             self.be_turned_out: 1,
         }
 
@@ -216,8 +233,9 @@ class Walker:
 
     async def come(self) -> None:
         transport = self.chance.choice(TRANSPORTS)
-        namespace = self.chance.choice(NAMESPACES)
-        self.visit = Visit(await self.client.socket(namespace, transport=transport))
+        namespace, path = self.chance.choice([*NAMESPACES.items()])
+        socket = await self.client.socket(namespace, path=path, transport=transport)
+        self.visit = Visit(socket)
         self.world.visits.append(self.visit)
         self.world.done[f"came over {transport}"] += 1
 
@@ -291,12 +309,24 @@ class Walker:
             await self.drop(visit)
             await asyncio.gather(moving, return_exceptions=True)
 
+    async def come_back(self, visit: Visit) -> None:
+        """Break off, and be again who one was, if the server knows us and we have heard of it."""
+        if visit.socket.namespace != "/kept" or visit.echoed < 0:
+            return
+        visit.socket.drop()
+        visit.certain = len(visit.sent)
+        visit.connections += 1
+        await asyncio.sleep(self.chance.choice([0, 0, 0.01, 0.1]))
+        await visit.socket.reconnect(self.chance.choice(TRANSPORTS))
+        assert (visit.socket.recovered, visit.socket.sid) == (True, visit.sid)
+        self.world.done["came back"] += 1
+
     async def be_turned_out(self, visit: Visit) -> None:
         await self.talk(visit)
         visit.socket.emit("out")
         assert await visit.socket.wait_disconnected() == "io server disconnect"
         await visit.hear()
-        assert visit.echoed == len(visit.sent)
+        assert visit.echoed == len(visit.sent) - 1 or len(visit.sent) == visit.certain
         await visit.socket.close()
         self.visit = None
 
@@ -319,12 +349,16 @@ async def check_the_end(world: World) -> None:
     for endpoint in world.server.server._endpoints.values():
         endpoint.drop()  # who broke off between two polls would be missed too late for us
     await world.server.empties()
-    await until(lambda: len(world.module.ENDED) == len(world.got))
-    assert Counter(world.module.ENDED) == Counter(visit.sid for visit in world.visits)
+    await until(lambda: len(world.module.ENDED) == sum(map(len, world.got.values())))
+    begun = {visit.sid: visit.connections for visit in world.visits}
+    assert Counter(world.module.ENDED) == Counter(begun)
     for visit in world.visits:
-        got = world.got[visit.sid]
-        assert got == list(range(len(got))), visit.sid
-        assert len(got) <= len(visit.sent) if visit.broken else len(got) == len(visit.sent)
+        for got in world.got[visit.sid]:
+            assert got == list(range(got[0], got[-1] + 1) if got else []), visit.sid
+        all_got = [number for got in world.got[visit.sid] for number in got]
+        assert len(set(all_got)) == len(all_got) <= len(visit.sent), visit.sid
+        if not visit.broken:
+            assert {*range(visit.certain, len(visit.sent))} <= {*all_got}, visit.sid
 
 
 async def walk(folder: Path, seconds: float) -> World:
@@ -351,9 +385,11 @@ def test_nothing_is_lost_doubled_or_out_of_order_however_clients_walk(
 
     async def test() -> None:
         world = await walk(tmp_path, seconds)
-        print(f"{len(world.visits)} connections, {sum(map(len, world.got.values()))} messages,")
+        got = sum(len(one) for handlers in world.got.values() for one in handlers)
+        print(f"{len(world.visits)} sessions, {got} messages,")
         print(f"{sum(map(Counter.total, world.told.values()))} broadcasts; {dict(world.done)}")
         assert world.done["drop"] > 0
+        assert world.done["came back"] > 0
         assert len(world.got) == len(world.visits) > WALKERS
 
     with caplog.at_level(logging.INFO):
