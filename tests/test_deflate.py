@@ -224,6 +224,15 @@ def test_message_that_would_get_longer_is_sent_as_it_is() -> None:
     assert Agreement().compress(random.Random(1).randbytes(10_000)) is None
 
 
+def test_long_message_is_tried_in_its_middle() -> None:
+    """An image with a long head is not compressed for the sake of its head."""
+    noise, words = random.Random(1).randbytes(100_000), b"words and words " * 6000
+    assert Agreement().compress(words[:40_000] + noise + words[:40_000]) is None
+    data = Agreement().compress(noise[:40_000] + words + noise[:40_000])
+    assert data is not None
+    assert len(data) < 90_000
+
+
 def test_messages_are_compressed_each_by_itself() -> None:
     """So that the same bytes are right for every client, whatever it got before."""
     first, second = (Agreement().compress(b"the same again" * 100) for _ in range(2))
