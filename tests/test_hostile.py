@@ -155,6 +155,15 @@ def test_reset_at_any_moment_of_an_upgrade_is_no_error(
                     assert (await loop.sock_recv(client, 65536)).startswith(b"HTTP/1.1 101 ")
                 await loop.sock_sendall(client, behind)
                 reset(client)
+            for turns in range(6):  # before, while and after it is told goodbye
+                client = await connected(server)
+                await loop.sock_sendall(client, UPGRADE)
+                async with asyncio.timeout(PATIENCE_S):
+                    assert (await loop.sock_recv(client, 65536)).startswith(b"HTTP/1.1 101 ")
+                await loop.sock_sendall(client, b"\x88\x80abcd")
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                reset(client)
             await server.empties()
             await server.serves()
 
