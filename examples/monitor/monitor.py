@@ -9,6 +9,7 @@ does. Three parts, from the ground up:
 """
 
 import asyncio
+import math
 import os
 import platform
 import time
@@ -168,7 +169,7 @@ class History:
         finest.append(sample)
 
     def _span(self, sample, size):
-        return sample[0] // (size * self.interval)
+        return math.floor(sample[0] / (size * self.interval))
 
     def columns(self):
         """For JSON: each tier by its columns, so that no name is said twice."""

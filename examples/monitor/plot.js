@@ -59,11 +59,11 @@ class Past {
 
   /* Take a sample in. Where a span of a coarser tier has ended, its mean becomes a point: the
      server does the same, so that who comes later sees what we see. `zero` is the server's
-     first moment, from which it counts its spans. */
+     first moment, from which it counts its spans, in milliseconds. */
   add(row, zero) {
     const [finest, ...coarser] = this.rings;
     coarser.forEach((ring, i) => {
-      const of = (time) => Math.floor((time - zero) / this.spans[i + 1]);
+      const of = (time) => Math.floor(Math.round((time - zero) * 1000) / 1000 / this.spans[i + 1]);
       const before = finest.length && of(finest.time(finest.length - 1));
       if (finest.length && before !== of(row[0])) this.#pushMean(ring, (time) => of(time) === before);
     });

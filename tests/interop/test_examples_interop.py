@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -132,3 +134,61 @@ def test_gallery_leads_to_every_example_and_back(use: Use) -> None:
     for window in use("index").values():
         assert set(window["titles"]) == folders
         assert window["broken"] == 0
+
+
+# -- the monitor over time -----------------------------------------------------------------
+
+
+def quick_monitor(folder: Path, interval: float) -> Path:
+    """The monitor with another time between two samples."""
+    shutil.copytree(ROOT / "examples/monitor", folder / "monitor")
+    file = folder / "monitor/monitor.rbr"
+    text = file.read_text(encoding="utf-8")
+    assert "global interval 0.5;" in text
+    file.write_text(text.replace("interval 0.5", f"interval {interval}"), encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize("browser", BROWSERS)
+def test_monitor_outlives_its_server(serve: Serve, tmp_path: Path, browser: str) -> None:
+    environment = BROWSERS[browser]()
+    file = quick_monitor(tmp_path, 0.2)
+    server = serve(file)
+    command = node_command("monitor.cjs", "restart", browser, server.url)
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as peer:
+        assert peer.stdout is not None
+        steps = map(json.loads, peer.stdout)
+        assert next(steps) == {"step": "live", "state": "live · websocket"}
+        server.stop()
+        assert next(steps) == {"step": "offline", "words": ["before"]}
+        serve(file, "--port", str(server.port))
+        back = next(steps)
+    assert back.pop("gap") > 3  # where nobody counted, nothing is drawn
+    assert len(back.pop("people")) == 1
+    assert back == {
+        "step": "back",
+        "words": ["before", "after"],
+        "keptName": True,
+        "keptPast": True,
+    }
+
+
+def test_monitor_drops_no_sample_and_holds_no_more_than_before(
+    serve: Serve, tmp_path: Path
+) -> None:
+    """A minute of it in some seconds; `monitor.cjs long URL 3600` is half an hour in one minute."""
+    environment = browser_environment()
+    url = serve(quick_monitor(tmp_path, 0.05)).url
+    seen = finished(node_command("monitor.cjs", "long", url, "200"), environment, PATIENCE_S)
+    assert seen["faults"] == []
+    assert seen["same"]
+    assert seen["compared"] > 150
+    assert seen["heaps"][-1] - min(seen["heaps"][:3]) < 1_000_000
+    # Who comes later sees what we see: page and server thin out the past alike.
+    for mine, newcomers in zip(seen["mine"], seen["newcomers"], strict=True):
+        both = [row for row in newcomers if mine[1][0] < row[0] <= mine[-1][0]]
+        assert both
+        for row in both:
+            ours = min(mine, key=lambda one: abs(one[0] - row[0]))
+            assert ours[0] == pytest.approx(row[0], rel=0, abs=0.01)
+            assert ours[1:] == pytest.approx(row[1:], rel=0.01, abs=0.6, nan_ok=True)

@@ -1,0 +1,121 @@
+// node monitor.cjs restart BROWSER URL
+// The monitor's page while its server ends and another begins. A line of JSON for each step.
+//
+// node monitor.cjs long URL SAMPLES
+// The page, pointed at all the time, for so many samples: what it forgets, and what it holds.
+"use strict";
+
+const { launch, launchFirefox } = require("./browser.cjs");
+const { open, run, say } = require("./clients.cjs");
+
+const samples = (page, count) => page.waitForFunction((least) => past?.rings[0].length >= least, count);
+
+const restart = async (browserName, url) => {
+  const browser = await (browserName === "firefox" ? launchFirefox() : launch());
+  const page = await (await browser.newContext()).newPage();
+  await page.goto(url);
+  await samples(page, 5);
+  await page.locator("#words").fill("before");
+  await page.keyboard.press("Enter");
+  await page.locator("#log", { hasText: "before" }).waitFor();
+  const first = await page.evaluate("past.rings[0].time(0)");
+  const name = await page.locator("#name").inputValue();
+  say({ step: "live", state: await page.locator("#state").innerText() });
+
+  await page.locator("#state", { hasText: "offline" }).waitFor();
+  const known = await page.evaluate("past.rings[0].length");
+  say({ step: "offline", words: await page.locator("#log span").allTextContents() });
+
+  await page.locator("#state.live").waitFor();
+  await samples(page, known + 5);
+  await page.locator("#words").fill("after");
+  await page.keyboard.press("Enter");
+  await page.locator("#log", { hasText: "after" }).waitFor();
+  const gap = () => {
+    const [ring] = past.rings;
+    return Math.max(...Array.from({ length: ring.length - 1 }, (_, i) => ring.time(i + 1) - ring.time(i))) / about.interval;
+  };
+  say({
+    step: "back",
+    words: await page.locator("#log span").allTextContents(),
+    people: await page.locator("#people li").allTextContents(),
+    keptName: name === (await page.locator("#name").inputValue()),
+    keptPast: first === (await page.evaluate("past.rings[0].time(0)")),
+    gap: await page.evaluate(gap),
+  });
+  await browser.close();
+};
+
+// Of each of the rings: times, and the values of all columns.
+const rings = () =>
+  past.rings.map((ring) =>
+    Array.from({ length: ring.length }, (_, row) => Array.from(ring.data.subarray(ring.start(row), ring.start(row) + ring.width))));
+
+const long = async (url, count) => {
+  const browser = await launch();
+  const context = await browser.newContext({ viewport: { width: 1280, height: 800 } });
+  const page = await context.newPage();
+  const faults = [];
+  page.on("pageerror", (error) => faults.push(String(error)));
+  await page.goto(url);
+  await samples(page, 2);
+  await page.evaluate((most) => {
+    globalThis.heard = new Float64Array(most + 2000); // of a fixed size: it must not be what grows
+    globalThis.heardCount = 0;
+    const add = past.add.bind(past);
+    past.add = (row, zero) => {
+      heard[heardCount++] = row[0];
+      add(row, zero);
+    };
+    globalThis.frames = [];
+    let before = performance.now();
+    const frame = (now) => {
+      frames.push(now - before);
+      before = now;
+      if (frames.length > 600) frames.shift();
+      requestAnimationFrame(frame);
+    };
+    requestAnimationFrame(frame);
+  }, Number(count));
+  // Somebody else, who hears the same.
+  const witness = open(url, "websocket");
+  const told = [];
+  witness.socket.on("sample", ([t]) => told.push(t));
+
+  const devtools = await context.newCDPSession(page);
+  const heap = async () => {
+    await devtools.send("HeapProfiler.collectGarbage");
+    return (await devtools.send("Runtime.getHeapUsage")).usedSize;
+  };
+  const { x, y, width, height } = await page.locator(".plot").first().boundingBox();
+  const heaps = [];
+  for (let part = 1; part <= 10; part += 1) {
+    for (let move = 0; (await page.evaluate("heardCount")) < (count * part) / 10; move += 1)
+      await page.mouse.move(x + ((move * 7) % width), y + height / 2);
+    heaps.push(await heap());
+  }
+  const began = await page.evaluate("about.began");
+  const heard = (await page.evaluate("Array.from(heard.subarray(0, heardCount))")).map((time) => Math.round((time - began) * 1000));
+  const wanted = told.map((t) => Math.round(t * 1000));
+  const from = heard.indexOf(wanted[0]);
+  const both = Math.min(wanted.length, heard.length - from);
+  const mine = await page.evaluate(rings);
+  const later = await context.newPage();
+  await later.goto(url);
+  await samples(later, 2);
+  say({
+    faults,
+    heaps,
+    compared: both,
+    same: from >= 0 && heard.slice(from, from + both).every((time, i) => time === wanted[i]),
+    frames: (await page.evaluate("frames")).sort((a, b) => a - b),
+    mine,
+    newcomers: await later.evaluate(rings),
+  });
+  await browser.close();
+};
+
+const [kind, ...args] = process.argv.slice(2);
+const scenario = { restart, long }[kind];
+scenario.deadline = 600_000;
+run(scenario, ...args);
