@@ -188,6 +188,29 @@ def test_newcomer_sees_the_past_and_then_every_sample(tmp_path: Path, transport:
     run(main())
 
 
+def test_many_viewers_all_have_every_sample_in_order(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with watched(tmp_path) as client:
+            viewers = [
+                await client.socket(transport=("polling", "websocket")[number % 2])
+                for number in range(40)
+            ]
+            wanted = await times(viewers[-1], 20)
+
+            async def heard(viewer: Any) -> list[float]:
+                seen: list[float] = []
+                while not seen or seen[-1] < wanted[-1]:
+                    seen += await times(viewer, 1)
+                return [t for t in seen if t >= wanted[0]]
+
+            for viewer in viewers[:-1]:
+                assert await heard(viewer) == wanted
+            for viewer in viewers:
+                await viewer.close()
+
+    run(main())
+
+
 def test_sample_has_a_value_for_every_field(tmp_path: Path) -> None:
     async def main() -> None:
         async with (

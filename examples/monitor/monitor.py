@@ -214,6 +214,7 @@ class Monitor:
         self.began = time.time()
         self._zero = time.monotonic()  # a clock that nobody sets
         self._somebody_came = asyncio.Event()
+        self._due = 0.0  # when the task is to wake, by the loop's clock
         self._people = None  # as they were told of last
 
     def now(self):
@@ -230,6 +231,7 @@ class Monitor:
             self._somebody_came.clear()
             self.machine.sample()  # what happened while nobody looked is no rate
             self.came = self.went = 0
+            self._due = asyncio.get_running_loop().time()
             while self.viewers():
                 lag = await self._nap()
                 self._tell(self._sample(lag))
@@ -240,13 +242,12 @@ class Monitor:
         In several parts: who asks once in half a second does not notice much.
         """
         loop, lag = asyncio.get_running_loop(), 0.0
-        due = loop.time()
         for _ in range(10):
-            due += self.interval / 10
-            await asyncio.sleep(due - loop.time())
-            late = max(0.0, loop.time() - due)
-            lag = max(lag, late)
-            due += late  # whoever is late once is not late ever after
+            began = loop.time()
+            # What is late is made up for, so that two a second are two a second; but not for ever.
+            self._due = max(self._due + self.interval / 10, began - self.interval)
+            await asyncio.sleep(self._due - began)
+            lag = max(lag, loop.time() - max(self._due, began))
         return 1000 * lag
 
     def _sample(self, lag):

@@ -43,10 +43,10 @@ class Past {
     this.width = width;
     this.spans = sizes.map((size) => size * interval);
     this.rings = points.map((count) => new Ring(count, width));
-    this.#sum = new Float64Array(width);
+    this.#mean = new Float64Array(width);
   }
 
-  #sum;
+  #mean;
 
   /* Put what a server knows behind what is known already: after a restart it knows little, and
      after a pause more than we do. `tiers` are lists of rows. */
@@ -72,13 +72,17 @@ class Past {
 
   #pushMean(ring, belongs) {
     const [finest] = this.rings;
-    let count = 0;
-    this.#sum.fill(0);
-    for (let row = finest.length - 1; row >= 0 && belongs(finest.time(row)); row -= 1, count += 1) {
-      const start = finest.start(row);
-      for (let i = 0; i < this.width; i += 1) this.#sum[i] += finest.data[start + i];
+    let first = finest.length;
+    while (first > 0 && belongs(finest.time(first - 1))) first -= 1;
+    for (let column = 0; column < this.width; column += 1) {
+      let sum = 0, count = 0;
+      for (let row = first; row < finest.length; row += 1) {
+        const value = finest.data[finest.start(row) + column];
+        if (!Number.isNaN(value)) [sum, count] = [sum + value, count + 1];
+      }
+      this.#mean[column] = sum / count;  // NaN of none
     }
-    ring.push(this.#sum.map((sum) => sum / count));
+    ring.push(this.#mean);
   }
 }
 
@@ -161,7 +165,7 @@ class Sheet {
   constructor(host) {
     this.host = host;
     [this.below, this.over] = ["below", "over"].map((name) => {
-      const canvas = Object.assign(document.createElement("canvas"), { className: name });
+      const canvas = Object.assign(document.createElement("canvas"), { className: name, ariaHidden: "true" });
       host.append(canvas);
       return canvas.getContext("2d");
     });
