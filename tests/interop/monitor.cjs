@@ -5,13 +5,13 @@
 // The page, pointed at all the time, for so many samples: what it forgets, and what it holds.
 "use strict";
 
-const { launch, launchFirefox } = require("./browser.cjs");
+const { launch } = require("./browser.cjs");
 const { open, run, say } = require("./clients.cjs");
 
 const samples = (page, count) => page.waitForFunction((least) => past?.rings[0].length >= least, count);
 
 const restart = async (browserName, url) => {
-  const browser = await (browserName === "firefox" ? launchFirefox() : launch());
+  const browser = await launch(browserName);
   const page = await (await browser.newContext()).newPage();
   await page.goto(url);
   await samples(page, 5);
@@ -43,7 +43,6 @@ const restart = async (browserName, url) => {
     keptPast: first === (await page.evaluate("past.rings[0].time(0)")),
     gap: await page.evaluate(gap),
   });
-  await browser.close();
 };
 
 // Of each of the rings: times, and the values of all columns.
@@ -103,7 +102,7 @@ const long = async (url, count) => {
   const later = await context.newPage();
   await later.goto(url);
   await samples(later, 2);
-  say({
+  return {
     faults,
     heaps,
     compared: both,
@@ -111,11 +110,11 @@ const long = async (url, count) => {
     frames: (await page.evaluate("frames")).sort((a, b) => a - b),
     mine,
     newcomers: await later.evaluate(rings),
-  });
-  await browser.close();
+  };
 };
 
-const [kind, ...args] = process.argv.slice(2);
-const scenario = { restart, long }[kind];
+const scenario = (kind, ...args) => ({ restart, long })[kind](...args);
 scenario.deadline = 600_000;
-run(scenario, ...args);
+
+module.exports = { scenario };
+if (require.main === module) run(scenario);
