@@ -212,7 +212,7 @@ class CoroutineRunner(Base):
     def deliver(self, message: Message) -> None:
         if not self._inbox and self._may_resume():
             self._resume(message)
-        elif not self._finished:
+        else:
             self._bytes_in += message.size
             if self._inbox is None:
                 self._inbox = deque()

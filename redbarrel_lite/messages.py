@@ -29,7 +29,7 @@ class Runner(Protocol):
         """Begin; `Socket.recv` may be called from now on."""
 
     def deliver(self, message: Message) -> None:
-        """Hand the next message to whoever calls `recv`."""
+        """Hand the next message to whoever calls `recv`; never called after `finish`."""
 
     def finish(self) -> None:
         """No message will come any more."""

@@ -176,10 +176,9 @@ class ThreadRunner(Base):
         return self._inbox.qsize()
 
     def deliver(self, message: Message) -> None:
-        if not self._finished:
-            self._bytes_in += message.size
-            self._inbox.put(message)
-            self._filled()
+        self._bytes_in += message.size
+        self._inbox.put(message)
+        self._filled()
 
     def finish(self) -> None:
         self._finish()
