@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("redbarrel_lite")
 
+# Held while a socket makes something that it has done without so far: see `_own_rooms`.
 _making: Final = threading.Lock()
 
 
@@ -62,7 +63,6 @@ class Socket:
         "_door",
         "_events",
         "_fresh",
-        "gone",
         "_home",
         "_request",
         "_rooms",
@@ -70,6 +70,7 @@ class Socket:
         "auth",
         "back",
         "connection",
+        "gone",
         "is_in",
         "reason",
         "recovered",
