@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import importlib.util
-import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -13,8 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from conftest import ROOT, Serve
-from wire import Poller, Wire, run, socketio
+from conftest import ROOT
 
 from redbarrel_lite import cli, exc, testing
 
@@ -287,27 +285,15 @@ def test_statistics_that_are_no_json_are_a_503(tmp_path: Path) -> None:
         assert client.get("/stats").status == 503
 
 
-def test_followed_link_is_told_to_the_live_pages(serve: Serve) -> None:
-    url = serve(EXAMPLES / "shortener/shortener.rbr").url
-
-    async def main() -> None:
-        wire = await Wire.open(url)
-        form = b"url=https%3A%2F%2Fexample.org"
-        _, made, _ = await wire.ask(
-            "POST", "/", form, Content_Type="application/x-www-form-urlencoded"
-        )
-        code = made["location"].removeprefix("made/")
-        link = {"code": code, "url": "https://example.org", "hits": 0}
-        websocket, poller = await socketio(url), await Poller.connect(url)
-        for page in (websocket, poller):
-            assert json.loads((await page.read())[2:]) == ["links", [link]]
-        assert (await wire.ask("GET", f"/r/{code}"))[0] == 303
-        for page in (websocket, poller):
-            assert json.loads((await page.read())[2:]) == ["followed", {**link, "hits": 1}]
-        assert b"socket.io/socket.io.js" in (await wire.ask("GET", "/live"))[2]
-        await poller.post("1")  # or the server, when it ends, waits for its next poll
-
-    run(main())
+def test_followed_link_is_told_to_the_live_pages(shortener: testing.Client) -> None:
+    made = shortener.post("/", data={"url": "https://example.org"})
+    code = made.headers["location"].removeprefix("made/")
+    link = {"code": code, "url": "https://example.org", "hits": 0}
+    with shortener.socket() as one, shortener.socket(transport="polling") as other:
+        assert one.recv("links") == other.recv("links") == [[link]]
+        assert shortener.get(f"/r/{code}").status == 303
+        assert one.recv() == other.recv() == [{**link, "hits": 1}]
+        assert "socket.io/socket.io.js" in shortener.get("/live").text
 
 
 # -- keyexchange ---------------------------------------------------------------------------

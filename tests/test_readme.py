@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
@@ -11,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Serve
+
+from redbarrel_lite import testing
 
 README = ROOT / "README.md"
 LINES = README.read_text(encoding="utf-8").splitlines()
@@ -45,22 +46,6 @@ def test_first_command_runs_the_chat(serve: Serve) -> None:
         assert page.read() == (ROOT / "examples/chat/chat.html").read_bytes()
 
 
-class Poller:
-    """A Socket.IO client over polling, in as many lines as that takes."""
-
-    def __init__(self, url: str) -> None:
-        self.url = f"{url}/socket.io/?EIO=4&transport=polling"
-        self.url += "&sid=" + json.loads(self.ask()[1:])["sid"]
-        self.ask("40")
-        assert self.ask().startswith("40{")
-
-    def ask(self, packet: str | None = None) -> str:
-        data = None if packet is None else packet.encode()
-        with urllib.request.urlopen(self.url, data, timeout=10) as answer:
-            text: str = answer.read().decode()
-            return text
-
-
 def test_readme_application_runs(serve: Serve, tmp_path: Path) -> None:
     files = named_blocks()
     assert set(files) == {"shout.rbr", "shout.py", "shout.html"}
@@ -69,9 +54,9 @@ def test_readme_application_runs(serve: Serve, tmp_path: Path) -> None:
     server = serve(tmp_path / "shout.rbr")
     with urllib.request.urlopen(server.url, timeout=10) as page:
         assert page.read().decode() == files["shout.html"]
-    one, other = Poller(server.url), Poller(server.url)
-    one.ask('42["message","hello"]')
-    assert other.ask() == '42["message","hello"]'
+    with testing.connect(server.url) as one, testing.connect(server.url) as other:
+        one.send("hello")
+        assert other.recv() == ["hello"]
 
 
 def test_option_table_is_the_help_text() -> None:

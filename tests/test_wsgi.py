@@ -14,6 +14,7 @@ import pytest
 from conftest import ROOT
 from wire import PATIENCE_S, Wire, ask, live, run, socketio, until
 
+from redbarrel_lite import testing
 from redbarrel_lite.errors import RbrError
 from redbarrel_lite.patience import TimeLimits
 from redbarrel_lite.request import Request
@@ -459,19 +460,14 @@ LISTINGS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
 def test_listing_of_the_page_counts_before_the_eyes_of_all(tmp_path: Path) -> None:
-    async def test() -> None:
-        (rbr,) = [code for kind, code in LISTINGS if kind == "rbr" and "wsgi:" in code]
-        (source,) = [code for kind, code in LISTINGS if kind == "python"]
-        async with live(tmp_path, rbr.replace("counter.", "MODULE."), source) as server:
-            client = await socketio(server.url)
-            for count in (1, 2):
-                wire = await Wire.open(server.url)
-                await wire.send("GET / HTTP/1.0\r\n\r\n")
-                assert (await wire.rest()).endswith(b"\r\n\r\nvisit %d\n" % count)
-                assert await client.read() == f'42["message",{count}]'
-            client.close()
-
-    run(test())
+    (rbr,) = [code for kind, code in LISTINGS if kind == "rbr" and "wsgi:" in code]
+    (source,) = [code for kind, code in LISTINGS if kind == "python"]
+    (tmp_path / "counter.rbr").write_text(rbr)
+    (tmp_path / "counter.py").write_text(source)
+    with testing.client(tmp_path / "counter.rbr") as client, client.socket() as page:
+        for count in (1, 2):
+            assert client.get("/").text == f"visit {count}\n"
+            assert page.recv() == [count]
 
 
 def rows() -> list[list[str]]:

@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 from conftest import Serve
-from test_readme import Poller
+
+from redbarrel_lite import testing
 
 pytestmark = pytest.mark.interop
 
@@ -129,13 +130,15 @@ def test_framework_runs_as_it_is_and_has_sockets(
     assert refused.value.code == 418
     refused.value.close()
 
-    listener = Poller(server.url)
     content = bytes(range(256)) * 2000  # on disk, by then
     form = (
         b'--b\r\nContent-Disposition: form-data; name="what"\r\n\r\ntea\r\n'
         b'--b\r\nContent-Disposition: form-data; name="file"; filename="t.bin"\r\n'
         b"Content-Type: application/octet-stream\r\n\r\n" + content + b"\r\n--b--\r\n"
     )
-    answer: dict[str, Any] = json.loads(ask(shop + "/buy", form, "multipart/form-data; boundary=b"))
-    assert answer == {"name": "t.bin", "size": len(content)}
-    assert listener.ask() == '42["message","tea"]'
+    with testing.connect(server.url) as listener:
+        answer: dict[str, Any] = json.loads(
+            ask(shop + "/buy", form, "multipart/form-data; boundary=b")
+        )
+        assert answer == {"name": "t.bin", "size": len(content)}
+        assert listener.recv() == ["tea"]
