@@ -20,6 +20,7 @@ from typing import Final
 from . import wsproto
 from .app import RawPath
 from .entrance import Entrance, Handshake, refuse_at_the_end
+from .errors import RemoteProtocolError
 from .outgoing import Outgoing
 from .raw import RawClient
 from .response import error_response
@@ -110,7 +111,7 @@ class RawConnection:
         self._websocket = endpoint._websocket(self, handshake.deflate)
         self._client = RawClient(endpoint.path.peers, self, subprotocol)
         self._drained: list[Callable[[], object]] = []
-        self._paused = False
+        self._paused = 0  # by how many
         self._is_over = False
         self._ping_at = 0.0
         self._pong_by = 0.0  # 0: no sign of life is owed
@@ -166,19 +167,24 @@ class RawConnection:
             callback()
 
     def pause(self) -> None:
-        self._paused = True
+        self._paused += 1
         self._websocket.pause()
         self._schedule(asyncio.get_running_loop().time() + LOOK_EVERY_S)
 
     def resume(self) -> None:
-        self._paused = False
-        self._websocket.heard = True  # it may have spoken: we did not listen
-        self._websocket.resume()
+        self._paused -= 1
+        if not self._paused:
+            self._websocket.heard = True  # it may have spoken: we did not listen
+            self._websocket.resume()
 
     # -- what `websocket` calls --------------------------------------------------------
 
     def receive_frame(self, _websocket: WebSocket, message: str | bytes) -> None:
-        self._client.receive(message)
+        try:
+            self._client.receive(message)
+        except RemoteProtocolError as error:
+            log.info("%s: %s", self.who, error)
+            self.hang_up(wsproto.POLICY_VIOLATION, str(error))
 
     def drained(self) -> None:
         waiting, self._drained = self._drained, []

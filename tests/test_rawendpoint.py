@@ -15,7 +15,7 @@ import pytest
 from conftest import ROOT
 from wire import Live, WebSocket, Wire, ask, live, run, until
 
-from redbarrel_lite import rawendpoint, websocket, wsproto
+from redbarrel_lite import brake, rawendpoint, websocket, wsproto
 from redbarrel_lite.app import App
 from redbarrel_lite.server import Address, Server
 
@@ -740,6 +740,31 @@ def test_handler_that_does_not_read_pauses_its_client_and_sees_it_go(
             client.reset()
             await until(lambda: bool(server.module.told))
             assert 0 < server.module.told[0] <= 40
+
+    run(test())
+
+
+def test_client_that_sends_too_much_a_second_is_held_up_then_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(brake, "MAX_PAUSE_S", 0.02)
+
+    async def test() -> None:
+        async with echo(tmp_path, "max-rate 50") as server:
+            client = await WebSocket.connect(server.url, "/ws")
+
+            async def flood() -> None:
+                with contextlib.suppress(ConnectionError):
+                    while True:
+                        await client.text("a")
+                        await asyncio.sleep(0)
+
+            flooding = asyncio.create_task(flood())
+            reason = "over 50 events a second, again and again"
+            assert await client.read_close() == (1008, reason)
+            flooding.cancel()
+            client.close()
+            assert await told(server) == [(False, "over max-rate", 1008, reason)]
 
     run(test())
 
