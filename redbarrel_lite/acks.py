@@ -97,8 +97,13 @@ async def wait_in_loop(ask: Ask, timeout: float | None) -> list[Any]:
     """The same for coroutines."""
     answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
     forget = ask(partial(settle, answer))
+    limit = asyncio.timeout(timeout)
     try:
-        async with asyncio.timeout(timeout):
+        async with limit:
             return await answer
+    except TimeoutError:
+        if limit.expired():
+            raise TimeoutError(f"no acknowledgement within {timeout} s") from None
+        raise
     finally:
         forget()

@@ -251,6 +251,8 @@ class CoroutineRunner(Base):
         try:
             async with asyncio.timeout(timeout):
                 await self._waiter
+        except TimeoutError:
+            raise TimeoutError(f"no message within {timeout} s") from None
         finally:
             self._waiter = None
 

@@ -325,8 +325,8 @@ def test_recv_gives_up_after_its_timeout(kind: str, timeout: float) -> None:
             assert request.socketio is not None
             try:
                 request.socketio.recv(timeout)
-            except TimeoutError:
-                news.append("timeout")
+            except TimeoutError as error:
+                news.append(str(error))
             news.append(request.socketio.recv(PATIENCE_S))
             news.append(request.socketio.recv(timeout=None))
 
@@ -334,15 +334,15 @@ def test_recv_gives_up_after_its_timeout(kind: str, timeout: float) -> None:
             assert request.socketio is not None
             try:
                 await request.socketio.recv(timeout)
-            except TimeoutError:
-                news.append("timeout")
+            except TimeoutError as error:
+                news.append(str(error))
             news.append(await request.socketio.recv(PATIENCE_S))
             news.append(await request.socketio.recv(timeout=None))
 
         stage = Stage(of_kind(kind, plain, coroutine))
         await news.reach(1)
         stage.say_numbers(1, 2)
-        assert await news.reach(3) == ["timeout", [1], [2]]
+        assert await news.reach(3) == [f"no message within {timeout} s", [1], [2]]
         await stage.ended()
 
     play(story)
@@ -729,19 +729,19 @@ def test_call_gives_up_after_its_timeout(kind: str, timeout: float) -> None:
         def plain(_globs: Any, request: Request) -> None:
             try:
                 request.socketio.call("ask", timeout=timeout)
-            except TimeoutError:
-                news.append("timeout")
+            except TimeoutError as error:
+                news.append(str(error))
             request.socketio.recv()
 
         async def coroutine(_globs: Any, request: Request) -> None:
             try:
                 await request.socketio.call("ask", timeout=timeout)
-            except TimeoutError:
-                news.append("timeout")
+            except TimeoutError as error:
+                news.append(str(error))
             await request.socketio.recv()
 
         stage = Stage(of_kind(kind, plain, coroutine))
-        await news.reach(1)
+        assert await news.reach(1) == [f"no acknowledgement within {timeout} s"]
         await stage.hears(1)
         stage.say('30["too late"]')
         stage.leave()
