@@ -422,6 +422,8 @@ class EngineConnection:
         """Close because user code says so; only a WebSocket can say why."""
         self.let_in()  # a handler may close as soon as it has begun
         if self._websocket is None:
+            # Now: a poll that waits ends the session at once, for a reason of its own.
+            self.client.end(reason or "server disconnect")
             self.session.close()
             self._settle()
         else:

@@ -446,6 +446,20 @@ def test_our_close_is_told_to_both(
     assert len(faults) == (2 if word == "raise" else 0)
 
 
+def test_reason_of_our_close_is_the_same_when_a_poll_waits_for_it(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            poller = await Poller(server.url).connect()
+            reading = asyncio.create_task(poller.read())
+            (socket,) = server.module.sockets
+            await until(lambda: socket.connection.session.poll_waits)
+            socket.close("bye", code=4001)
+            assert await reading == "1"
+            assert await told(server) == [(False, "bye", None, "")]
+
+    run(test())
+
+
 def test_end_of_the_server_is_told_over_each_transport(tmp_path: Path) -> None:
     async def test() -> None:
         async with echo(tmp_path) as server:
