@@ -172,7 +172,7 @@ class Lines:
             result = await self._ask(request, event, line, args)
             if message.wants_reply:
                 await self._reply(request, message, line, result)
-        if self._disconnect is not None:
+        if self._disconnect is not None and not socket.is_refused:
             await self._ask(request, DISCONNECT, self._disconnect, (socket.reason,))
 
     async def _ask(self, request: Request, event: str, line: Line, args: Sequence[Any]) -> Any:
@@ -197,7 +197,7 @@ class Lines:
             result = self._ask_here(request, event, line, args)
             if message.wants_reply:
                 self._reply(request, message, line, result)
-        if self._disconnect is not None:
+        if self._disconnect is not None and not socket.is_refused:
             self._ask_here(request, DISCONNECT, self._disconnect, (socket.reason,))
 
     def _ask_here(self, request: Request, event: str, line: Line, args: Sequence[Any]) -> Any:

@@ -72,6 +72,7 @@ class Socket:
         "connection",
         "gone",
         "is_in",
+        "is_refused",
         "reason",
         "recovered",
         "session",
@@ -93,6 +94,7 @@ class Socket:
         self.trace: Trace | None = None
         self.reason = ""  # why it is gone
         self.is_in = False  # let in, by `on connect` if there is one
+        self.is_refused = False  # not let in, though it was there to be
         self._home = home
         self._door: Door | None = None
         self._brake: Brake | None = None
@@ -410,6 +412,7 @@ class Socket:
         except (TypeError, ValueError) as error:
             log.error("%r: what it is refused with can't be sent: %s", self, error)
             self._tell_refused(connection, Refused(str(refused.reason)))
+        self.is_refused = True
         self.end("refused")
 
     def _greet(self) -> None:

@@ -720,14 +720,19 @@ def test_handler_of_use_that_returns_closes_the_socket_and_disconnect_is_run() -
     play(story)
 
 
-def test_connect_that_closes_has_refused() -> None:
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_connect_that_closes_has_refused_and_nobody_has_left(kind: str) -> None:
     async def story() -> None:
+        left: list[str] = []
+
         async def connect(_globs: Any, request: Request) -> None:
             request.socketio.close()
 
-        stage = Stage(None, lines=lines(connect=connect))
+        goodbye = of(kind, lambda _g, _r, reason: left.append(reason))
+        stage = Stage(None, lines=lines(connect=connect, disconnect=goodbye))
         await over(stage)
         assert stage.connection.said == ['4{"message":"refused"}']
+        assert left == []
 
     play(story)
 
