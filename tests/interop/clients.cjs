@@ -8,19 +8,28 @@
 const { EventEmitter, once } = require("node:events");
 const { io } = require("socket.io-client");
 
+const CLIENTS = {
+  2: require("socket.io-client-2"),
+  3: require("socket.io-client-3"),
+  4: io,
+};
+
 const DEADLINE_MS = 30_000; // for a whole scenario; pytest waits for its outcome
 
-const TRANSPORTS = {
+const MODES = {
   polling: ["polling"],
   websocket: ["websocket"],
   upgrade: ["polling", "websocket"],
 };
 
+// The arguments of the next event of that name; not all emitters of all versions are Node's.
+const next = (emitter, event) => new Promise((resolve) => emitter.once(event, (...args) => resolve(args)));
+
 const clients = [];
 
 // A client that is not connected yet, with `log`, what it heard so far.
 const open = (url, mode, options = {}) => {
-  const socket = io(url, { transports: TRANSPORTS[mode], forceNew: true, ...options });
+  const socket = io(url, { transports: MODES[mode], forceNew: true, ...options });
   const log = [];
   const notices = new EventEmitter();
   const parsed = (data) => (typeof data === "string" && data[0] === "{" ? JSON.parse(data) : data);
@@ -68,4 +77,4 @@ const run = async (scenario) => {
   process.exit(0); // a client that leaves its connection to the garbage must not keep us here
 };
 
-module.exports = { open, once, perform, run, say, upgraded };
+module.exports = { CLIENTS, MODES, next, open, once, perform, run, say, upgraded };

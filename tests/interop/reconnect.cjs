@@ -1,35 +1,46 @@
 // node reconnect.cjs URL
-// One client of each kind. Prints a line when all are connected, one when the server
-// has told all of them that it goes, and one when all are back and were heard.
+// A client of each version over each transport. Prints a line when all are connected, one when
+// all have lost the server, and one when all are back and were answered.
 "use strict";
 
-const { open, once, run, say, upgraded } = require("./clients.cjs");
+const { CLIENTS, MODES, next, run, say } = require("./clients.cjs");
 
-const MODES = ["polling", "websocket", "upgrade"];
+const KINDS = Object.keys(CLIENTS).flatMap((version) => Object.keys(MODES).map((mode) => [version, mode]));
+const OPTIONS = { forceNew: true, reconnectionDelay: 50, reconnectionDelayMax: 200 };
 
 const scenario = async (url) => {
-  const options = { reconnectionDelay: 50, reconnectionDelayMax: 200 };
-  const clients = MODES.map((mode) => open(url, mode, options));
-  const all = (wait) => Promise.all(clients.map((client, index) => wait(client, MODES[index])));
+  const sockets = Object.fromEntries(
+    KINDS.map(([version, mode]) => [
+      `${version} ${mode}`,
+      CLIENTS[version](url, { transports: MODES[mode], ...OPTIONS }),
+    ]),
+  );
+  const all = async (of) => {
+    const found = await Promise.all(Object.entries(sockets).map(async ([kind, one]) => [kind, await of(one)]));
+    return Object.fromEntries(found);
+  };
+  const upgraded = async ({ io: { engine, opts } }) => {
+    if (opts.transports.length > 1 && engine.transport.name === "polling") await next(engine, "upgrade");
+  };
 
-  await all(({ socket }) => once(socket, "connect"));
+  await all((socket) => next(socket, "connect"));
   await all(upgraded);
-  const first = clients.map(({ socket }) => socket.id);
-  const farewell = all(({ socket }) => once(socket, "disconnect"));
+  const first = await all(({ id }) => id);
+  const farewells = all((socket) => next(socket, "disconnect"));
   say({ step: "connected" });
 
-  const reasons = (await farewell).map(([reason, details]) => ({
-    reason,
-    code: details?.context?.code ?? details?.description ?? null,
-  }));
-  const back = all(({ socket }) => once(socket, "connect"));
-  say({ step: "told", reasons });
+  const back = all((socket) => next(socket, "connect"));
+  const lost = await farewells;
+  const told = Object.entries(lost).map(([kind, [reason, details]]) => [
+    kind,
+    [reason, details?.context?.code ?? details?.description ?? null],
+  ]);
+  say({ step: "lost", reasons: Object.fromEntries(told) });
 
   await back;
-  for (const { socket } of clients) socket.send(socket.id);
-  await all((client) => client.heard(1));
-  const second = clients.map(({ socket }) => socket.id);
-  say({ step: "back", first, second, heard: clients.map(({ log }) => log) });
+  const answers = await all((socket) =>
+    new Promise((resolve) => socket.emit("who", (namespace, id) => resolve([id, socket.id]))));
+  say({ first, answers });
 };
 
 module.exports = { scenario };

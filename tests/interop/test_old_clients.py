@@ -1,4 +1,4 @@
-"""socket.io-client 2, in Node and in Chromium, where a path lets old clients in."""
+"""socket.io-client 2 in Chromium, where a path lets old clients in."""
 
 from __future__ import annotations
 
@@ -7,30 +7,9 @@ from pathlib import Path
 
 import pytest
 from conftest import Serve
-from peers import APPS, MODES, browser_environment, node, node_environment
+from peers import APPS, browser_environment, node, node_environment
 
 pytestmark = pytest.mark.interop
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_client_of_2016_does_all_that_it_can(serve: Serve, mode: str) -> None:
-    seen = node("old_client.cjs", serve(APPS / "old.rbr").url, mode)
-    assert seen["welcome"] == [seen["id"], "abc"]
-    assert seen["words"] == ["é 🐟 \u2028", {"nested": [1, None, True]}]
-    assert seen["bytes"] == [{"hex": "00ff"}, {"hex": "€🐟".encode().hex()}, "text €"]
-    assert seen["sum"] == [42]
-    assert seen["back"] == [{"hex": "0102"}]
-    assert seen["answered"] == [{"hex": "00ff"}, {"hex": "07"}]
-    assert seen["heard"] == list(range(300))
-    assert seen["transport"] == ("polling" if mode == "polling" else "websocket")
-    assert seen["told"] == ["psst"]
-    assert seen["news"] == [seen["newsId"], {"name": "né"}]
-    assert seen["extra"] == ["extra"]
-    assert seen["refused"] == ["members only"]
-    assert seen["unknown"] == ["Invalid namespace"]
-    assert seen["out"] == ["io server disconnect"]
-    assert seen["lost"] == ["forced close"]
-    assert seen["isNew"]
 
 
 def old_page(folder: Path, *options: str) -> Path:

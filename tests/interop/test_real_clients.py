@@ -113,7 +113,7 @@ def test_python_socketio_chats(serve: Serve, mode: str, kind: str) -> None:
     assert seen["transports"] == transports(mode)
 
 
-# --- order, and coming back -----------------------------------------------------------------
+# --- order, and going ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("app", ["echo", "echo_async"])
@@ -164,26 +164,6 @@ def test_a_killed_client_has_left_at_once(
     killed = monotonic()
     assert witness.next() == BLOCKING.left(sid)
     assert monotonic() - killed < 5
-
-
-def test_clients_are_told_of_the_end_and_come_back(
-    serve: Serve, start_peer: Callable[..., Peer]
-) -> None:
-    node_environment()
-    server = serve(APPS / "echo.rbr")
-    peer = start_peer("reconnect.cjs", server.url)
-    assert peer.next() == {"step": "connected"}
-
-    server.stop()
-    told = peer.next()["reasons"]
-    assert [reason["reason"] for reason in told] == ["transport close"] * 3
-    # A close packet to the poller; 1001, "going away", to the others (RFC 6455 7.4.1).
-    assert [reason["code"] for reason in told] == ["transport closed by the server", 1001, 1001]
-
-    serve(APPS / "echo.rbr", "--port", str(server.port))
-    back = peer.next()
-    assert back["heard"] == [[sid] for sid in back["second"]]
-    assert not set(back["first"]) & set(back["second"])
 
 
 # --- the page -------------------------------------------------------------------------------
