@@ -415,21 +415,23 @@ class EngineConnection:
             self.session.end("server shutting down")
             self._settle(wsproto.GOING_AWAY, "server shutting down")
         else:
-            self.session.close()
-            self._settle()
+            self._let_poller_go("server shutting down")
 
     def hang_up(self, code: int, reason: str) -> None:
         """Close because user code says so; only a WebSocket can say why."""
         self.let_in()  # a handler may close as soon as it has begun
         if self._websocket is None:
-            # Now: a poll that waits ends the session at once, for a reason of its own.
-            self.client.end(reason or "server disconnect")
-            self.session.close()
-            self._settle()
+            self._let_poller_go(reason or "server disconnect")
         else:
             self.client.closed_with(code, reason)
             self.session.end(reason or "server disconnect")
             self._settle(code, reason)
+
+    def _let_poller_go(self, reason: str) -> None:
+        # First: a poll that waits ends the session at once, for a reason of its own.
+        self.client.end(reason)
+        self.session.close()
+        self._settle()
 
     def drop(self) -> None:
         """End the session now; who has not come for its last packet will not get it."""

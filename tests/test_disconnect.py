@@ -145,3 +145,17 @@ def test_end_of_the_server_is_a_reason(tmp_path: Path, transport: str) -> None:
         assert told == ["server shutting down"]
 
     run(test())
+
+
+def test_end_of_the_server_is_a_reason_for_who_waits_in_a_poll(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with live(tmp_path, RBR.format(options=""), SOURCE) as server:
+            told = told_by(server)
+            reading = asyncio.create_task((await Poller.connect(server.url)).read())
+            (socket,) = server.server.app.hub.sockets()
+            await until(lambda: socket.connection.ready)  # a poll waits
+            await server.server.close(1.0)
+            assert await reading == "1"
+            assert told == ["server shutting down"]
+
+    run(test())
