@@ -53,6 +53,11 @@ def test_client_and_server_understand_each_other(serve: Serve, app: str) -> None
     )
 
 
+def test_listings_of_its_page_do_what_they_say(serve: Serve) -> None:
+    url = serve(HERE / "apps" / "scenarios.rbr").url
+    run_in_node(HERE / "js" / "docs_client.js", RBL_URL=url)
+
+
 def test_client_is_small() -> None:
     assert len(gzip.compress(CLIENT.read_bytes(), 9)) < MAX_GZIPPED_BYTES
 

@@ -65,8 +65,8 @@ def test_feature_is_there_with_its_test_or_not_there_with_a_reason(
 def test_every_public_name_of_a_socket_is_told_of() -> None:
     from_below = {
         "acknowledge", "admit", "back", "complain", "connection", "deliver", "emit_for_server",
-        "end", "fail", "gone", "is_at_work", "is_in", "is_refused", "may_return", "next_event", "reason",
-        "refuse", "report", "start", "trace",
+        "end", "fail", "gone", "is_at_work", "is_in", "is_refused", "may_return", "next_event",
+        "reason", "refuse", "report", "start", "trace",
     }  # fmt: skip
     public = {name for name in dir(Socket) if not name.startswith("_")} - from_below
     table = TEXT.split("## The socket")[1].split("## Everybody")[0]
