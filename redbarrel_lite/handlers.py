@@ -179,9 +179,11 @@ class Lines:
         """What a line returns; if it can't, why: a `Refused`."""
         try:
             return await line.call(request, _fitting(line, event, args))
-        except (asyncio.CancelledError, GeneratorExit):
+        except GeneratorExit:
             raise
         except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                raise  # or the line has waited for something else that was cancelled
             return _failure(request, event, line, error)
 
     def _run_in_thread(self, _globs: dict[str, Any], request: Request) -> None:
@@ -259,6 +261,11 @@ def _decide(socket: Socket, request: Request, answer: Any) -> bool:
         return False
     socket.server.run(socket.admit, request)
     return True
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 class _Misfit(Exception):

@@ -484,7 +484,10 @@ def test_exit_in_a_line_ends_nothing_but_the_line(caplog: pytest.LogCaptureFixtu
 def test_cancelled_line_ends_the_socket() -> None:
     async def story() -> None:
         async def cancelled(_globs: Any, _request: Request) -> None:
-            raise asyncio.CancelledError
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            await asyncio.sleep(0)
 
         stage = Stage(None, lines=lines(x=cancelled))
         stage.say('2["x"]')
@@ -706,6 +709,35 @@ def test_events_that_wait_are_handled_before_the_disconnect(kind: str) -> None:
         assert news == [*range(50), "transport close"]
 
     play(story)
+
+
+def test_line_that_waits_for_what_is_cancelled_has_failed_and_the_next_is_run(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def story() -> None:
+        left: list[str] = []
+
+        async def wait(_globs: Any, _request: Request) -> None:
+            other = asyncio.create_task(asyncio.sleep(0))
+            other.cancel()
+            await other
+
+        goodbye = of("async def", lambda _g, _r, reason: left.append(reason))
+        echo = of("async def", lambda _g, _r, x: x)
+        stage = Stage(None, lines=lines(wait=wait, echo=echo, disconnect=goodbye))
+        stage.say('21["wait"]', '22["echo",5]')
+        assert await stage.hears(2) == [
+            '31[{"error":"the server failed; its log says why"}]',
+            "32[5]",
+        ]
+        stage.leave()
+        await over(stage)
+        assert left == ["transport close"]
+
+    play(story)
+    (fault,) = logged(caplog)
+    assert "app.wait, for 'wait'" in fault
+    assert "CancelledError" in fault
 
 
 def test_handler_of_use_that_returns_closes_the_socket_and_disconnect_is_run() -> None:
