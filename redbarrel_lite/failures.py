@@ -1,6 +1,7 @@
 """What the log is told when user code fails.
 
-What it implements: tracebacks that show the user's frames and no others.
+What it implements: tracebacks that show the user's frames and no others, and, for the
+mistakes that people bring along from other servers, a line that says what to write.
 
 In one line::
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import traceback
 from pathlib import Path
 from typing import Final
@@ -33,4 +35,82 @@ def user_traceback(error: BaseException) -> str:
             frames = [frame for frame in one.stack if not frame.filename.startswith(_NOT_THE_USERS)]
             one.stack = traceback.StackSummary.from_list(frames)
             waiting += (one.__cause__, one.__context__, *(one.exceptions or ()))
-    return "".join(told.format()).rstrip("\n")
+    help_ = help_for(error)
+    return "".join(told.format()).rstrip("\n") + (f"\nhelp: {help_}" if help_ else "")
+
+
+# What Python says of a mistake, and what was probably meant.
+_MEANT: Final = tuple(
+    (re.compile(pattern), meant)
+    for pattern, meant in (
+        (
+            r"\bcoroutine\b",
+            "an await is missing: in an `async def`, recv() and call() are awaited, and messages"
+            " come by `async for`",
+        ),
+        (
+            r"object (Message|list) can't be used in 'await' expression",
+            "a `def` has nothing to await: recv(), call() and `for message in socketio` wait",
+        ),
+        (
+            r"'Request' object has no attribute '(recv|send|emit|call|broadcast|join|session)'",
+            r"what a handler gets is the request; its socket is request.socketio: .\1(...)",
+        ),
+        (
+            r"'ServerOnly' object has no attribute",
+            "a service has no client; request.server.broadcast(...) and .emit(...) speak to all",
+        ),
+        (
+            r"'Message' object has no attribute '(\w+)'",
+            r"a message is the list of an event's arguments: message[0].\1",
+        ),
+        (
+            r"'(?:Raw)?Socket' object has no attribute '(?:on|once|event|on_event)'",
+            "events are handled by lines of the .rbr file, `on EVENT use python:module.function`,"
+            " or by a loop: for message in socketio",
+        ),
+        (
+            r"'(?:Raw)?Socket' object has no attribute '(?:to|in_|room|emit_to)'"
+            r"|Socket\.(?:emit|send)\(\) got an unexpected keyword argument '(?:room|to)'",
+            "to a room: socketio.broadcast(x, room=...), or, for oneself too,"
+            " request.server.emit(event, *args, room=...); to one client: to=its session id",
+        ),
+        (
+            r"'(?:Raw)?Socket' object has no attribute '(?:id|sid)'",
+            "write socketio.session.session_id",
+        ),
+        (
+            r"'(?:Raw)?Socket' object has no attribute '(?:disconnect|kick)'",
+            "write socketio.close()",
+        ),
+        (
+            r"'(?:Raw)?Socket' object has no attribute '(?:join_room|enter_room)'",
+            "write socketio.join(room)",
+        ),
+        (
+            r"'(?:Raw)?Socket' object has no attribute '(?:receive|read|get|receive_text)'",
+            "write socketio.recv(), whose [0] is the first argument",
+        ),
+        (
+            r"'(?:Raw)?Socket' object has no attribute '(?:data|user)'",
+            "what you want to remember of a client is kept in socketio.session, which is a dict",
+        ),
+        (
+            r"'(?:Raw)?Socket' object has no attribute '(?:handshake|headers|cookies)'",
+            "the handshake is the request: request.headers, request.cookies; auth: socketio.auth",
+        ),
+    )
+)
+
+
+def help_for(error: BaseException) -> str:
+    """What to write instead, if that can be told from what Python says; else "".
+
+    Only of errors that Python itself raises, for what a handler does with our objects.
+    """
+    if isinstance(error, (AttributeError, TypeError)):
+        for pattern, meant in _MEANT:
+            match = pattern.search(str(error))
+            if match is not None:
+                return match.expand(meant)
+    return ""

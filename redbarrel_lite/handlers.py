@@ -281,7 +281,16 @@ def _fitting(line: Line, event: str, args: Sequence[Any]) -> Sequence[Any]:
         return args
     if event in (CONNECT, DISCONNECT):
         return ()
-    raise _Misfit(f"{event[:40]!r} does not take {len(args)} arguments")
+    count = "1 argument" if len(args) == 1 else f"{len(args)} arguments"
+    raise _Misfit(f"{event[:40]!r} does not take {count}")
+
+
+def _takes(line: Line) -> str:
+    """How many arguments a line takes, in words."""
+    least, most = line.least, line.most
+    if least == most:
+        return str(least or "none")
+    return f"{least} or more" if most == math.inf else f"{least} to {most:g}"
 
 
 def _failure(request: Request, event: str, line: Line, error: BaseException) -> Refused:
@@ -292,7 +301,8 @@ def _failure(request: Request, event: str, line: Line, error: BaseException) -> 
     if isinstance(error, (SocketClosed, CancelledError)):
         return _FAILED
     if isinstance(error, _Misfit):
-        request.socketio.complain(f"{ascii(str(error))[1:-1]}, says {line.name}")
+        what = f"{ascii(str(error))[1:-1]}: {line.name} takes {_takes(line)}, behind its request"
+        request.socketio.complain(what)
         return Refused(str(error))
     request.socketio.report(f"{line.name}, for {event[:40]!a},", error)
     return _FAILED

@@ -17,7 +17,16 @@ from .errors import Diagnostic, Span
 from .rbr import read
 from .rbr_check_entries import EntryChecker, Resolve
 from .rbr_diagnostics import MAX_ERRORS, clip, did_you_mean, listed
-from .rbr_keys import OF_THE_SOCKET, OWN_OPTIONS, RESERVED, SOCKET_VERBS, VERBS, is_custom, keys_of
+from .rbr_keys import (
+    LIKE_OUR_EVENTS,
+    OF_THE_SOCKET,
+    OWN_OPTIONS,
+    RESERVED,
+    SOCKET_VERBS,
+    VERBS,
+    is_custom,
+    keys_of,
+)
 from .rbr_nodes import (
     Arbiter,
     Definition,
@@ -192,6 +201,10 @@ class Checker(EntryChecker):
                     message = f"no client can send the event '{line.event}'"
                     hint = "write: on disconnect use ...; or give your event another name"
                     self.error("RBR043", line.event_span, message, hint)
+                elif line.event in LIKE_OUR_EVENTS:
+                    message = f"'on {line.event}' waits for an event that a client has to send"
+                    hint = f"did you mean 'on {LIKE_OUR_EVENTS[line.event]}'?"
+                    self.warn("RBR058", line.event_span, message, hint)
             elif line.event != "message":
                 message = f"messages of {path.verbs[0]} have no names, and none is '{line.event}'"
                 hint = "write: on message use ..., which takes them all"

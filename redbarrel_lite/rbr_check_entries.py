@@ -72,6 +72,10 @@ _PLACES: dict[type[Operation], tuple[str, ...]] = {
     Alter: _BODIES,
 }
 
+# Which other servers write in milliseconds; so many seconds are longer than anybody waits.
+_NOT_MILLISECONDS = ("ping-interval", "ping-timeout", "connect-timeout", "upgrade-timeout")
+_LIKE_MILLISECONDS = 5000
+
 # What other frameworks call the keys of a path.
 _ALIASES = {
     "handler": "use",
@@ -254,6 +258,11 @@ class EntryChecker:
             message = f"{clip(value.text)} is out of range for '{key.name}'"
             hint = f"write a number of {bounds}; the default is {key.default}"
             self.error("RBR041", value.span, message, hint)
+        elif key.name in _NOT_MILLISECONDS and float(value.text) >= _LIKE_MILLISECONDS:
+            hours, seconds = float(value.text) / 3600, float(value.text) / 1000
+            message = f"'{key.name}' counts in seconds: {value.text} are {hours:.1f} hours"
+            hint = f"Socket.IO counts in milliseconds; here, write: {key.name} {seconds:g}"
+            self.warn("RBR057", value.span, message, hint)
 
     def _check_switch(self, key: Key, value: Value) -> None:
         if not isinstance(value, Words) or value.texts not in (("on",), ("off",)):
@@ -429,4 +438,5 @@ _KINDS = {
 
 
 def _example(key: Key) -> str:
-    return key.default or EXAMPLES[key.kind]
+    # A default of 0 means "off", and who writes the key wants it on.
+    return key.default if key.default not in ("", "0") else EXAMPLES[key.kind]

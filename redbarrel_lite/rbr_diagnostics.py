@@ -74,6 +74,8 @@ CODES: dict[str, str] = {
     "RBR054": "a path that is never reached",
     "RBR055": "a folder under a url without a placeholder",
     "RBR056": "a url that is taken as it stands",
+    "RBR057": "seconds that look like milliseconds",
+    "RBR058": "an event named almost as one that sockets make",
 }
 
 # What a terminal would obey or hide rather than show: controls, and the marks that turn the

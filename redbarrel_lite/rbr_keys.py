@@ -141,6 +141,14 @@ OWN_OPTIONS = ("namespace", "subprotocol", "max-rate")
 OF_THE_SOCKET = ("connect", "disconnect")
 RESERVED = ("connect_error", "disconnecting", "newListener", "removeListener")
 
+# What other servers call them.
+LIKE_OUR_EVENTS = {
+    "connection": "connect",
+    "connected": "connect",
+    "disconnection": "disconnect",
+    "disconnected": "disconnect",
+}
+
 # Sections of a path that hold rules: all of them take a description and operations.
 RULE_KEYS = _table(
     Key("description", "text", "what is sent or returned, for people"),

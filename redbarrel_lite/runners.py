@@ -127,8 +127,16 @@ class Base(ABC):
         if error is not None and not isinstance(error, (SocketClosed, End)):
             self._socket.report(self._name, error)
             self._socket.fail()
-        else:
-            self._socket.close()
+            return
+        if error is None and not self._bytes_out and self._socket.connected():
+            # As a function that registers callbacks elsewhere would; here it is the end.
+            log.info(
+                "%s of %r has returned, and its client is turned out:"
+                " a loop would keep it (for message in socketio)",
+                self._name,
+                self._socket,
+            )
+        self._socket.close()
 
 
 class ThreadRunner(Base):

@@ -238,6 +238,8 @@ def encode_event(
     Raises TypeError or ValueError for what is no JSON, and ValueError for a name
     that a client would take for its own: it would close the connection.
     """
+    if not isinstance(event, str):
+        raise TypeError(f"the name of an event is a str, not {type(event).__name__}: {event!r:.80}")
     if event in RESERVED_EVENTS:
         raise ValueError(f"{event!r} is the name of an event that Socket.IO itself makes")
     if len(args) == 1 and type(args[0]) is str and ack_id is None:

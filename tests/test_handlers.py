@@ -406,7 +406,8 @@ def test_wrong_number_of_arguments_is_told_to_both_sides(
         stage.leave()
         await over(stage)
         assert logged(caplog) == [
-            f"{stage.socket!r}: 'join' does not take 0 arguments, says app.join"
+            f"{stage.socket!r}: 'join' does not take 0 arguments:"
+            " app.join takes 1, behind its request"
         ]
 
     play(story)
