@@ -108,7 +108,11 @@ class CoroutineRunner(Base):
     async def _run(self) -> None:
         try:
             await self._drive()
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
+            assert self._task is not None
+            if not self._task.cancelling():  # it has waited for something else that was
+                self._returned(error)
+                return
             self._socket.close()
             raise
         except GeneratorExit:  # the loop was closed under us

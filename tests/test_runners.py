@@ -665,6 +665,22 @@ def test_sender_waits_while_the_clients_queue_is_long(kind: str) -> None:
     play(story)
 
 
+def test_coroutine_that_waits_for_what_is_cancelled_has_failed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def story() -> None:
+        async def coroutine(_globs: Any, _request: Request) -> None:
+            other = asyncio.create_task(asyncio.sleep(0))
+            other.cancel()
+            await other
+
+        await Stage(coroutine).ended()
+
+    play(story)
+    (record,) = caplog.records
+    assert "CancelledError" in record.getMessage()
+
+
 def test_wait_that_was_given_up_is_not_ended_twice() -> None:
     async def story() -> None:
         news = News()
