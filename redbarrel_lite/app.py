@@ -259,15 +259,21 @@ class Home:
         socket.doors.add(door)
         self._sockets[url] = socket
         script = WebPath(self, file_service(CLIENT_SCRIPT))
+        assert path.url is not None
         name = path.name.text
-        at_script = compile_template([url.rstrip("/") + "/socket.io.js"])
-        # A url without its last slash is the same place: kinder than a 404.
-        slash = compile_template([url.rstrip("/")])
-        return [
-            Route(name, url, ("GET",), at_script, script),
-            Route(name, url, _POLLED, slash, socket),
-            Route(name, url, _POLLED, compile_template([url]), socket),
-        ]
+        at_script = self._pattern(Url(path.url.text.rstrip("/") + "/socket.io.js"), "")
+        routes: list[Route[Target]] = [Route(name, url, ("GET",), at_script, script)]
+        patterns = self._with_and_without_slash(path.url)
+        routes.extend(Route(name, url, _POLLED, at, socket) for at in patterns)
+        return routes
+
+    def _with_and_without_slash(self, url: Url) -> list[re.Pattern[str]]:
+        """A url and the same but for its last slash, which is the same place to clients.
+
+        That of JavaScript adds one to any path that it is given, unless it is told not to.
+        """
+        bare = url.text.rstrip("/")
+        return [self._pattern(Url(one), "") for one in (bare + "/", bare) if one]
 
     def _engine_routes(self, path: Path, url: Url) -> list[Route[Target]]:
         shared = SharedOptions.of([path])
@@ -276,9 +282,8 @@ class Home:
         rules = [(url.text, Rules(path, self._tools))]
         at = self.file.root + url.text
         target = EnginePath(self, at, shared, rules, self._door(path), peers)
-        urls = dict.fromkeys((url, Url(url.text.rstrip("/") or "/")))
-        name = path.name.text
-        return [Route(name, at, _POLLED, self._pattern(one, ""), target) for one in urls]
+        patterns = self._with_and_without_slash(url)
+        return [Route(path.name.text, at, _POLLED, one, target) for one in patterns]
 
     def _websocket_route(self, path: Path, url: Url) -> Route[Target]:
         peers = self.hub.paths[url.text] = Peers(url.text, self.hub)

@@ -28,7 +28,7 @@ from .response import parse_date
 
 P = TypeVar("P", bound=asyncio.Protocol)
 
-DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+DEFAULT_PORTS: Final = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 
 Fields = list[tuple[str, str]]
 
@@ -55,7 +55,9 @@ class Port:
         self.authority = parts.netloc.rpartition("@")[2]
         self._host = parts.hostname
         self._port = parts.port or DEFAULT_PORTS[parts.scheme]
-        self._tls = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
+        self._tls = (
+            (tls or ssl.create_default_context()) if parts.scheme in ("https", "wss") else None
+        )
 
     async def open(self, protocol: P) -> P:
         """Open a connection for a protocol. Raises OSError."""

@@ -107,6 +107,9 @@ class Opening(Generic[O]):
     def __init__(self, connection: O) -> None:
         self._connection = connection
 
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"no {name!r} before it is open: `async with` it, or await it")
+
     async def _open(self) -> O:
         await self._connection.connect()
         return self._connection
@@ -142,7 +145,7 @@ class AsyncClient:
         self._server: Server | None = None
         self._visitor: Visitor | None = None
         self._opened: weakref.WeakSet[_Connecting] = weakref.WeakSet()
-        if len(files) == 1 and str(files[0]).startswith(("http://", "https://")):
+        if len(files) == 1 and str(files[0]).startswith(("http://", "https://", "ws://", "wss://")):
             self._visitor = Visitor(Port(str(files[0]), tls), self.cookies)
             self._files = []
 

@@ -8,6 +8,7 @@ import gc
 import json
 import logging
 import re
+import textwrap
 import tracemalloc
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from wire import (
 )
 
 from redbarrel_lite import endpoint as endpoint_room
-from redbarrel_lite import transports
+from redbarrel_lite import testing, transports
 from redbarrel_lite.connection import HttpConnection
 from redbarrel_lite.endpoint import Endpoint
 from redbarrel_lite.entrance import Welcome
@@ -133,13 +134,42 @@ def test_handshake_is_a_get(tmp_path: Path, method: str) -> None:
     run(test())
 
 
-def test_url_without_its_last_slash_is_the_same_place(tmp_path: Path) -> None:
+@pytest.mark.parametrize("slash", ["", "/"])
+@pytest.mark.parametrize("method", ["SOCKETIO", "ENGINEIO"])
+def test_url_is_the_same_place_with_and_without_its_last_slash(
+    tmp_path: Path, method: str, slash: str
+) -> None:
+    rbr = f"path a ( method {method}, url /chat{slash}, use python:MODULE.echo );"
+
     async def test() -> None:
-        async with echo(tmp_path) as server:
-            status, _, body = await ask(server.url, "GET", "/socket.io?EIO=4&transport=polling")
-            assert (status, body[:8]) == (200, b'0{"sid":')
+        async with live(tmp_path, rbr, ECHO) as server:
+            for target in ("/chat", "/chat/"):
+                status, _, body = await ask(server.url, "GET", f"{target}?EIO=4&transport=polling")
+                assert (status, body[:8]) == (200, b'0{"sid":')
+            assert len(sessions(server)) == 2
 
     run(test())
+
+
+def test_url_of_sockets_may_have_placeholders(tmp_path: Path) -> None:
+    source = """
+        def listen(globs, request, room):
+            request.socketio.send([room, request.match["room"]])
+            request.socketio.recv()
+    """
+    (tmp_path / "app.rbr").write_text(
+        "path a ( method SOCKETIO, url /chat/{room}, use python:placed.listen );"
+    )
+    (tmp_path / "placed.py").write_text(textwrap.dedent(source))
+    with testing.client(tmp_path / "app.rbr") as client:
+        assert "socket.io.js" not in client.get("/chat/red/").text
+        assert client.get("/chat/red/socket.io.js").status == 200
+        for path in ("/chat/red", "/chat/red/"):
+            for transport in ("upgrade", "websocket"):
+                with client.socket(path=path, transport=transport) as ann:
+                    assert ann.recv() == [["red", "red"]]
+        with pytest.raises(testing.ConnectError):
+            client.socket(path="/chat/red/green")
 
 
 def test_client_script_is_served_beside_the_sockets(tmp_path: Path) -> None:

@@ -471,8 +471,9 @@ def test_engine_ends_from_our_side(client: testing.Client) -> None:
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_server_at_a_url_is_connected_to(serve: Serve, file: Path, transport: str) -> None:
     server = serve(file)
-    with testing.connect(server.url, transport=transport) as ann:
-        assert ann.call("add", 1, 2) == [2, 1]
+    for url in (server.url, server.url.replace("http", "ws")):
+        with testing.connect(url, transport=transport) as ann:
+            assert ann.call("add", 1, 2) == [2, 1]
     with testing.connect(f"{server.url}/news", auth={"a": 1}, transport=transport) as news:
         assert news.namespace == "/news"
         assert news.recv() == [{"a": 1}]
@@ -511,6 +512,8 @@ def test_coroutines_hold_sockets_on_their_own_loop(file: Path) -> None:
                 news.send("x")
                 assert await news.recv("message") == [["x"]]
             assert ann.disconnect_reason == "io client disconnect"
+            with pytest.raises(AttributeError, match="no 'emit' before it is open"):
+                client.socket().emit("say")
             bob = await client.socket(transport="polling")
             both = await asyncio.gather(*(bob.call("add", number) for number in range(20)))
             assert both == [[number] for number in range(20)]
