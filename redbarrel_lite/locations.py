@@ -79,6 +79,8 @@ class Folder:
     def directory(self, name: str) -> Path:
         """The path of a folder. Raises `AppError` if there is none."""
         path = self.path / name
+        if path.is_file():
+            raise AppError(f"'{name}' is a file", f"write file:{name}")
         if not path.is_dir():
             raise AppError(f"no folder '{name}' in {self.path}", instead(name, path.parent))
         return path

@@ -17,7 +17,6 @@ whenever it runs.
 from __future__ import annotations
 
 import builtins
-import difflib
 import importlib.util
 import itertools
 import sys
@@ -28,6 +27,7 @@ from types import ModuleType
 from typing import Any
 
 from .errors import AppError
+from .rbr_diagnostics import closest, did_you_mean
 
 _numbers = itertools.count(1)
 
@@ -79,7 +79,9 @@ class Modules:
             return importlib.import_module(full)
         except ModuleNotFoundError as error:
             if error.name == full:
-                hint = instead(f"{name}.py", self._folder).replace(".py'", "'")
+                hint = did_you_mean(
+                    name, _top_level(self._folder), f"create {name.replace('.', '/')}.py"
+                )
                 raise AppError(f"no module '{name}' in {self._folder}", hint) from None
             raise AppError(f"module '{name}' needs another one: {error}", "install it") from error
         except Exception as error:
@@ -172,15 +174,20 @@ def _top_level(folder: Path) -> Iterable[str]:
 
 
 def instead(name: str, folder: Path) -> str:
-    """A hint from what is there, for a name that is not."""
-    there = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
-    close = difflib.get_close_matches(Path(name).name, there, 1)
-    return f"did you mean '{close[0]}'?" if close else "create it, or correct the name"
+    """A hint from what is there, for the name of a file or a folder that is not.
+
+    Suffixes are compared by themselves: all pages would be alike that end in ``.html``.
+    """
+    wanted = Path(name)
+    there = [Path(entry.name) for entry in folder.iterdir()] if folder.is_dir() else []
+    near = closest(wanted.stem, (one.stem for one in there if one.suffix == wanted.suffix))
+    other = next((one.name for one in there if one.stem == wanted.stem), "")
+    meant = near + wanted.suffix if near else other
+    return f"did you mean '{meant}'?" if meant else "create it, or correct the name"
 
 
 def _no_attribute(found: Any, name: str) -> AppError:
-    close = difflib.get_close_matches(name, dir(found), 1)
-    hint = f"did you mean '{close[0]}'?" if close else f"define it: def {name}(globs, request)"
+    hint = did_you_mean(name, dir(found), f"define it: def {name}(globs, request)")
     return AppError(f"'{_shown(found)}' has no '{name}'", hint)
 
 

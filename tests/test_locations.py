@@ -207,6 +207,10 @@ def test_module_that_is_not_there_is_named(tmp_path: Path) -> None:
         f"no module 'located_chatt' in {tmp_path}",
         "did you mean 'located_chat'?",
     )
+    assert folder.trouble(Location("python", "elsewhere.f")) == (
+        f"no module 'elsewhere' in {tmp_path}",
+        "create elsewhere.py",
+    )
     assert folder.trouble(Location("python", "located_chat")) == (
         "'located_chat' is a module",
         "write python:located_chat.NAME",
@@ -243,7 +247,12 @@ def test_files_and_folders_are_looked_for(tmp_path: Path) -> None:
         ("file", "pge.html", "did you mean 'page.html'?"),
         ("file", "static", "write directory:static"),
         ("file", "nowhere/x", "create it, or correct the name"),
-        ("directory", "page.html", "did you mean 'page.html'?"),
+        ("file", "nine.html", "create it, or correct the name"),
+        ("file", "page.htm", "did you mean 'page.html'?"),
+        ("file", "Page.html", "did you mean 'page.html'?"),
+        ("file", "static.html", "did you mean 'static'?"),
+        ("directory", "page.html", "write file:page.html"),
+        ("directory", "page", "did you mean 'page.html'?"),
         ("directory", "statics", "did you mean 'static'?"),
     ):
         trouble = folder.trouble(Location(kind, name))
