@@ -47,6 +47,8 @@ MAX_PIPELINED_BYTES: Final = 64 * 1024
 MAX_ANSWERS_A_TURN: Final = 16
 
 
+_FAILED: Final = "the handler of this url failed; the log says why"
+
 # To who would be one connection too many, before a word of his is read.
 _TOO_MANY: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\n"
@@ -207,12 +209,14 @@ class HttpConnection(asyncio.Protocol):
     def _pump(self, events: list[http1.Event]) -> None:
         """Handle events, then those of the next request, while answers are given at once."""
         self._pumping = True
-        for left in reversed(range(MAX_ANSWERS_A_TURN)):
+        answered = 0
+        while True:
             for event in events:
                 self._take(event)
             if not self._may_go_on():
                 break
-            if not left:
+            answered += 1
+            if answered == MAX_ANSWERS_A_TURN:
                 self._loop.call_soon(self._go_on)
                 break
             events = self._http.next_request()
@@ -276,7 +280,7 @@ class HttpConnection(asyncio.Protocol):
             )
             if self._trusted:
                 self._look_through_proxies()
-            if not server.gate.serves(request.host):
+            if server.gate.names and not server.gate.serves(request.host):
                 self._turn_away(head, self._not_served(request.host))
                 return
             self._target, request.match = server.app.find(
@@ -419,18 +423,16 @@ class HttpConnection(asyncio.Protocol):
             self.switch(response.headers, response.protocol)
         else:
             now = self._loop.time()
-            transport.write(self._answer_bytes(response, self._server.date(now)))
+            fields = [*response.headers, self._server.date(now)]
+            try:
+                answer = http.respond(response.status, fields, response.body)
+            except ValueError as error:
+                # A handler passed on what somebody had put a line break into.
+                log.error("%s %s: %s", self.request.method, ascii(self.request.path), error)
+                self.respond(error_response(500, _FAILED))
+                return
+            transport.write(answer)
             self._answer_is_out(transport, response.status, len(response.body), now)
-
-    def _answer_bytes(self, response: Response, date: tuple[str, str]) -> bytes:
-        http = self._http
-        try:
-            return http.respond(response.status, [*response.headers, date], response.body)
-        except ValueError as error:
-            # A handler passed on what somebody had put a line break into.
-            log.error("%s %s: %s", self.request.method, ascii(self.request.path), error)
-            response = error_response(500, "the handler of this url failed; the log says why")
-            return http.respond(response.status, [*response.headers, date], response.body)
 
     def _answer_is_out(
         self, transport: asyncio.Transport, status: int, size: int, now: float
