@@ -19,7 +19,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from . import engineio, wsproto
+from . import engineio, wsproto_handshake
 from .app import EnginePath, NamespacesPath, SocketPath
 from .client import Client
 from .engineio_query import (
@@ -185,7 +185,9 @@ class Endpoint(Entrance):
             return
         # As the reference server: a client that offers some may have no use for a
         # connection without one, and Chromium closes it.
-        chosen = wsproto.choose_subprotocol(values_of(request, "sec-websocket-protocol"), None)
+        chosen = wsproto_handshake.choose_subprotocol(
+            values_of(request, "sec-websocket-protocol"), None
+        )
         if chosen:
             handshake.headers.append(("sec-websocket-protocol", chosen))
         if connection is None:

@@ -18,7 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, NamedTuple, TypeAlias
 
-from . import deflate, wsproto
+from . import deflate, wsproto_handshake
 from .app import SocketPath
 from .errors import RemoteProtocolError
 from .origins import Origins
@@ -159,13 +159,13 @@ class Entrance(ABC):
         """Check a client's opening handshake; None: it is refused, and that is answered."""
         request = exchange.request
         try:
-            headers = wsproto.accept(request.method, version, request.headers.pairs)
+            headers = wsproto_handshake.accept(request.method, version, request.headers.pairs)
             agreed = None
             if self.options.compression:
                 agreed = deflate.accept(values_of(request, "sec-websocket-extensions"))
         except RemoteProtocolError as error:
             log.info("%s: %s", request.remote_addr, error)
-            more = wsproto.UPGRADE_REQUIRED if error.code == 426 else []
+            more = wsproto_handshake.UPGRADE_REQUIRED if error.code == 426 else []
             exchange.respond(error_response(error.code, str(error), more))
             return None
         if agreed is not None:

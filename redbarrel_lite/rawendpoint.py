@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-from . import wsproto
+from . import wsproto, wsproto_handshake
 from .app import RawPath
 from .entrance import Entrance, Handshake, refuse_at_the_end
 from .errors import RemoteProtocolError
@@ -55,7 +55,7 @@ class RawEndpoint(Entrance):
     def _begin(self, exchange: Exchange, handshake: Handshake) -> None:
         request = exchange.request
         offered = [v for name, v in request.headers.pairs if name == "sec-websocket-protocol"]
-        subprotocol = wsproto.choose_subprotocol(offered, self.path.subprotocols)
+        subprotocol = wsproto_handshake.choose_subprotocol(offered, self.path.subprotocols)
         if subprotocol:
             handshake.headers.append(("sec-websocket-protocol", subprotocol))
         # The request is kept with the socket: let all of them share the names.

@@ -18,7 +18,7 @@ from typing import Final, Generic, TypeAlias, TypeVar
 
 from .request import Request
 from .response import Response, error_response
-from .wsproto import UPGRADE_REQUIRED
+from .wsproto_handshake import UPGRADE_REQUIRED
 
 T = TypeVar("T")
 

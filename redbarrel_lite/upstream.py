@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from . import http1, http1_client, wsproto
+from . import http1, http1_client, wsproto_handshake
 from .errors import AppError, RemoteProtocolError
 from .http1 import END_OF_MESSAGE
 from .request import Request
@@ -245,7 +245,7 @@ class Upstream:
     ) -> Response:
         """The client's connection becomes the upstream's (RFC 9110 7.8), if that understood it."""
         given = dict(head.headers)
-        accept = wsproto.accept_key(request.headers.get("sec-websocket-key", ""))
+        accept = wsproto_handshake.accept_key(request.headers.get("sec-websocket-key", ""))
         if given.get("upgrade", "").lower() != "websocket" or "upgrade" not in _named_hop_by_hop(
             head.headers
         ):

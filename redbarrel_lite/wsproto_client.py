@@ -28,6 +28,7 @@ from typing import Final
 from . import wsproto
 from .errors import RemoteProtocolError
 from .wsproto import LENGTH_IN_16_BITS, LENGTH_IN_64_BITS, MASK, unmask
+from .wsproto_handshake import accept_key
 
 VERSION: Final = "13"
 
@@ -64,7 +65,7 @@ def check_answer(
         fields.setdefault(name, []).append(value)
     if status != 101:
         raise RemoteProtocolError(f"the server answers {status}, not 101 (RFC 6455 4.1)", status)
-    wanted = wsproto.accept_key(base64.b64encode(nonce).decode())
+    wanted = accept_key(base64.b64encode(nonce).decode())
     chosen = fields.get("sec-websocket-protocol", [])
     for holds, rule in (
         (_is_one(fields, "upgrade", "websocket"), "Upgrade is not websocket"),

@@ -47,8 +47,8 @@ KINDS = {
     # randomness arrive as arguments, so a test needs neither patience nor luck.
     "wire": Kind(
         1,
-        "http1 http1_client wsproto wsproto_client deflate engineio engineio_query engineio_v3"
-        " engineio_client http1_reader socketio socketio_client resp",
+        "http1 http1_client http1_reader wsproto wsproto_handshake wsproto_client deflate"
+        " engineio engineio_query engineio_v3 engineio_client socketio socketio_client resp",
         _IO + " " + _CHANCE,
         neighbours=False,
     ),

@@ -18,7 +18,7 @@ from segments import segmentations
 from test_http1 import VECTORS
 from wire import PATIENCE_S, Live, WebSocket, Wire, ask, live, run, until
 
-from redbarrel_lite import http1, wsproto
+from redbarrel_lite import http1, wsproto_handshake
 from redbarrel_lite.errors import AppError, RbrError
 from redbarrel_lite.patience import TimeLimits
 from redbarrel_lite.rbr_keys import HTTP_VERBS
@@ -948,7 +948,7 @@ def switched(key: str = "dGhlIHNhbXBsZSBub25jZQ==", **other: str) -> bytes:
     fields = {
         "Upgrade": "websocket",
         "Connection": "Upgrade",
-        "Sec-WebSocket-Accept": wsproto.accept_key(key),
+        "Sec-WebSocket-Accept": wsproto_handshake.accept_key(key),
     } | other
     lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items())
     return f"HTTP/1.1 101 Switching Protocols\r\n{lines}\r\n".encode()

@@ -11,7 +11,7 @@ import random
 import pytest
 from segments import same_verdict
 
-from redbarrel_lite import wsproto
+from redbarrel_lite import wsproto, wsproto_handshake
 from redbarrel_lite.errors import LocalProtocolError, RemoteProtocolError
 from redbarrel_lite.wsproto import Close, Event, Ping, Pong, State
 from redbarrel_lite.wsproto_client import Connection, check_answer, masked_frame, request_fields
@@ -46,7 +46,7 @@ def verdict(data: bytes, limit: int = 1_000_000) -> list[object]:
 def answered(subprotocols: tuple[str, ...] = ()) -> list[tuple[str, str]]:
     """What a server of ours says to our request."""
     fields = [("host", "localhost"), *request_fields(NONCE, subprotocols)]
-    return [*wsproto.accept("GET", "1.1", fields), ("connection", "Upgrade")]
+    return [*wsproto_handshake.accept("GET", "1.1", fields), ("connection", "Upgrade")]
 
 
 def test_handshake_of_both_sides_fits() -> None:

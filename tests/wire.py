@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
-from redbarrel_lite import wsproto
+from redbarrel_lite import wsproto, wsproto_handshake
 from redbarrel_lite.app import App, ProxyFactory
 from redbarrel_lite.connection import HttpConnection
 from redbarrel_lite.patience import TimeLimits
@@ -206,7 +206,7 @@ class WebSocket(Wire):
         await wire.send("\r\n".join(lines) + "\r\n\r\n")
         status, answer, _ = await wire.answer()
         assert status == 101, status
-        assert answer["sec-websocket-accept"] == wsproto.accept_key(key)
+        assert answer["sec-websocket-accept"] == wsproto_handshake.accept_key(key)
         wire.answered = answer
         return wire
 
