@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 import ssl
+import struct
 import sys
 import urllib.error
 import urllib.request
@@ -316,6 +317,63 @@ def test_client_that_goes_at_any_moment_leaves_nothing_behind(
     with caplog.at_level(logging.INFO):
         run(test())
     assert not [r for r in caplog.records if r.levelno >= logging.ERROR]
+
+
+def test_client_that_goes_before_a_stream_begins_has_it_closed(tmp_path: Path) -> None:
+    rbr = "path parts ( url /, use python:MODULE.parts );"
+    source = """
+        import asyncio
+        ENTERED, RELEASE, ENDED = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        async def parts(request):
+            try:
+                ENTERED.set()
+                await RELEASE.wait()
+                yield "a"
+            finally:
+                ENDED.set()
+    """
+
+    async def test() -> None:
+        async with live(tmp_path, rbr, source) as server:
+            use = server.server.app.homes[0].file.tree.paths[0].use
+            assert use is not None
+            module = sys.modules[use.target.partition(".")[0]]
+            wire = await Wire.open(server.url)
+            await wire.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            await module.ENTERED.wait()
+            client = wire.writer.get_extra_info("socket")
+            # With RST: an end alone may be that of one direction.
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            wire.reset()
+            await server.empties()
+            module.RELEASE.set()
+            async with asyncio.timeout(PATIENCE_S):
+                await module.ENDED.wait()
+
+    run(test())
+
+
+@pytest.mark.parametrize("kind", ["pipelined", "refused", "cut short"])
+def test_client_that_sends_no_more_is_answered_all_that_it_asked(tmp_path: Path, kind: str) -> None:
+    """More requests than are answered in one turn; a refusal that it would read on; and a part."""
+    ask_for = "GET /slow/{} HTTP/1.1\r\nHost: a\r\n\r\n"
+    post = "POST /nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n1"
+
+    async def test() -> None:
+        async with site(tmp_path) as server:
+            wire = await Wire.open(server.url)
+            pages = "GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 50
+            asked = ask_for.format(1) + pages + ask_for.format(2)
+            rest = {"pipelined": "", "refused": post, "cut short": ask_for[:9]}[kind]
+            await wire.send(asked + rest)
+            wire.writer.write_eof()
+            answers = await wire.rest()
+            assert answers.count(b"HTTP/1.1 200 ") == 52
+            assert answers.count(b"HTTP/1.1 404 ") == (kind == "refused")
+            assert answers.count(b"HTTP/1.1") == 52 + (kind == "refused")
+            await server.empties()
+
+    run(test())
 
 
 def test_failing_handler_is_a_500_and_a_traceback_of_its_own_in_the_log(
