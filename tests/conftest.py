@@ -33,6 +33,15 @@ ROOT = Path(__file__).resolve().parent.parent
 START_S = 30.0  # generous: a loaded machine is slow, and only a fault waits this long
 STOP_S = 10.0  # twice the default of --grace
 
+# For what takes long, and whose short form runs always: each needs nothing but patience.
+TAKES_A_MINUTE = (
+    pytest.mark.interop,
+    pytest.mark.skipif(
+        os.environ.get("RBL_INTEROP") != "required",
+        reason="takes a minute: set RBL_INTEROP=required",
+    ),
+)
+
 _SERVING = re.compile(r"^Serving on http://127\.0\.0\.1:(\d+)$")
 
 

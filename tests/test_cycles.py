@@ -21,6 +21,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from conftest import TAKES_A_MINUTE
 from wire import PATIENCE_S, Live, Poller, WebSocket, Wire, ask, hang_up, live, socketio
 
 from redbarrel_lite import websocket
@@ -484,7 +485,7 @@ async def settled(server: Live, before: Counter[str] | None = None) -> Counter[s
 
 
 @pytest.mark.parametrize(
-    "cycles", [230, pytest.param(10_000, marks=pytest.mark.interop, id="ten thousand")]
+    "cycles", [230, pytest.param(10_000, marks=TAKES_A_MINUTE, id="ten thousand")]
 )
 def test_nothing_stays_behind_however_clients_come_and_go(
     tmp_path: Path, cycles: int, monkeypatch: pytest.MonkeyPatch

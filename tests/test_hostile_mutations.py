@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
+from conftest import TAKES_A_MINUTE
 from siege import Attacker, InProcess, frame
 
 SECONDS = float(os.environ.get("RBL_FUZZ_S", "2"))
@@ -221,7 +222,7 @@ CONVERSATIONS: list[Callable[[InProcess, random.Random], None]] = [
 
 
 @pytest.mark.parametrize(
-    "seconds", [SECONDS, pytest.param(60.0, marks=pytest.mark.interop, id="a minute")]
+    "seconds", [SECONDS, pytest.param(60.0, marks=TAKES_A_MINUTE, id="a minute")]
 )
 def test_rules_hold_whatever_becomes_of_a_conversation(siege: InProcess, seconds: float) -> None:
     print(f"RBL_FUZZ_SEED={SEED}")

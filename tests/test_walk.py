@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import TAKES_A_MINUTE
 from wire import Live, live, until
 
 from redbarrel_lite import testing
@@ -376,7 +377,7 @@ async def walk(folder: Path, seconds: float) -> World:
 
 
 @pytest.mark.parametrize(
-    "seconds", [SECONDS, pytest.param(60.0, marks=pytest.mark.interop, id="a minute")]
+    "seconds", [SECONDS, pytest.param(60.0, marks=TAKES_A_MINUTE, id="a minute")]
 )
 def test_nothing_is_lost_doubled_or_out_of_order_however_clients_walk(
     tmp_path: Path, seconds: float, caplog: pytest.LogCaptureFixture
