@@ -1,6 +1,6 @@
 # One line each; CONTRIBUTING.md says when. PYTHON=.venv/bin/python by default, made by `make venv`.
 PYTHON ?= .venv/bin/python
-.PHONY: venv run test lint format interop autobahn coverage screenshot pictures ci clean
+.PHONY: venv run test lint format interop autobahn bench coverage screenshot pictures ci clean
 
 venv: ; python3 -m venv .venv && .venv/bin/pip install -q -e '.[test,dev]'
 run: ; $(PYTHON) -m redbarrel_lite examples/chat/chat.rbr
@@ -10,6 +10,7 @@ format: ; $(PYTHON) -m ruff check --fix . && $(PYTHON) -m ruff format .
 interop: tests/interop/node_modules ; $(PYTHON) -m pytest -m interop
 tests/interop/node_modules: tests/interop/package-lock.json ; npm ci --prefix tests/interop --silent && touch $@
 autobahn: ; $(PYTHON) tests/interop/run_autobahn.py
+bench: ; $(PYTHON) bench/run.py
 coverage: ; $(PYTHON) -m coverage run -m pytest -m 'not interop'; $(PYTHON) -m coverage combine -q && $(PYTHON) -m coverage report
 screenshot: tests/interop/node_modules ; node tests/interop/screenshot.cjs http://127.0.0.1:8000 docs/chat.png  # while `make run` runs
 pictures: tests/interop/node_modules ; PYTHON=$(abspath $(PYTHON)) node tests/interop/pictures.cjs  # of the examples
