@@ -73,6 +73,9 @@ class Client:
     def closed_with(self, code: int, reason: str) -> None:
         """How its WebSocket has ended, which tells nobody anything here."""
 
+    def posted(self, request: Request) -> None:
+        """What it says next comes with this request, as good as any other."""
+
     def receive(self, message: socketio.Message) -> None:
         """Take one message of the connection.
 

@@ -439,7 +439,7 @@ def _header(subject: Subject, name: str) -> str | None:
 
 async def _set(header: str, value: str, _request: Request, subject: Subject) -> int:
     assert isinstance(subject, Response)
-    subject.set_header(header, value)
+    subject.put_header(header, value)
     return 0
 
 

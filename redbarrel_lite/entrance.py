@@ -51,7 +51,7 @@ class Welcome:
 
     def respond(self, response: Response) -> None:
         for name, value in self._headers:
-            response.set_header(name, value)
+            response.put_header(name, value)
         self._exchange.respond(response)
 
     def on_abort(self, callback: Callable[[], None]) -> None:

@@ -20,7 +20,7 @@ from .errors import Refused
 from .groups import Group
 from .hub import Hub
 from .outgoing import Connection, Wire
-from .request import Request
+from .request import Headers, Request
 from .response import encoded
 from .sockets import Socket
 from .wsproto import CLOSE_CODES, INTERNAL_ERROR, NORMAL_CLOSURE
@@ -45,11 +45,13 @@ class Carrier(Connection, Protocol):
 class RawSocket(Socket):
     """One client of a path without Socket.IO, as its handler sees it."""
 
-    __slots__ = ("_bye", "close_code", "close_reason", "subprotocol")
+    __slots__ = ("_bye", "close_code", "close_reason", "headers", "subprotocol")
 
     def __init__(self, home: Peers, carrier: Carrier, subprotocol: str = "") -> None:
         super().__init__(home, carrier, None)
         self.subprotocol = subprotocol
+        # Of the request that brought the last message: a poller's POST, or else the handshake.
+        self.headers = Headers(())
         # How a WebSocket has ended (RFC 6455 7.1.5 and 7.1.6), by whichever side: 1005 is
         # a close frame without a code, 1006 none at all. None while it has not.
         self.close_code: int | None = None
@@ -173,11 +175,16 @@ class RawClient:
 
     def start(self, door: Door, request: Request) -> None:
         """Come in, if the path's `on connect` lets it."""
+        self.socket.headers = request.headers
         self.socket.start(door, request.for_socket(self.socket, request.match))
 
     def closed_with(self, code: int, reason: str) -> None:
         """Note how its WebSocket has ended."""
         self.socket.closed_with(code, reason)
+
+    def posted(self, request: Request) -> None:
+        """What it says next comes with this request."""
+        self.socket.headers = request.headers
 
     def receive(self, message: Wire) -> None:
         """Take one message."""

@@ -181,6 +181,13 @@ class Response:
         """Give a header field one value, whatever it had."""
         self.headers[name] = value
 
+    def put_header(self, name: str, value: str) -> None:
+        """Give a header field one value, but a cookie besides others (RFC 6265 3)."""
+        if name.lower() == "set-cookie":
+            self.headers.add(name, value)
+        else:
+            self.set_header(name, value)
+
     @property
     def content_type(self) -> str | None:
         """The media type, without parameters. A text that is set here is UTF-8."""

@@ -43,6 +43,9 @@ class Above(Protocol):
     def begin(self) -> bool:
         """The session is there. True: let it in; False: `EngineConnection` will be told."""
 
+    def posted(self, request: Request) -> None:
+        """What it says next comes with this request."""
+
     def receive(self, message: engineio.Packet) -> None:
         """Take one message; raises `RemoteProtocolError`."""
 
@@ -334,6 +337,7 @@ class EngineConnection:
         now = asyncio.get_running_loop().time()
         messages, fault = self._messages(request, now)
         try:
+            self.client.posted(request)
             for message in messages:
                 self.client.receive(message)
             if fault:

@@ -173,6 +173,8 @@ path upper (
     response-headers ( set X-Kind "loud", set X-Url /a, set X-Words a|b, set X-N 1.10,
         set X-Place python:a.b )
 );
+path cookies ( url /cookies, use python:MODULE.hello,
+    response-headers ( set X-One a, set X-One b, set Set-Cookie "a=1", set set-cookie "b=2" ) );
 path promise (
     url /promise/{what}, use python:MODULE.promise,
     response-headers ( unless X-Count type is int return 502 ),
@@ -497,6 +499,14 @@ def test_headers_of_answers(tmp_path: Path) -> None:
             wanted = ("x-kind", "x-url", "x-words", "x-n", "x-place")
             assert [headers[name] for name in wanted] == ["loud", "/a", "a|b", "1.10", "python:a.b"]
             assert headers["content-length"] == "2"
+            wire = await Wire.open(server.url)
+            await wire.send("GET /cookies HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            head = (await wire.rest()).partition(b"\r\n\r\n")[0].split(b"\r\n")
+            assert [line for line in head if line.startswith((b"x-one", b"set-cookie"))] == [
+                b"x-one: b",
+                b"set-cookie: a=1",
+                b"set-cookie: b=2",
+            ]
             _, headers, _ = await ask(server.url, "GET", "/auth")
             assert headers["www-authenticate"] == 'Basic realm="auth"'
             _, headers, _ = await ask(server.url, "GET", "/auth", Authorization="Bearer x")

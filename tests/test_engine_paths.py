@@ -36,6 +36,8 @@ ECHO = """
                     socket.send("a\\x1eb")
                 except ValueError as error:
                     socket.send(str(error).replace("\\x1e", ""))
+            elif message == ["cookie"]:
+                socket.send(socket.headers.get("cookie", "none"))
             elif message == ["half"]:
                 socket.send("half \\ud800 a pair")
             elif message == ["emit"]:
@@ -121,9 +123,10 @@ class Poller:
             self._packets = body.decode().split("\x1e")
         return self._packets.pop(0)
 
-    async def post(self, *packets: str) -> None:
+    async def post(self, *packets: str, **headers: str) -> None:
         payload = "\x1e".join(packets).encode()
-        assert (await ask(self.url, "POST", self.target, payload))[::2] == (200, b"ok")
+        answer = await ask(self.url, "POST", self.target, payload, **headers)
+        assert answer[::2] == (200, b"ok")
 
 
 async def websocket(url: str, more: str = "", target: str = ENGINE) -> WebSocket:
@@ -131,6 +134,43 @@ async def websocket(url: str, more: str = "", target: str = ENGINE) -> WebSocket
     if "sid=" not in more:
         assert (await client.read()).startswith('0{"sid":"')
     return client
+
+
+# -- cookies -------------------------------------------------------------------------------
+
+
+def test_cookies_of_the_handshake_come_back_with_each_message(tmp_path: Path) -> None:
+    rules = 'response-headers ( set Set-Cookie "a=1", set Set-Cookie "b=2; HttpOnly" )'
+
+    async def test() -> None:
+        async with echo(tmp_path, rules) as server:
+            wire = await Wire.open(server.url)
+            await wire.send(f"GET {POLL} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            head = (await wire.rest()).partition(b"\r\n\r\n")[0].split(b"\r\n")
+            cookies = [line for line in head if line.startswith(b"set-cookie")]
+            assert cookies == [b"set-cookie: a=1", b"set-cookie: b=2; HttpOnly"]
+
+            client = await Poller(server.url).connect()
+            await client.post("4cookie")
+            await client.post("4cookie", Cookie="a=1; b=2")
+            await client.post("4cookie")
+            got = [await client.read() for _ in range(3)]
+            assert got == ["4none", "4a=1; b=2", "4none"]
+
+    run(test())
+
+
+def test_messages_over_a_websocket_have_the_headers_of_its_handshake(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            client = await WebSocket.connect(
+                server.url, f"{ENGINE}&transport=websocket", Cookie="a=1"
+            )
+            assert (await client.read()).startswith("0{")
+            await client.text("4cookie")
+            assert await client.read() == "4a=1"
+
+    run(test())
 
 
 # -- messages ------------------------------------------------------------------------------

@@ -17,6 +17,6 @@ async def support(globs, request):
             case "give utf8":
                 await socket.send("пойду спать всем спокойной ночи")
             case "sendHeaders":
-                await socket.send(json.dumps(dict(request.headers)))
+                await socket.send(json.dumps(dict(socket.headers)))
             case _:
                 await socket.send(message)
