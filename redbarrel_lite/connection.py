@@ -269,11 +269,14 @@ class HttpConnection(asyncio.Protocol):
         if head.target[0] != "/":
             self._begin_without_path(head)
             return
+        fields = head.headers
+        if head.upgrade and head.version == "1.0":  # must ignore that field (RFC 9110 7.8)
+            fields = tuple(field for field in fields if field[0] != "upgrade")
         try:
             self.request = request = Request(
                 head.method,
                 head.target,
-                head.headers,
+                fields,
                 host=head.host,
                 scheme=server.scheme,
                 remote_addr=self._peer,

@@ -193,12 +193,17 @@ def optimized_python(tmp_path: Path) -> Path:
     return python
 
 
-@pytest.fixture(scope="module")
-def stronghold() -> Iterator[InProcess]:
+@pytest.fixture(
+    scope="module", params=["alone", pytest.param("behind a proxy", marks=TAKES_A_MINUTE)]
+)
+def stronghold(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[InProcess]:
     """The server that the hostile tests of a file attack."""
-    from siege import InProcess  # noqa: PLC0415  # it imports us
+    from siege import InProcess, Proxied  # noqa: PLC0415  # it imports us
 
-    siege = InProcess()
+    is_alone = request.param == "alone"
+    siege = InProcess() if is_alone else Proxied(tmp_path_factory.mktemp("front"))
     yield siege
     siege.end()
 

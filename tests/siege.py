@@ -26,6 +26,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from segments import segmentations
 
 from redbarrel_lite.app import App
 from redbarrel_lite.endpoint import Endpoint
+from redbarrel_lite.forwarded import trust
 from redbarrel_lite.server import Server
 from redbarrel_lite.testing_sync import Loop
 from redbarrel_lite.upstream import Upstream
@@ -41,6 +43,9 @@ from redbarrel_lite.wsproto import unmask
 
 FILE = Path(__file__).parent / "apps/besieged/besieged.rbr"
 PACKAGE = Path(__file__).resolve().parent.parent / "redbarrel_lite"
+FRONT = """
+path front ( url /, use proxy:http://127.0.0.1:{0}, max-body 100000000 );
+"""
 PATIENCE_S = 10.0  # only a fault waits this long
 KEY = bytes.fromhex("37fa213d")
 # Longer than this, bytes are not sent one at a time.
@@ -221,6 +226,11 @@ class Siege(ABC):
     @property
     def cuts(self) -> bool:
         """Whether it makes sense to send in pieces."""
+        return False
+
+    @property
+    def rewrites(self) -> bool:
+        """Whether what is behind gets each request in the words of a proxy."""
         return False
 
     # -- what an attacker says -----------------------------------------------------
@@ -412,6 +422,44 @@ class InProcess(Siege):
             gc.collect()
             grown = _resident_bytes() - self._memory
             assert grown <= MAX_GROWTH_BYTES, f"memory grew by {grown >> 20} MiB"
+
+
+class Proxied(InProcess):
+    """The same behind another server of ours, whose proxy is what is attacked.
+
+    It refuses what the one behind would have refused, or says the same in its own words,
+    so that the verdict is the same. The witness comes through it too.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        super().__init__()
+
+    def begin(self) -> None:
+        self.backend = self.port
+        file = self._folder / "front.rbr"
+        file.write_text(FRONT.format(self.port))
+        self.server.gate = replace(self.server.gate, trusted=trust(["127.0.0.1"]))
+        self._front = self._loop.call(lambda: Server(App.load(file, Upstream)))
+        self.port = int(self._loop.run(self._front.start()).rpartition(":")[2])
+        with Attacker(self) as client:
+            client.ask("GET", "/admin")  # the pool has its thread from now on
+        super().begin()
+
+    def end(self) -> None:
+        self._loop.run(self._front.close(1.0))
+        super().end()
+
+    @property
+    def cuts(self) -> bool:
+        return False
+
+    @property
+    def rewrites(self) -> bool:
+        return True
+
+    def _counted(self) -> dict[str, int]:
+        return super()._counted() | {"tunnels": len(self._front.connections)}
 
 
 class Optimized(Siege):
