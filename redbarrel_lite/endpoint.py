@@ -11,7 +11,6 @@ In one line::
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
 import sys
@@ -95,7 +94,7 @@ class Endpoint(Entrance):
     def release(self, sid: str, payload: engineio.Packet) -> None:
         """Answer with this a poll that was under way when its client closed."""
         self._released[sid] = payload
-        asyncio.get_running_loop().call_later(CROSSING_S, self._released.pop, sid, None)
+        self.flusher.loop.call_later(CROSSING_S, self._released.pop, sid, None)
 
     def close(self) -> None:
         super().close()
@@ -195,7 +194,7 @@ class Endpoint(Entrance):
             return
         websocket = self._websocket(connection, handshake.deflate)
         # Before the switch, which may bring the first frames with it.
-        connection.start_probe(websocket, asyncio.get_running_loop().time())
+        connection.start_probe(websocket, self.flusher.loop.time())
         exchange.switch(handshake.headers, websocket)
 
     def _switch(self, exchange: Exchange, query: Query, handshake: Handshake) -> None:
@@ -210,7 +209,7 @@ class Endpoint(Entrance):
 
     def _find(self, query: Query, *, upgrade: bool) -> EngineConnection:
         connection = self._sessions.get(query.sid or "")
-        if connection is None or connection.is_over(asyncio.get_running_loop().time()):
+        if connection is None or connection.is_over(self.flusher.loop.time()):
             raise refusal(UNKNOWN_SID)
         check_session(query, connection.session, upgrade=upgrade)
         return connection
@@ -221,7 +220,7 @@ class Endpoint(Entrance):
         connection.begin(exchange, lambda: connection.receive_get(welcome))
 
     def _new(self, request: Request, query: Query) -> EngineConnection:
-        now = asyncio.get_running_loop().time()
+        now = self.flusher.loop.time()
         sid = secrets.token_urlsafe(16)  # 128 bits: whoever knows it is the client
         connection = (
             self._new_of_old(request, query, sid, now)
@@ -250,7 +249,7 @@ class Endpoint(Entrance):
         if not old or fields.get("EIO") != [engineio.OLD_PROTOCOL]:
             log.info("%s: %s", request.remote_addr, error)
             return
-        now = asyncio.get_running_loop().time()
+        now = self.flusher.loop.time()
         if now >= self._quiet_until:
             self._quiet_until = now + QUIET_S
             log.warning(OLD_CLIENT, request.remote_addr, self._url)

@@ -37,11 +37,11 @@ from __future__ import annotations
 import base64
 import contextlib
 import enum
-import json
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from .errors import RemoteProtocolError
+from .strictjson import brief
 
 PROTOCOL: Final = "4"  # the value of the query parameter EIO
 OLD_PROTOCOL: Final = "3"  # that of socket.io-client 1 and 2
@@ -226,7 +226,7 @@ class Session:
             "pingTimeout": round(options.ping_timeout * 1000),
             "maxPayload": options.max_payload,
         }
-        return OPEN + json.dumps(handshake, separators=(",", ":"))
+        return OPEN + brief(handshake)
 
     # -- from the peer -------------------------------------------------------
 

@@ -124,7 +124,7 @@ class Entrance(ABC):
         if self._guard is None:
             go_on()
             return
-        task = asyncio.get_running_loop().create_task(self._ask(self._guard, exchange, go_on))
+        task = self.flusher.loop.create_task(self._ask(self._guard, exchange, go_on))
         self._at_the_door.add(task)  # the loop itself holds tasks but weakly
         task.add_done_callback(self._at_the_door.discard)
 

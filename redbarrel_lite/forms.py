@@ -259,8 +259,11 @@ def parse_urlencoded(text: bytes, errors: str = "strict") -> list[tuple[str, str
     """
     if text.count(b"&") >= MAX_FIELDS:
         raise BadContent(f"over {MAX_FIELDS} fields")
-    pairs = (part.partition(b"=") for part in text.split(b"&") if part)
-    return [(_decoded(name, errors), _decoded(value, errors)) for name, _, value in pairs]
+    if b"%" in text or b"+" in text:
+        pairs = (part.partition(b"=") for part in text.split(b"&") if part)
+        return [(_decoded(name, errors), _decoded(value, errors)) for name, _, value in pairs]
+    plain = (part.partition("=") for part in _utf8(text, errors).split("&") if part)
+    return [(name, value) for name, _, value in plain]
 
 
 _ENCODED: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
@@ -280,6 +283,10 @@ def percent_decoded(text: bytes) -> bytes:
 def _decoded(text: bytes, errors: str) -> str:
     if b"%" in text or b"+" in text:
         text = percent_decoded(text.replace(b"+", b" "))
+    return _utf8(text, errors)
+
+
+def _utf8(text: bytes, errors: str) -> str:
     try:
         return text.decode(errors=errors)
     except UnicodeDecodeError:

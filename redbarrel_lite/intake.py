@@ -92,9 +92,9 @@ class Intake:
 
     def _await_part(self) -> None:
         """The next part must come soon, and the parts so far must not have dripped."""
-        since = self._deadline.now() - self._began
-        rate = self._patience + self._received / MIN_BODY_RATE - since
-        self._deadline.set(min(self._patience, max(0.0, rate)))
+        now = self._deadline.now()
+        rate = self._patience + self._received / MIN_BODY_RATE - (now - self._began)
+        self._deadline.set_at(now + min(self._patience, max(0.0, rate)))
 
     # -- as a stream -----------------------------------------------------------------
 

@@ -127,7 +127,7 @@ class RawConnection:
 
     def let_in(self) -> None:
         exchange = self._answered()
-        now = asyncio.get_running_loop().time()
+        now = self.flusher.loop.time()
         self._ping_at = now + self._endpoint.options.ping_interval
         self._schedule(self._ping_at)
         headers, self._headers = self._headers, []  # nobody will need them again
@@ -169,7 +169,7 @@ class RawConnection:
     def pause(self) -> None:
         self._paused += 1
         self._websocket.pause()
-        self._schedule(asyncio.get_running_loop().time() + LOOK_EVERY_S)
+        self._schedule(self.flusher.loop.time() + LOOK_EVERY_S)
 
     def resume(self) -> None:
         self._paused -= 1
@@ -224,11 +224,11 @@ class RawConnection:
             if self._timer.when() <= at:
                 return
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_at(at, self._tick)
+        self._timer = self.flusher.loop.call_at(at, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
-        now = asyncio.get_running_loop().time()
+        now = self.flusher.loop.time()
         if self._paused:
             self._look(now)
         elif self._pong_by and self._websocket.heard:

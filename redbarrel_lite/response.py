@@ -88,7 +88,8 @@ class Fields(HeaderPairs):
 
     def get(self, name: str, default: str | None = None) -> str | None:
         """The value of a field; several are joined by ", "."""
-        values = [value for key, value in self if key == name.lower()]
+        wanted = name.lower()
+        values = [value for key, value in self if key == wanted]
         return ", ".join(values) if values else default
 
     def add(self, name: str, value: str) -> None:
@@ -144,10 +145,10 @@ class Response:
             body = encoded(body)
         self.body: bytes = body
         kind = content_type or usual
-        if kind and not fields:
+        if kind and fields.get("content-type") is None:
             fields.append(("content-type", kind))
-        elif content_type or (kind and fields.get("content-type") is None):
-            fields["content-type"] = kind
+        elif content_type:
+            fields["content-type"] = content_type
 
     # -- status ------------------------------------------------------------------
 

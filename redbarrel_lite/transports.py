@@ -209,13 +209,13 @@ class EngineConnection:
         self._paused += 1
         if self._websocket is not None:
             self._websocket.pause()
-        self._schedule(asyncio.get_running_loop().time())
+        self._schedule(self.flusher.loop.time())
 
     def resume(self) -> None:
         self._paused -= 1
         if self._paused:
             return
-        self.session.forgive(asyncio.get_running_loop().time())
+        self.session.forgive(self.flusher.loop.time())
         if self._websocket is not None:
             self._websocket.resume()
         if self._held_post is not None:
@@ -231,7 +231,7 @@ class EngineConnection:
 
     def receive_frame(self, websocket: WebSocket, packet: engineio.Packet) -> None:
         """A message of a WebSocket: a packet of the session, or of an upgrade."""
-        now = asyncio.get_running_loop().time()
+        now = self.flusher.loop.time()
         try:
             if websocket is self._websocket:
                 message = self.session.receive(packet, now)
@@ -334,7 +334,7 @@ class EngineConnection:
         self._only_post(exchange)
         self._posting = None
         polls = self._poll is not None
-        now = asyncio.get_running_loop().time()
+        now = self.flusher.loop.time()
         messages, fault = self._messages(request, now)
         try:
             self.client.posted(request)
@@ -506,11 +506,11 @@ class EngineConnection:
             if self._timer.when() <= at:
                 return
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_at(at, self._tick)
+        self._timer = self.flusher.loop.call_at(at, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
-        now = asyncio.get_running_loop().time()
+        now = self.flusher.loop.time()
         if self._paused:
             self._look(now)
         self.session.tick(now)

@@ -70,13 +70,14 @@ class Flusher:
     """Gathers who has something to write, so that each writes once in a turn of the loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        # For others too: to ask for it costs a call of the system before Python 3.12.
+        self.loop = loop
         self._waiting: list[Writer] = []
 
     def add(self, writer: Writer) -> None:
         """Have ``writer.flush`` called at the end of this turn."""
         if not self._waiting:
-            self._loop.call_soon(self._flush)
+            self.loop.call_soon(self._flush)
         self._waiting.append(writer)
 
     def _flush(self) -> None:
