@@ -234,7 +234,8 @@ class CoroutineRunner(Base):
         while not self._inbox and not self._finished:
             if self._waiter is not None or self._parked:
                 raise RuntimeError("two tasks call recv() of one socket at the same time")
-            if timeout is None and self._task is asyncio.current_task():
+            # With the loop: to find it takes a call of the system before Python 3.12.
+            if timeout is None and self._task is asyncio.current_task(self._loop):
                 message = await _PARK
                 if message is not None:
                     return message

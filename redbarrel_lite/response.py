@@ -145,7 +145,7 @@ class Response:
             body = encoded(body)
         self.body: bytes = body
         kind = content_type or usual
-        if kind and fields.get("content-type") is None:
+        if kind and (not fields or fields.get("content-type") is None):
             fields.append(("content-type", kind))
         elif content_type:
             fields["content-type"] = content_type

@@ -162,10 +162,9 @@ class Socket:
         while not (message := self._runner_now().recv(None)).is_last:
             yield message
 
-    async def __aiter__(self) -> AsyncIterator[Message]:
+    def __aiter__(self) -> AsyncIterator[Message]:
         """The messages until the client has gone, for ``async def`` handlers."""
-        while not (message := await self._runner_now().recv(None)).is_last:
-            yield message
+        return _Arriving(self)
 
     def _runner_now(self) -> Runner:
         if self._runner is not None:
@@ -504,6 +503,24 @@ class Socket:
         for runner in (self._events, self._runner):
             if runner is not None:
                 runner.finish()
+
+
+class _Arriving:
+    """What ``async for`` goes through. An async generator would be slower, and larger."""
+
+    __slots__ = ("_socket",)
+
+    def __init__(self, socket: Socket) -> None:
+        self._socket = socket
+
+    def __aiter__(self) -> _Arriving:
+        return self
+
+    async def __anext__(self) -> Message:
+        message: Message = await self._socket._runner_now().recv(None)
+        if message.is_last:
+            raise StopAsyncIteration
+        return message
 
 
 def _real(connection: Connection) -> Connection:
