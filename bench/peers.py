@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -24,8 +25,9 @@ PACKAGES = "python-socketio aiohttp uvicorn uvloop httptools websockets".split()
 NPM_PACKAGES = "socket.io ws".split()
 UVICORN = (
     "{peers}/bin/python -m uvicorn --port {port} --loop uvloop --http httptools --lifespan off"
-    " --no-access-log --log-level warning "
+    " --log-level {level} "
 )
+QUIET = UVICORN.replace("{level}", "warning --no-access-log")
 
 
 class Peer(NamedTuple):
@@ -35,10 +37,11 @@ class Peer(NamedTuple):
     command: str  # with {python}, {peers}, {port} and {mode} to be filled in
     kinds: frozenset[str]
     package: str = ""  # whose version the report tells
+    usual: bool = True  # measured if nobody says whom
 
 
-def _peer(label: str, command: str, kinds: str, package: str = "") -> Peer:
-    return Peer(label, command, frozenset(kinds.split()), package)
+def _peer(label: str, command: str, kinds: str, package: str = "", *, usual: bool = True) -> Peer:
+    return Peer(label, command, frozenset(kinds.split()), package, usual)
 
 
 PEERS = {
@@ -51,7 +54,7 @@ PEERS = {
         "http sio", "python-socketio",
     ),
     "sio-uvicorn": _peer(
-        "python-socketio, uvicorn", UVICORN + "python_socketio:app", "sio", "python-socketio"
+        "python-socketio, uvicorn", QUIET + "python_socketio:app", "sio", "python-socketio"
     ),
     "node": _peer("Node: http, socket.io, ws", "node node.cjs {port}", "http sio ws", "socket.io"),
     "websockets": _peer(
@@ -59,7 +62,18 @@ PEERS = {
     ),
     "aiohttp": _peer("aiohttp", "{peers}/bin/python aiohttp_app.py {port}", "http ws", "aiohttp"),
     "uvicorn": _peer(
-        "uvicorn, uvloop, httptools", UVICORN + "python_socketio:hello", "http", "uvicorn"
+        "uvicorn, uvloop, httptools", QUIET + "python_socketio:hello", "http", "uvicorn"
+    ),
+    "ours-log": _peer(
+        "RedBarrel Lite, its log", "{python} -m redbarrel_lite ours-{mode}.rbr --port {port}",
+        "http", usual=False,
+    ),
+    "uvicorn-log": _peer(
+        "uvicorn, its log", UVICORN.replace("{level}", "info") + "python_socketio:hello",
+        "http", "uvicorn", usual=False,
+    ),
+    "floor": _peer(
+        "asyncio, fixed bytes", "{python} floor.py {port}", "http", usual=False
     ),
 }  # fmt: skip
 
@@ -97,8 +111,11 @@ class Environment:
         return versions
 
     @contextmanager
-    def serving(self, peer: Peer, mode: str) -> Iterator[Running]:
-        """A peer's server, pinned to the first processor, once it answers."""
+    def serving(self, peer: Peer, mode: str, **more: str) -> Iterator[Running]:
+        """A peer's server, pinned to the first processor, once it answers.
+
+        ``more`` goes into its environment.
+        """
         port = _free_port()
         fields = {"python": self.python, "peers": self.folder, "port": port, "mode": mode}
         first, *_ = sorted(os.sched_getaffinity(0))
@@ -107,6 +124,7 @@ class Environment:
             "PYTHONDONTWRITEBYTECODE": "1",
             "NODE_PATH": str(self.folder / "node_modules"),
             "MODE": mode,
+            **more,
         }
         command = ["taskset", "-c", str(first), *peer.command.format_map(fields).split()]
         began = time.monotonic()
@@ -116,7 +134,7 @@ class Environment:
         ):
             try:
                 _await_answer(process, port)
-                yield Running(process.pid, port, time.monotonic() - began)
+                yield Running(process, port, time.monotonic() - began)
             except BaseException:
                 log.seek(0)
                 sys.stderr.write(log.read().decode(errors="replace"))
@@ -128,9 +146,18 @@ class Environment:
 class Running(NamedTuple):
     """A server that answers."""
 
-    pid: int
+    process: subprocess.Popen[bytes]
     port: int
     started_s: float  # from its start to its first answer
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def stop(self) -> None:
+        """End it the polite way, and wait for that."""
+        self.process.terminate()
+        self.process.wait(10)
 
     def cpu_s(self) -> float:
         """User and system time so far, of all threads, to a hundredth of a second."""
@@ -167,3 +194,9 @@ def _await_answer(process: subprocess.Popen[bytes], port: int) -> None:
         except OSError:
             time.sleep(0.005)
     raise RuntimeError(f"{process.args!r} does not answer on port {port}")
+
+
+def allow_descriptors() -> None:
+    """Let this process and those that it starts have as many connections as may be."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -24,7 +24,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from peers import PEERS, Environment, Peer, Running
+from peers import PEERS, Environment, Peer, Running, allow_descriptors
 from workloads import IDLE_CLIENTS, TARGETS, WORKLOADS, Workload
 
 
@@ -187,8 +187,14 @@ def _chosen(names: str, of: dict[str, Any], what: str) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="two short runs each, under 3 minutes")
-    parser.add_argument("--only", default="", help="workloads, joined by commas; rest is memory")
-    parser.add_argument("--peers", default="", help="servers, joined by commas")
+    parser.add_argument(
+        "--only",
+        default="",
+        help=f"workloads, joined by commas: {', '.join(WORKLOADS)}, rest (memory)",
+    )
+    parser.add_argument(
+        "--peers", default="", help=f"servers, joined by commas: {', '.join(PEERS)}"
+    )
     parser.add_argument("--python", default=sys.executable, help="the Python to measure with")
     parser.add_argument("--runs", type=int)
     parser.add_argument("--seconds", type=float)
@@ -196,10 +202,12 @@ def main() -> None:
     options = parser.parse_args()
     runs = options.runs or (2 if options.quick else 5)
     seconds = options.seconds or (0.5 if options.quick else 2.0)
-    peers = {key: PEERS[key] for key in _chosen(options.peers, PEERS, "peer")}
+    usual = ",".join(key for key, peer in PEERS.items() if peer.usual)
+    peers = {key: PEERS[key] for key in _chosen(options.peers or usual, PEERS, "peer")}
     names = _chosen(options.only, {**WORKLOADS, "rest": None}, "workload")
     environment = Environment(options.python)
     environment.install()
+    allow_descriptors()
     result: dict[str, Any] = {
         "versions": environment.versions(),
         "platform": platform.platform(),

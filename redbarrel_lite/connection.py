@@ -27,7 +27,7 @@ from .errors import RemoteProtocolError
 from .failures import user_traceback
 from .forwarded import seen_through
 from .gate import Gate
-from .intake import Intake
+from .intake import Intake, read_in_parts
 from .patience import Deadline, TimeLimits
 from .request import Request
 from .response import FileContent, Response, Stream, close_stream, error_response
@@ -155,6 +155,7 @@ class HttpConnection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         server = self._server
         self._transport = transport
+        read_in_parts(transport)
         server.connections.add(self)
         if 0 < server.gate.max_connections < len(server.connections):
             transport.write(_TOO_MANY)

@@ -27,6 +27,7 @@ from urllib.parse import urlsplit
 from . import http1, http1_client, wsproto_handshake
 from .errors import AppError, RemoteProtocolError
 from .http1 import END_OF_MESSAGE
+from .intake import read_in_parts
 from .request import Request
 from .response import Response, error_response
 
@@ -419,6 +420,7 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        read_in_parts(transport)
 
     def data_received(self, data: bytes) -> None:
         self._add(self.http.receive(data))

@@ -32,7 +32,6 @@ log = logging.getLogger("redbarrel_lite")
 # memory, and a broadcast waits for nobody.
 QUEUE_HIGH_BYTES: Final = 64 * 1024
 MAX_QUEUE_BYTES: Final = 1024 * 1024
-READ_BYTES: Final = 32 * 1024
 # The peer owes a close frame, and the end of the TCP connection.
 CLOSE_TIMEOUT_S: Final = 5.0
 # The peer owes that end alone, and has nothing more to read.
@@ -151,10 +150,6 @@ class WebSocket(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         transport.set_write_buffer_limits(QUEUE_HIGH_BYTES)
-        if hasattr(transport, "max_size"):
-            # What asyncio reads at once: 256 KiB of short frames are a quarter of a
-            # second of work in which nobody else has a turn.
-            transport.max_size = READ_BYTES
         self.flush()  # what was sent before there was a connection
 
     def data_received(self, data: bytes) -> None:
