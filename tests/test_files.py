@@ -101,7 +101,7 @@ Get = Callable[..., tuple[int, Response, bytes]]
 def no_descriptor_is_left_open() -> Iterator[None]:
     before = descriptors()
     yield
-    assert descriptors() == before
+    assert descriptors() <= before  # fewer, if another test's were collected meanwhile
 
 
 def descriptors() -> int:

@@ -126,7 +126,8 @@ async def behind(
     finally:
         listener.close()
         for writer in writers:
-            writer.transport.abort()
+            if not writer.is_closing():
+                writer.transport.abort()
         await asyncio.sleep(0)
 
 
