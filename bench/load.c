@@ -16,7 +16,7 @@
  * are counted: one message is done when each of them has it.
  *
  * It is in C, on one thread and epoll, so that the server is the bottleneck and not the client.
- * Written for servers that behave: no fragments, answers with Content-Length, no compression.
+ * Written for servers that behave: no fragments, no trailers, no compression.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -310,6 +310,28 @@ static size_t take_frame(struct client *client, char *data, size_t have)
     return start + size;
 }
 
+/* The length of a chunked body, or 0 if it is not all there; `joined` gets its content, if wanted. */
+static size_t chunked(char *data, size_t have, char *joined, size_t *size)
+{
+    size_t at = 0;
+    *size = 0;
+    for (;;) {
+        char *line = memmem(data + at, have - at, "\r\n", 2);
+        if (!line)
+            return 0;
+        size_t length = strtoul(data + at, NULL, 16);
+        at = (size_t)(line - data) + 2;
+        if (have < at + length + 2)
+            return 0;
+        if (joined)
+            memmove(joined + *size, data + at, length);
+        *size += length;
+        at += length + 2;
+        if (!length)
+            return at;
+    }
+}
+
 /* The length of a whole HTTP answer at the start of the buffer, and where its body begins. */
 static size_t answer(char *data, size_t have, char **body, size_t *size)
 {
@@ -320,9 +342,17 @@ static size_t answer(char *data, size_t have, char **body, size_t *size)
     *size = 0;
     *end = 0;
     char *length = strcasestr(data, "\r\ncontent-length:");
+    int is_chunked = strcasestr(data, "\r\ntransfer-encoding: chunked") != NULL;
     if (length)
         *size = (size_t)atol(length + 17);
     *end = '\r';
+    if (is_chunked) {
+        size_t rest = have - (size_t)(*body - data), encoded = chunked(*body, rest, NULL, size);
+        if (!encoded)
+            return 0;
+        chunked(*body, rest, *body, size);
+        return (size_t)(*body - data) + encoded;
+    }
     size_t whole = (size_t)(*body - data) + *size;
     return whole <= have ? whole : 0;
 }
