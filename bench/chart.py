@@ -128,7 +128,7 @@ def _panel(
     least = min(value for curve in curves.values() for value in curve.values()) if is_log else 0
     scale: Callable[[float], float] = math.log if is_log else float
     low = scale(least / 2) if is_log else 0.0
-    high = scale(most * 1.15)
+    high = scale(most * (3 if is_log else 1.3))  # the names of the curves are above them
 
     def up(value: float) -> float:
         return y + PANEL_HEIGHT - (scale(value) - low) / (high - low) * PANEL_HEIGHT
@@ -144,27 +144,32 @@ def _panel(
     for name, at in zip(names, places, strict=True):
         label = f'<text class="number" x="{at:.1f}" y="{y + PANEL_HEIGHT + 15}"'
         parts.append(f'{label} text-anchor="middle">{_number(int(name))}</text>')
-    for colour, (label, curve) in zip(COLOURS, curves.items(), strict=False):
+    for number, (label, curve) in enumerate(curves.items()):
+        colour = COLOURS[number]
         points = [(at, up(value)) for at, value in zip(places, curve.values(), strict=True)]
         path = " ".join(f"{at:.1f},{height:.1f}" for at, height in points)
         parts.append(f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{path}"/>')
         for index, ((at, height), value) in enumerate(zip(points, curve.values(), strict=True)):
             parts.append(f'<circle cx="{at:.1f}" cy="{height:.1f}" r="2.5" fill="{colour}"/>')
             if index % (3 if len(points) > 4 else 1) == 0 or index == len(points) - 1:
-                text = f'<text class="number" x="{at:.1f}" y="{height - 6:.1f}"'
-                parts.append(f'{text} text-anchor="middle">{value:.3g}</text>')
-        at, height = points[len(points) // 2]
+                below = is_log and number == 0  # the curves are near each other there
+                text = f'<text class="number" x="{at:.1f}" y="{height + (15 if below else -6):.1f}"'
+                parts.append(f'{text} text-anchor="middle">{_short_figure(value)}</text>')
         parts.append(
-            f'<text x="{at + 6:.1f}" y="{height + 15:.1f}" style="fill:{colour}">'
+            f'<text x="{x + 8}" y="{y + 4 + 15 * number}" style="fill:{colour}">'
             f"{escape(label)}</text>"
         )
     return parts
 
 
 def _number(count: int) -> str:
-    if count >= 1 << 20:
-        return f"{count >> 20}M"
-    return f"{count >> 10}K" if count >= 1024 else str(count)
+    if count % 1024:
+        return f"{count:,}"
+    return f"{count >> 20}M" if count >= 1 << 20 else f"{count >> 10}K"
+
+
+def _short_figure(value: float) -> str:
+    return f"{value:.3g}" if value < 100 else f"{value:,.0f}"
 
 
 # -- the page --------------------------------------------------------------------------------
@@ -188,7 +193,7 @@ def growth(result: dict[str, Any]) -> str:
     """The curves in numbers, as Markdown."""
     rows = ["| | |", "| --- | --- |"]
     for name, curve in result["curves"].items():
-        told = ", ".join(f"{_number(int(n))}: {value:.3g}" for n, value in curve.items())
+        told = ", ".join(f"{_number(int(n))}: {_short_figure(value)}" for n, value in curve.items())
         rows.append(f"| {name}, µs | {told} |")
     return "\n".join(rows)
 

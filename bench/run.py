@@ -157,12 +157,13 @@ def _row(title: str, target: float, figures: dict[str, float], keys: list[str]) 
     ours = figures.get("ours")
     cells = [f"{target:g}"]
     for key in keys:
-        if key not in figures:
+        figure = figures.get(key)
+        if figure is None:
             cells.append("")
-        elif key == "ours" or not ours:
-            cells.append(f"**{figures[key]:.3g}**")
-        else:
-            cells.append(f"{figures[key]:.3g} (x {figures[key] / ours:.1f})")
+            continue
+        told = f"{figure:.3g}" if figure < 1000 else f"{figure:,.0f}"
+        is_ours = key == "ours" or not ours
+        cells.append(f"**{told}**" if is_ours else f"{told} (x {figure / ours:.1f})")
     return f"| {title} | {' | '.join(cells)} |"
 
 

@@ -63,3 +63,16 @@ def test_other_method_is_told_which_are_allowed() -> None:
         ROUTER.find("PUT", "/show/x")
     assert refused.value.status == 405
     assert refused.value.allow == ("GET", "POST", "DELETE", "HEAD", "OPTIONS")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_url_of_a_websocket_wants_an_upgrade(method: str) -> None:
+    router = Router([route("/ws", "WEBSOCKET")])
+    assert router.find("GET", "/ws", upgrades=True)[0].url == "/ws"
+    with pytest.raises(NotRouted) as refused:
+        router.find(method, "/ws")
+    answer = refused.value.answer()
+    assert (answer.status, answer.header("upgrade")) == (426, "websocket")
+    with pytest.raises(NotRouted) as refused:
+        router.find("POST", "/ws", upgrades=True)
+    assert (refused.value.status, refused.value.allow) == (405, ("GET", "OPTIONS"))

@@ -1,0 +1,85 @@
+"""docs/limits.md has each limit that there is, with the default that it has."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+from redbarrel_lite import cli
+from redbarrel_lite.rbr_keys import PATH_KEYS
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
+# The limit, its default, where it is set, what is beyond it.
+ROWS = re.findall(r"^\| ([^|]+) \| ([^|]+) \| (`[^|]+`) \| ([^|]+) \|$", PAGE, re.M)
+# These bound what we do to others, or what a file of ours may be: no client comes near them.
+OUR_OWN = {
+    "accesslog.MAX_LOGGED_CHARACTERS",
+    "brake.MAX_PAUSES",
+    "brake.MAX_PAUSE_S",
+    "cli.MAX_OPEN_FILES",
+    "cors.MAX_AGE_S",
+    "deflate.MAX_STREAMS",
+    "dial_websocket.MAX_MESSAGE_BYTES",
+    "http1.MAX_REMEMBERED_BYTES",
+    "http1_client.MAX_INTERIM",
+    "rbr_diagnostics.MAX_ERRORS",
+    "rbr_format.MAX_WIDTH",
+    "rbr_recovery.MAX_DEPTH",
+    "rbr_tokens.MAX_TARGET_BYTES",
+    "runners.MAX_CALLS_AFTER_CLOSE",
+    "socketio.MAX_DEPTH",
+    "testing.MAX_REDIRECTS",
+    "wsproto.MAX_CONTROL_BYTES",
+    "wsproto.MAX_FRAGMENTS",
+    "wsproto.MAX_LENGTH_IN_16_BITS",
+    "wsproto.MAX_MESSAGE_BYTES",
+    "wsproto.MAX_SHORT_LENGTH",
+}
+
+
+def names() -> list[str]:
+    return re.findall(r"`([^`]+)`", " ".join(place for _, _, place, _ in ROWS))
+
+
+def default_of(name: str) -> float:
+    if name.startswith("--"):
+        found: float = cli._parser([]).get_default(name[2:].replace("-", "_"))
+        return found
+    room, dot, constant = name.partition(".")
+    if dot:
+        value: float = getattr(importlib.import_module(f"redbarrel_lite.{room}"), constant)
+        return value
+    return float(PATH_KEYS[name].default)
+
+
+def test_page_has_rows() -> None:
+    assert len(ROWS) == len(re.findall(r"^\| (?!limit|---)", PAGE, re.M)) > 40
+
+
+@pytest.mark.parametrize(("default", "place"), [row[1:3] for row in ROWS], ids=lambda text: text)
+def test_default_is_that_of_the_source(default: str, place: str) -> None:
+    told = [float(number) for number in re.findall(r"\d+", default)]
+    assert told == [default_of(name) for name in re.findall(r"`([^`]+)`", place)]
+
+
+def test_each_limit_of_the_command_line_is_on_the_page() -> None:
+    options = re.findall(r"--[a-z-]+", cli._parser([]).format_help())
+    limits = {option for option in options if re.match(r"--max-|--.*-timeout|--grace", option)}
+    assert limits == {name for name in names() if name.startswith("--")}
+
+
+def test_each_limit_of_a_path_is_on_the_page() -> None:
+    limits = {key for key in PATH_KEYS if key.startswith("max-") or key.endswith("-timeout")}
+    assert limits <= set(names())
+
+
+def test_each_limit_in_the_source_is_on_the_page_or_is_our_own() -> None:
+    found = set()
+    for file in (ROOT / "redbarrel_lite").glob("*.py"):
+        for constant in re.findall(r"^(MAX_\w+)(?:: Final)? =", file.read_text("utf-8"), re.M):
+            found.add(f"{file.stem}.{constant}")
+    assert found - set(names()) == OUR_OWN
