@@ -45,7 +45,7 @@ Handler: TypeAlias = Callable[[dict[str, Any], Request], Any]
 class Message(list[Any]):
     """What `recv` returns: the arguments of one event, as a list."""
 
-    __slots__ = ("_ack_id", "_socket", "event", "size")
+    __slots__ = ("_ack_id", "_socket", "event", "is_last", "size")
 
     def __init__(
         self,
@@ -60,14 +60,9 @@ class Message(list[Any]):
         self.event = event
         self._socket = socket
         self._ack_id = ack_id
-
-    @property
-    def is_last(self) -> bool:
-        """Whether this is the empty list that says that the client has gone.
-
-        An event without arguments is an empty list too.
-        """
-        return self._socket is None
+        # Whether this is the empty list that says that the client has gone: an event
+        # without arguments is an empty list too.
+        self.is_last = socket is None
 
     @property
     def wants_reply(self) -> bool:

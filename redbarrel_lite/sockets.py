@@ -517,7 +517,8 @@ class _Arriving:
         return self
 
     async def __anext__(self) -> Message:
-        message: Message = await self._socket._runner_now().recv(None)
+        socket = self._socket
+        message: Message = await (socket._runner or socket._runner_now()).recv(None)
         if message.is_last:
             raise StopAsyncIteration
         return message

@@ -475,7 +475,7 @@ _TEXT_HEADS: Final = tuple(bytes((FIN | TEXT, length)) for length in range(MAX_S
 
 def text_frame(text: str) -> bytes:
     """A whole text message in one frame, unmasked, as servers send it (RFC 6455 5.1)."""
-    payload = _utf8(text)
+    payload = text.encode() if text.isascii() else _utf8(text)
     if len(payload) <= MAX_SHORT_LENGTH:
         return _TEXT_HEADS[len(payload)] + payload
     return _frame_bytes(TEXT, payload)
@@ -507,7 +507,9 @@ def message_frame(
     or None if the message is better sent as it is.
     """
     if compress is None:
-        return text_frame(message) if isinstance(message, str) else binary_frame(message)
+        if isinstance(message, str):
+            return text_frame(message)
+        return binary_frame(message)
     opcode, payload = (TEXT, _utf8(message)) if isinstance(message, str) else (BINARY, message)
     compressed = compress(payload)
     if compressed is None:

@@ -222,13 +222,13 @@ class Most(NamedTuple):
 
 WORKLOADS: dict[Callable[[Server], Rounds], Most] = {
     hello: Most(1, 38, 2600),
-    echo: Most(1, 44, 2200),
-    sixteen: Most(1, 644, 5400),
-    raw: Most(1, 41, 1700),
-    delivery: Most(20, 142, 5100),
-    poll: Most(2, 213, 6200),
+    echo: Most(1, 41, 2200),
+    sixteen: Most(1, 596, 5400),
+    raw: Most(1, 38, 1700),
+    delivery: Most(20, 139, 5100),
+    poll: Most(2, 211, 6200),
     # asyncio forgets a timer that was cancelled when there are a hundred of them.
-    connect: Most(1, 249, 15500, 5000),
+    connect: Most(1, 245, 15500, 5000),
 }
 
 
