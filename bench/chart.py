@@ -45,7 +45,7 @@ def _svg(width: int, height: int, title: str, parts: list[str]) -> str:
 
 # -- bars: beside the peers ------------------------------------------------------------------
 
-WIDTH, LEFT, RIGHT, BAR, GAP, TOP = 760, 250, 60, 14, 14, 34
+WIDTH, LEFT, RIGHT, BAR, GAP, TOP = 790, 280, 60, 14, 14, 34
 MOST = 12.0  # times ours; a longer bar is cut, and its number says how long it was
 
 

@@ -121,7 +121,7 @@ class Environment:
         first, *_ = sorted(os.sched_getaffinity(0))
         environment = os.environ | {
             "PYTHONPATH": str(HERE.parent),
-            "PYTHONPYCACHEPREFIX": str(self.folder / "pycache"),  # as it is at a second start
+            "PYTHONDONTWRITEBYTECODE": "",  # a second start finds what the first has compiled
             "NODE_PATH": str(self.folder / "node_modules"),
             "MODE": mode,
             **more,
