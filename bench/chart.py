@@ -1,16 +1,19 @@
 """Makes docs/performance.md of the results: its tables, and pictures as SVG.
 
-    python bench/chart.py
+    python bench/chart.py [--check]
 
 Reads all of bench/results, draws, and fills the page between its marks,
-``<!-- NAME -->`` and ``<!-- end -->``. A test holds the page against the results.
+``<!-- NAME -->`` and ``<!-- end -->``. With --check it writes nothing, and ends with status 1
+if the page or a picture is not what the results make of it.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import re
+import sys
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
@@ -240,10 +243,17 @@ def filled(page: str, told: dict[str, str]) -> str:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="write nothing, but compare")
+    check = parser.parse_args().check
     told, pictures = made()
-    for name, drawing in pictures.items():
-        (PAGE.parent / name).write_text(drawing, encoding="utf-8")
-    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), told), encoding="utf-8")
+    wanted = {PAGE.parent / name: drawing for name, drawing in pictures.items()}
+    wanted[PAGE] = filled(PAGE.read_text(encoding="utf-8"), told)
+    for file, text in wanted.items():
+        if not check:
+            file.write_text(text, encoding="utf-8")
+        elif not file.exists() or file.read_text(encoding="utf-8") != text:
+            sys.exit(f"{file} is not what the results make of it: python bench/chart.py")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Tells where the microseconds of a message go, layer by layer.
 
-    python bench/profile.py [--python PYTHON] [--json FILE]
+    python bench/layers.py [--python PYTHON] [--json FILE]
 
 Ours is loaded as in run.py, and asked where it is (apps/sampled.py); the CPU time of a message
 is divided as the samples are. Being asked costs a little, so the sums are above those of run.py.
