@@ -21,6 +21,7 @@ import stat
 import time
 from collections.abc import Callable, Coroutine
 from email.utils import formatdate
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -33,6 +34,7 @@ from .gate import Gate
 from .handlers import run_handler
 from .patience import TimeLimits
 from .rawendpoint import RawEndpoint
+from .tlsdoor import TlsDoor
 from .upstream import Tunnel
 from .websocket import WebSocket
 
@@ -93,6 +95,7 @@ class Server:
         self.connections: set[HttpConnection | WebSocket | Tunnel] = set()
         self.closing = False
         self._listener: asyncio.Server | None = None
+        self._at_the_door: set[TlsDoor] = set()  # those whose handshake is under way
         self._endpoints: dict[tuple[type[SocketPath], str], Entrance] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._date = ("date", "")
@@ -132,19 +135,14 @@ class Server:
     async def _listen(self, address: Address) -> str:
         loop = asyncio.get_running_loop()
         self.scheme = "https" if address.tls else "http"
+        new: Callable[[], asyncio.Protocol] = partial(HttpConnection, self)
+        if address.tls is not None:
+            new = partial(TlsDoor, self, address.tls, new)
         if address.uds is not None:
             _make_room(address.uds)
-            self._listener = await loop.create_unix_server(
-                lambda: HttpConnection(self), address.uds, ssl=address.tls, backlog=BACKLOG
-            )
+            self._listener = await loop.create_unix_server(new, address.uds, backlog=BACKLOG)
             return f"unix:{address.uds}"
-        self._listener = await loop.create_server(
-            lambda: HttpConnection(self),
-            address.host,
-            address.port,
-            ssl=address.tls,
-            backlog=BACKLOG,
-        )
+        self._listener = await loop.create_server(new, address.host, address.port, backlog=BACKLOG)
         host, port = self._listener.sockets[0].getsockname()[:2]
         return f"{self.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
@@ -186,6 +184,8 @@ class Server:
         )
         for endpoint in self._endpoints.values():
             endpoint.drop()
+        for door in tuple(self._at_the_door):
+            door.close()
         for connection in tuple(self.connections):
             if isinstance(connection, HttpConnection):
                 connection.close_if_idle()
@@ -236,6 +236,18 @@ class Server:
             pass
 
     # -- what connections ask --------------------------------------------------------
+
+    def arrive(self, door: TlsDoor) -> bool:
+        """Somebody has come, and will speak TLS; False: there is no room."""
+        most = self.gate.max_connections
+        if self.closing or 0 < most <= len(self.connections) + len(self._at_the_door):
+            return False
+        self._at_the_door.add(door)
+        return True
+
+    def leave(self, door: TlsDoor) -> None:
+        """Its handshake is over."""
+        self._at_the_door.discard(door)
 
     def gone(self, connection: HttpConnection | WebSocket | Tunnel) -> None:
         """A connection has ended, or become another one."""

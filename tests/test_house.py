@@ -69,7 +69,7 @@ KINDS = {
         3,
         "sendfile delivery bodystream patience server connection entrance endpoint rawendpoint"
         " transports"
-        " intake gate"
+        " intake gate tlsdoor"
         " transports_v3 websocket"
         " accesslog upstream backplane"
         " dial dial_inbox dial_websocket dial_engine dial_socket dial_raw",

@@ -13,6 +13,7 @@ import contextlib
 import itertools
 import json
 import secrets
+import ssl
 import sys
 import textwrap
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -25,10 +26,18 @@ from redbarrel_lite import wsproto, wsproto_handshake
 from redbarrel_lite.app import App, ProxyFactory
 from redbarrel_lite.connection import HttpConnection
 from redbarrel_lite.patience import TimeLimits
-from redbarrel_lite.server import Server
+from redbarrel_lite.server import Address, Server
 from redbarrel_lite.upstream import Upstream
 
 PATIENCE_S = 10.0  # only a fault waits this long
+CERTIFICATE, KEY = (Path(__file__).parent / "tls" / name for name in ("cert.pem", "key.pem"))
+
+
+def serving_tls() -> ssl.SSLContext:
+    """What a server for ``https:`` urls needs; clients of this room trust it."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(CERTIFICATE, KEY)
+    return context
 
 
 def run(test: Coroutine[Any, Any, None]) -> None:
@@ -107,6 +116,7 @@ async def live(
     source: str = "",
     limits: TimeLimits | None = None,
     proxy: ProxyFactory = Upstream,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Live]:
     """Serve an .rbr file with one Python module, which it calls ``MODULE``."""
     module = f"module_of_test_{next(_modules)}"  # Python keeps modules by their name
@@ -115,7 +125,7 @@ async def live(
     file = folder / "app.rbr"
     file.write_text(textwrap.dedent(rbr).replace("MODULE", module))
     server = Server(App.load(file, proxy), limits)
-    url = await server.start()
+    url = await server.start(Address(port=0, tls=tls))
     try:
         yield Live(server, url, path)
     finally:
@@ -133,7 +143,12 @@ class Wire:
     @classmethod
     async def open(cls, url: str) -> Wire:
         parts = urlsplit(url)
-        wire = cls(*await asyncio.open_connection(parts.hostname, parts.port, limit=2**24))
+        trusting = None
+        if parts.scheme == "https":
+            trusting = ssl.create_default_context(cafile=str(CERTIFICATE))
+        wire = cls(
+            *await asyncio.open_connection(parts.hostname, parts.port, limit=2**24, ssl=trusting)
+        )
         _opened.add(wire)
         return wire
 
