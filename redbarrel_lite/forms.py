@@ -19,6 +19,7 @@ from __future__ import annotations
 import io
 import re
 import threading
+import weakref
 from collections.abc import Iterable, Iterator
 from tempfile import TemporaryFile
 from typing import IO, Any, Final, Generic, TypeAlias, TypeVar, overload
@@ -138,7 +139,10 @@ class Spool:
     """
 
     def __init__(self) -> None:
-        self.file = TemporaryFile()  # noqa: SIM115  # see __del__
+        self.file = TemporaryFile()  # noqa: SIM115  # closed by what is below
+        # Not __del__: where an error's traceback holds the spool, both it and the file are
+        # garbage to the collector, which may well begin with the file.
+        weakref.finalize(self, self.file.close)
         self.lock = threading.Lock()  # between seek and read: several may have a window
         self.size = 0
 
@@ -151,10 +155,6 @@ class Spool:
         with self.lock:
             self.file.seek(start)
             return self.file.read(count)
-
-    def __del__(self) -> None:
-        if hasattr(self, "file"):
-            self.file.close()
 
 
 Body: TypeAlias = "bytes | Spool"

@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import pytest
@@ -387,3 +388,18 @@ def test_spool_that_gets_no_file_says_so_once(
     with pytest.raises(OSError, match="No space"):
         Spool()
     gc.collect()
+
+
+def test_spool_that_is_garbage_is_closed_whatever_is_collected_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    older = [TemporaryFile() for _ in range(5)]  # noqa: SIM115  # older: collected first
+    monkeypatch.setattr(forms, "TemporaryFile", older.pop)
+    gc.collect()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        while older:
+            spool = spooled(b"x")
+            vars(spool.file)["spool"] = spool
+            del spool
+        gc.collect()
