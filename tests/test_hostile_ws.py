@@ -1,8 +1,8 @@
 """Hostile WebSockets: handshakes and frames that no client would send, on a running server.
 
 Each row is sent whole, in halves, and a byte at a time, to a path of WEBSOCKET and, where
-it matters to all, to one of SOCKETIO; after each, the rules of `siege` must hold. Where
-there is time for it, all of it is done through our own proxy as well.
+it matters to all, to one of SOCKETIO; after each, the rules of `siege` must hold. With
+RBL_SIEGE=proxy all of it is done through our own proxy instead.
 """
 
 from __future__ import annotations
