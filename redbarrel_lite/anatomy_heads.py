@@ -1,0 +1,166 @@
+r"""The anatomy of the heads of HTTP/1.1, and of the opening handshake of a WebSocket.
+
+What it implements: the lines of a request's and of an answer's head (RFC 9112 3 to 5),
+right or wrong, what each field means, and the handshake in them (RFC 6455 4). What it
+leaves out: the verdict on the head, which `anatomy_http` asks of the rooms.
+
+In one line::
+
+    layer = head_layer(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", CLIENT)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from . import http1, wsproto_handshake
+from .anatomy import CLIENT, Fault, Field, Layer, Sender, printable, shown
+from .anatomy_engineio import is_query, query_layer
+from .anatomy_fields import FIELDS, METHODS, SECRET_FIELDS, status_means
+from .engineio import Options
+from .errors import RemoteProtocolError
+
+_LINE: Final = re.compile(r"([^\r\n]*)(?:\r\n|\r|\n|\Z)")
+_REQUEST_LINE: Final = re.compile(r"([^ ]*)(?: ([^ ]*)(?: (.*))?)?")
+_STATUS_LINE: Final = re.compile(r"(HTTP/[^ ]*)(?: ([^ ]*)(?: (.*))?)?")
+_FIELD: Final = re.compile(r"([^:]*):[ \t]*(.*?)[ \t]*")
+_SYNTAX: Final = "RFC 9112 5"
+_HANDSHAKE: Final = "RFC 6455 4.2.1"
+
+
+def head_layer(data: bytes, sender: Sender) -> Layer:
+    """A head, or the beginning of one, as what its lines say."""
+    text = data.decode("latin-1")
+    name = "HTTP request" if sender == CLIENT else "HTTP response"
+    section = "RFC 9112 3" if sender == CLIENT else "RFC 9112 4"
+    layer = Layer(name, data, sender, "nothing but empty lines", section)
+    at = 0
+    while at < len(text):
+        match = _LINE.match(text, at)
+        assert match is not None  # anything is a line
+        line, start, at = match[1], at, match.end()
+        if not line:
+            if layer.fields:
+                layer.fields.append(_blank(start, at))
+        elif not layer.fields:
+            layer.summary = printable(line)
+            first = _request_line if sender == CLIENT else _status_line
+            layer.fields += first(line, start)
+        else:
+            layer.fields.append(_field_line(line, start))
+    return layer
+
+
+def _blank(start: int, end: int) -> Field:
+    return Field(start, end, "empty line", "", "the end of the head", "RFC 9112 2.1")
+
+
+def _request_line(line: str, at: int) -> Iterator[Field]:
+    match = _REQUEST_LINE.fullmatch(line)
+    assert match is not None  # each part but the first may be missing
+    method, target, version = match.groups()
+    means, section = METHODS.get(method, ("a method of the application's own", "RFC 9110 9.1"))
+    yield Field(at, at + len(method), "method", printable(method), means, section)
+    if target is not None:
+        start = at + match.start(2)
+        means = "what is asked for: a path, and a query"
+        yield Field(
+            start, start + len(target), "request-target", shown(target), means, "RFC 9112 3.2"
+        )
+    if version is not None:
+        start = at + match.start(3)
+        end = start + len(version)
+        yield Field(start, end, "HTTP-version", printable(version), "the protocol", "RFC 9112 2.3")
+
+
+def _status_line(line: str, at: int) -> Iterator[Field]:
+    match = _STATUS_LINE.fullmatch(line)
+    if match is None:
+        yield Field(at, at + len(line), "line", shown(line), "no status line", "RFC 9112 4")
+        return
+    version, status, reason = match.groups()
+    yield Field(
+        at, at + len(version), "HTTP-version", printable(version), "the protocol", "RFC 9112 2.3"
+    )
+    if status is not None:
+        start = at + match.start(2)
+        number = int(status) if re.fullmatch("[0-9]{3}", status) else 0
+        means = status_means(number)
+        yield Field(
+            start, start + len(status), "status-code", printable(status), means, "RFC 9110 15"
+        )
+    if reason:
+        start = at + match.start(3)
+        yield Field(
+            start, at + len(line), "reason-phrase", shown(reason), "for people", "RFC 9112 4"
+        )
+
+
+def _field_line(line: str, at: int) -> Field:
+    match = _FIELD.fullmatch(line)
+    if match is None:
+        means = "no field: it has no colon"
+        return Field(at, at + len(line), "line", shown(line), means, _SYNTAX)
+    name, value = match.groups()
+    means, section = FIELDS.get(name.lower(), ("a field that HTTP itself does not know", _SYNTAX))
+    if name.lower() == "sec-websocket-key":
+        accept = wsproto_handshake.accept_key(printable(value))
+        means = f"{means}: Sec-WebSocket-Accept: {accept}"
+    if name.lower() in SECRET_FIELDS:
+        start = at + match.start(2)
+        return Field(
+            start,
+            start + len(value),
+            printable(name[:40]) or "(no name)",
+            shown(value),
+            means,
+            section,
+            secret=0,
+        )
+    return Field(
+        at, at + len(line), printable(name[:40]) or "(no name)", shown(value), means, section
+    )
+
+
+# -- what a request says beyond HTTP ---------------------------------------------------------
+
+
+def upgrade_layers(layer: Layer, request: http1.Request, options: Options) -> Iterator[Layer]:
+    """The query of an Engine.IO request, and the handshake of a WebSocket."""
+    upgrade = "websocket" in request.upgrade
+    query = request.target.partition("?")[2]
+    if is_query(query):
+        yield query_layer(request.method, query, options, upgrade=upgrade)
+    if upgrade:
+        yield _handshake_layer(layer, request)
+
+
+def _handshake_layer(head: Layer, request: http1.Request) -> Layer:
+    fields = [one for one in head.fields if one.name.lower().startswith("sec-websocket-")]
+    layer = Layer("WebSocket handshake", head.data, CLIENT, "", _HANDSHAKE, fields)
+    try:
+        answer = wsproto_handshake.accept(request.method, request.version, request.headers)
+    except RemoteProtocolError as error:
+        layer.summary = "handshake, refused"
+        layer.fault = Fault(_place(head, str(error)), str(error), error.code)
+    else:
+        layer.summary = f"handshake, to be answered by Sec-WebSocket-Accept: {answer[1][1]}"
+    return layer
+
+
+def _place(head: Layer, reason: str) -> int:
+    """What in a head the handshake's room speaks of; the end of the head where it lacks."""
+    subject = reason.partition(" ")[0].lower()
+    if subject in ("a", "no"):
+        wanted = "method" if subject == "a" else "http-version"
+        return next(one.start for one in head.fields if one.name.lower() == wanted)
+    places = [one.start for one in head.fields if one.name.lower() == subject]
+    return places[-1] if places else len(head.data) - 2
+
+
+def is_handshake(layer: Layer) -> bool:
+    """Whether a request's head is the opening handshake of a WebSocket, and right."""
+    found = [one for one in layer.inner if one.name == "WebSocket handshake"]
+    return bool(found) and found[0].fault is None
