@@ -1,0 +1,91 @@
+// node wire.cjs URL [PICTURE.png]
+// The page of the wire in Chromium, beside a chat: a session is watched, then the next one is
+// led through its upgrade packet by packet, filtered, paused and saved. What was shown.
+"use strict";
+
+const { readFileSync, writeFileSync } = require("node:fs");
+const { enter, launch } = require("./browser.cjs");
+const { run } = require("./clients.cjs");
+const { shrink } = require("./png.cjs");
+
+const WINDOW = { viewport: { width: 1440, height: 900 } };
+
+const open = async (browser, url, options) => {
+  const page = await (await browser.newContext({ ...WINDOW, ...options })).newPage();
+  const faults = [];
+  page.on("pageerror", (error) => faults.push(String(error)));
+  page.on("console", (line) => line.type() === "error" && faults.push(line.text()));
+  await page.goto(`${url}/__wire__/`);
+  await page.locator("#state.live").waitFor();
+  return { page, faults };
+};
+
+const said = (page) => page.locator("#timeline .said").allTextContents();
+const line = (page, text) => page.locator("#timeline li", { hasText: text }).last();
+
+// A session that has begun: what is said, and the bytes of one frame under the pointer.
+const watch = async (page, chat) => {
+  await chat.type("look at the wire");
+  await page.getByRole("button", { name: "Session 1", exact: false }).first().click();
+  await line(page, "look at the wire").click();
+  const layers = await page.locator("#anatomy h3").evaluateAll((all) => all.map((one) => one.firstChild.data));
+  const key = page.locator("#anatomy .fields tr", { hasText: "masking key" });
+  await key.hover();
+  const lit = await page.locator("#anatomy .hex b.on").count();
+  return { said: await said(page), layers, lit };
+};
+
+const use = async (page, chat) => {
+  await page.locator("#filter").fill("probe");
+  const filtered = await said(page);
+  await page.locator("#filter").fill("");
+  await page.locator("#layers label.socket").click();
+  const withoutEvents = await said(page);
+  await page.locator("#layers label.socket").click();
+  await page.locator("#pause").click();
+  await chat.type("unseen");
+  await page.locator("#pause", { hasText: "(" }).waitFor();
+  const paused = await said(page);
+  await page.locator("#pause").click();
+  await line(page, "unseen").waitFor();
+  const [download] = await Promise.all([page.waitForEvent("download"), page.locator("#export").click()]);
+  const saved = JSON.parse(readFileSync(await download.path(), "utf8"));
+  return { filtered, withoutEvents, paused, saved: saved.length };
+};
+
+// The next session, from its first byte: nothing goes out before the button is pressed.
+const stepThrough = async (browser, url, page) => {
+  await page.getByRole("button", { name: "The next session" }).click();
+  await page.locator("#subject", { hasText: "waiting" }).waitFor();
+  let isIn = false;
+  const entering = enter(browser, url).then(() => (isIn = true));
+  const steps = [];
+  while (!isIn) {
+    const next = page.locator("#next:not([hidden]):not(:disabled)");
+    await Promise.race([next.waitFor(), entering]);
+    if (isIn) break;
+    steps.push(...(await page.locator("#waiting .said").allTextContents()));
+    await page.evaluate(() => document.getElementById("next").click());
+  }
+  return steps;
+};
+
+const scenario = async (url, picture = "") => {
+  const browser = await launch();
+  const chat = await enter(browser, url);
+  const { page, faults } = await open(browser, url);
+  const watched = await watch(page, chat);
+  if (picture) {
+    writeFileSync(picture, shrink(await page.screenshot()));
+    return {};
+  }
+  const used = await use(page, chat);
+  const steps = await stepThrough(browser, url, page);
+  const narrow = await open(browser, url, { viewport: { width: 390, height: 800 } });
+  await narrow.page.locator("#connections li button").nth(1).click();
+  const width = await narrow.page.evaluate(() => document.documentElement.scrollWidth);
+  return { watched, used, steps, width, faults: [...faults, ...narrow.faults] };
+};
+
+module.exports = { scenario };
+if (require.main === module) run(scenario);
