@@ -1,9 +1,9 @@
 """Connections that we open ourselves, and one HTTP request on each.
 
-What it implements: where to connect, by TCP or to a server in this process; a request with
-its answer; cookies, as far as one visitor of one application needs them (RFC 6265 5.2).
-It is for our clients: the one for tests, and `connect`. What it leaves out: the rules of
-HTTP, which `http1_client` knows, and a proxy's streaming, which is `upstream`'s.
+What it implements: where to connect, by TCP, by a Unix socket, or to a server in this process;
+a request with its answer; cookies, as far as one visitor of one application needs them (RFC
+6265 5.2). It is for our clients: those of the command line, and that for tests. What it leaves
+out: the rules of HTTP, which `http1_client` knows, and a proxy's streaming, which is `upstream`'s.
 
 In one line::
 
@@ -15,22 +15,50 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import socket
 import ssl
+from collections.abc import Callable
 from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from . import http1_client
-from .connection import Host, HttpConnection
+from .connection import HttpConnection
 from .errors import RemoteProtocolError
+from .host import Host
 from .http1 import END_OF_MESSAGE
 from .response import parse_date
+from .tap import Tap
 
 P = TypeVar("P", bound=asyncio.Protocol)
 
 DEFAULT_PORTS: Final = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 
 Fields = list[tuple[str, str]]
+
+
+def why(error: OSError) -> str:
+    """What the system says of an error: asyncio wraps its words into a sentence of its own."""
+    if isinstance(error, (ssl.SSLError, socket.gaierror)) or (error.errno or 0) <= 0:
+        # Within the handshake of TLS, asyncio has no words for this.
+        return error.strerror or str(error) or "the server closed the connection"
+    assert error.errno is not None
+    return os.strerror(error.errno)
+
+
+def trusting(cafile: str | None) -> ssl.SSLContext | None:
+    """For those whom the certificates in a file vouch for; None: for whom the system trusts.
+
+    Raises ValueError, with words that name the file.
+    """
+    if cafile is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=cafile)
+    except ssl.SSLError:  # whose own words name neither file nor form
+        raise ValueError(f"--cafile {cafile}: there is no certificate in PEM in it") from None
+    except OSError as error:
+        raise ValueError(f"--cafile {cafile}: {why(error)}") from None
 
 
 class Dial(Protocol):
@@ -47,13 +75,17 @@ class Dial(Protocol):
 class Port:
     """A server behind a TCP port, with TLS for https."""
 
-    def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
-        """Raises ValueError for what is no ``http://`` or ``https://`` url."""
+    def __init__(self, url: str, tls: ssl.SSLContext | None = None, tap: Tap | None = None) -> None:
+        """``tap`` is for who watches its connections.
+
+        Raises ValueError for what is no ``http://`` or ``https://`` url.
+        """
         parts = urlsplit(url)
         if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
             raise ValueError(f"{url!r} is no url of a server: write http://127.0.0.1:8000")
         self.authority = parts.netloc.rpartition("@")[2]
         self._host = parts.hostname
+        self._tap = tap
         self._port = parts.port or DEFAULT_PORTS[parts.scheme]
         self._tls = (
             (tls or ssl.create_default_context()) if parts.scheme in ("https", "wss") else None
@@ -62,7 +94,25 @@ class Port:
     async def open(self, protocol: P) -> P:
         """Open a connection for a protocol. Raises OSError."""
         loop = asyncio.get_running_loop()
-        await loop.create_connection(lambda: protocol, self._host, self._port, ssl=self._tls)
+        new: Callable[[], asyncio.Protocol] = lambda: protocol  # noqa: E731
+        if self._tap is not None:
+            new = self._tap.on(new)
+        await loop.create_connection(new, self._host, self._port, ssl=self._tls)
+        return protocol
+
+
+class UnixSocket:
+    """A server behind a Unix socket."""
+
+    authority = "localhost"
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    async def open(self, protocol: P) -> P:
+        """Open a connection for a protocol. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        await loop.create_unix_connection(lambda: protocol, self._path)
         return protocol
 
 
@@ -165,7 +215,7 @@ def refused(target: str, head: http1_client.Response, body: bytes) -> ConnectErr
     headers = dict(head.headers)
     data: Any = body.decode(errors="replace")
     told = data.strip().removeprefix(f"{head.status} ")[:200]
-    message = f"{target.partition('?')[0]} answers {head.status}: {told}"
+    message = f"{target.partition('?')[0]} answers {head.status}: {told}".removesuffix(": ")
     if headers.get("content-type", "").startswith("application/json"):
         with contextlib.suppress(ValueError):
             data = json.loads(body)
@@ -181,6 +231,7 @@ class Exchange(asyncio.Protocol):
         self._head: http1_client.Response | None = None
         self._body = bytearray()
         self._is_whole = False
+        self._is_silent = True  # not a byte has come
         self._fault = ""
         self._transport: asyncio.Transport | None = None
 
@@ -203,11 +254,14 @@ class Exchange(asyncio.Protocol):
         return self._head, bytes(self._body)
 
     def data_received(self, data: bytes) -> None:
+        self._is_silent = False
         self._take(self._http.receive(data))
 
     def connection_lost(self, error: Exception | None) -> None:
         self._take(self._http.receive_eof())
         self._fault = self._fault or "the answer broke off"
+        if self._is_silent:
+            self._fault = "it hung up without an answer; where TLS is spoken, write https://"
         self._tell()
 
     def _take(self, events: list[http1_client.Event]) -> None:

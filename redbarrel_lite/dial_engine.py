@@ -109,6 +109,16 @@ class Engine:
         self._session.send(messages)
         self._settle()
 
+    def send_packet(self, packet: Packet) -> None:
+        """Send an Engine.IO packet as it is, right or wrong."""
+        self._session.send_packet(packet)
+        self._settle()
+
+    @property
+    def websocket(self) -> WebSocket | None:
+        """The WebSocket under the session, once that has one."""
+        return self._websocket
+
     def _receive_packets(self, packets: Iterable[Packet]) -> None:
         now = asyncio.get_running_loop().time()
         try:

@@ -50,6 +50,11 @@ class AsyncWebSocket:
         return self._websocket.subprotocol
 
     @property
+    def websocket(self) -> WebSocket:
+        """The frames under it."""
+        return self._websocket
+
+    @property
     def connected(self) -> bool:
         """False once it has ended, from whatever side."""
         return self._websocket.is_open and self._inbox.closed is None
@@ -131,6 +136,11 @@ class AsyncEngine:
         self._first_transport = checked_transport(transport)
         self._inbox: Inbox[Message] = Inbox(timeout)
         self._engine = Engine(visitor, url, fields, self._inbox.add, self._ended)
+
+    @property
+    def engine(self) -> Engine:
+        """The packets under it."""
+        return self._engine
 
     @property
     def sid(self) -> str:

@@ -185,6 +185,11 @@ class AsyncSocket:
         return self._namespace.sid
 
     @property
+    def engine(self) -> Engine | None:
+        """The session under it; None without a connection."""
+        return self._line.engine
+
+    @property
     def transport(self) -> str:
         """ "polling" or "websocket", as of now; "" without a connection."""
         return self._line.engine.transport if self._line.engine is not None else ""

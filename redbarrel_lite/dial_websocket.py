@@ -36,12 +36,14 @@ class WebSocket(asyncio.Protocol):
 
     ``receive`` is called with each message, ``lost`` once, at the end; then
     ``close_code`` and ``close_reason`` are those of the server's close frame, or 1006
-    and what went wrong (RFC 6455 7.1.5).
+    and what went wrong (RFC 6455 7.1.5). ``ponged``, if it is set, is called with the
+    payload of each pong.
     """
 
     def __init__(self, receive: Callable[[str | bytes], None], lost: Callable[[], None]) -> None:
         self.receive = receive
         self.lost = lost
+        self.ponged: Callable[[bytes], None] | None = None
         self.subprotocol = ""  # what the server chose of those that were offered
         self.close_code: int | None = None
         self.close_reason = ""
@@ -89,12 +91,15 @@ class WebSocket(asyncio.Protocol):
             elif isinstance(event, wsproto.Close):
                 self.close_code, self.close_reason = event
                 self._abort_later()
+            elif isinstance(event, wsproto.Pong):
+                if self.ponged is not None:
+                    self.ponged(event.payload)
             elif isinstance(event, RemoteProtocolError):
                 self._note(f"the server broke the protocol: {event}")
                 self._abort_later()
         replies = b"".join(self._ws.replies)
         self._ws.replies.clear()
-        self._write(replies)
+        self.write(replies)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
@@ -112,15 +117,15 @@ class WebSocket(asyncio.Protocol):
 
     def send(self, message: str | bytes) -> None:
         """Send a message; to a server that has gone it does nothing."""
-        self._write(self._ws.message_frame(message))
+        self.write(self._ws.message_frame(message))
 
     def ping(self, payload: bytes = b"") -> None:
         """Send a ping."""
-        self._write(self._ws.ping_frame(payload))
+        self.write(self._ws.ping_frame(payload))
 
     async def close(self, code: int = wsproto.NORMAL_CLOSURE, reason: str = "") -> None:
         """Do the closing handshake; returns when the connection has ended."""
-        self._write(self._ws.close(code, reason))
+        self.write(self._ws.close(code, reason))
         self._abort_later()
         await self._over.wait()
 
@@ -129,7 +134,8 @@ class WebSocket(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
+        """Send bytes as they are, frames or not."""
         if data and self._transport is not None:
             self._transport.write(data)
 

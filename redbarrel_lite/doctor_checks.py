@@ -1,0 +1,379 @@
+"""The checks of `doctor`: what a client of Socket.IO needs of a server, one thing after the other.
+
+What it implements: in which order a browser needs what, and what it means if that fails. What it
+leaves out: how it is tried (`doctor_visit`), what to do about it (`doctor_advice`), and the
+command (`doctor`).
+
+In one line::
+
+    findings = await Checkup("https://chat.example").run(print)
+
+It does no more than a visitor who comes and goes: it joins the namespace "/", and what it sends
+is an acknowledgement that nobody has asked for, which servers throw away. So it may be asked
+about any server of Socket.IO, not ours alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple, TypeAlias
+
+from . import doctor_advice as advice
+from .dial import Visitor, why
+from .dial_inbox import time_limit
+from .doctor_advice import Trouble, answered, code_of, field
+from .doctor_visit import CLOSE, Talk, Visit
+from .engineio import POLLING, WEBSOCKET
+
+OK: Final = "ok"
+FAIL: Final = "FAIL"
+SKIPPED: Final = "skipped"
+
+NO_PAGE_S: Final = 3.0  # for the answer to a page, which need not be there
+SESSIONS: Final = 8  # that are begun, to see whether each stays with its server
+# Packets of Engine.IO 4, with those of Socket.IO 5 that they carry.
+_PROBE, _PROBED, _UPGRADED = "2probe", "3probe", "5"
+_CONNECT, _CONNECTED, _REFUSED = "40", "40", "44"
+_NOT_LET_IN: Final = 'the namespace "/" does not let us in'
+_NOBODYS: Final = "/doctor-asks-whether-you-are-there"  # a namespace
+
+
+class Finding(NamedTuple):
+    """What has come of one check."""
+
+    check: str
+    verdict: str
+    what: str
+    advice: advice.Advice = ()
+
+
+class Skipped(Exception):
+    """There is nothing to check; the text says why."""
+
+
+class Checkup(Visit):
+    """All checks of one server."""
+
+    async def run(self, tell: Callable[[Finding], object]) -> list[Finding]:
+        """Do all checks; ``tell`` is called with each finding."""
+        findings: dict[str, Finding] = {}
+        for name, needed, check in _CHECKS:
+            missing = [one for one in needed if findings[one].verdict == FAIL]
+            if missing:
+                found = Finding(name, SKIPPED, f"it needs what failed: {missing[0]}")
+            else:
+                found = await self._checked(name, check)
+            findings[name] = found
+            tell(found)
+        return list(findings.values())
+
+    async def _checked(self, name: str, check: Check) -> Finding:
+        try:
+            return Finding(name, OK, await check(self))
+        except Skipped as reason:
+            return Finding(name, SKIPPED, str(reason))
+        except Trouble as trouble:
+            return Finding(name, FAIL, str(trouble), trouble.advice)
+        except TimeoutError as error:
+            return Finding(name, FAIL, str(error), advice.SLOW)
+        except OSError as error:
+            return Finding(name, FAIL, why(error) if error.errno else str(error), advice.BROKEN)
+
+
+Check: TypeAlias = Callable[[Checkup], Awaitable[str]]
+
+
+# -- one after the other ---------------------------------------------------------------------
+
+
+async def _connect(it: Checkup) -> str:
+    """Is anybody there, and is it who it says that it is?"""
+    protocol = _Seen()
+    try:
+        async with time_limit(it.timeout, "no connection"):
+            await it.port.open(protocol)
+    except ssl.SSLCertVerificationError as error:
+        raise Trouble(f"the certificate: {error.verify_message}", _of_certificate(error)) from None
+    except ssl.SSLError as error:
+        raise Trouble(f"TLS: {why(error)}", advice.NO_TLS) from None
+    except socket.gaierror as error:
+        raise Trouble(why(error), advice.NO_SUCH_NAME) from None
+    except TimeoutError as error:
+        raise Trouble(str(error), advice.FILTERED) from None
+    except OSError as error:
+        raise Trouble(why(error) or str(error), advice.NOT_THERE) from None
+    return protocol.said
+
+
+class _Seen(asyncio.Protocol):
+    """A connection that is looked at, and ended."""
+
+    said = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        tls = transport.get_extra_info("ssl_object")
+        host, port = transport.get_extra_info("peername")[:2]
+        self.said = f"{host} port {port}" + (f", {tls.version()}" if tls is not None else "")
+        transport.abort()
+
+
+def _of_certificate(error: ssl.SSLCertVerificationError) -> advice.Advice:
+    # X509_V_ERR_CERT_HAS_EXPIRED, X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+    by_code = {10: advice.EXPIRED, 62: advice.WRONG_NAME, 64: advice.WRONG_NAME}
+    return by_code.get(error.verify_code, advice.CHAIN)
+
+
+async def _http(it: Checkup) -> str:
+    """Does something answer, and if it is a proxy, does it find a server?"""
+    limit = min(it.timeout, NO_PAGE_S)
+    try:
+        head, body = await it.ask(it.visitor(), "GET", "/__health__", limit=limit)
+    except TimeoutError:
+        raise Skipped(
+            "no answer to /__health__: where there are sockets only, none comes"
+        ) from None
+    if head.status == 200 and body.strip() == b"ok":
+        who = field(head, "server")
+        return "/__health__ says ok" + (f", by {who}" if who else "")
+    head, body = await it.ask(it.visitor(), "GET", "/")
+    to = field(head, "location")
+    if head.status in (421, 502, 503, 504) or (to.startswith("https:") and not it.is_secure):
+        raise answered("/", head, body)
+    return f"/ is answered {head.status}" + advice.said(head, b"")
+
+
+async def _polling(it: Checkup) -> str:
+    """Can a session be begun as browsers begin it?"""
+    visitor = it.visitor()
+    head, body = await it.ask(visitor, "GET", it.at(POLLING))
+    if head.status == 400 and code_of(body) == advice.UNKNOWN_TRANSPORT:
+        it.polls = False
+        raise Skipped("the server takes no polling, but WebSockets only")
+    it.handshake = handshake = it.opened(head, body)
+    await it.end(visitor, handshake.sid)
+    offers = ", ".join(handshake.upgrades) or "nothing"
+    return f"a ping every {handshake.ping_interval:g} s; offers an upgrade to {offers}"
+
+
+async def _sessions(it: Checkup) -> str:
+    """Does each session stay with the server that has begun it?"""
+    _needs_polling(it)
+    sids, lost = set(), 0
+    for _ in range(SESSIONS):
+        visitor = it.visitor()
+        handshake = await it.begin(visitor)
+        sids.add(handshake.sid)
+        head, body = await it.ask(visitor, "POST", it.at(POLLING, handshake.sid), [], CLOSE)
+        lost += head.status == 400 and code_of(body) == advice.UNKNOWN_SID
+    if len(sids) < SESSIONS:
+        raise Trouble(f"{SESSIONS} sessions have {len(sids)} ids", advice.CACHED)
+    if lost:
+        what = f"{lost} of {SESSIONS} sessions are unknown at their second request"
+        raise Trouble(f"{what}: there are several servers, and it went to another", advice.STICKY)
+    return f"{SESSIONS} of {SESSIONS} were known at their second request, from this address"
+
+
+async def _joined(it: Checkup, visitor: Visitor) -> tuple[str, str]:
+    """A session that has joined the namespace, by polling: its sid, and what it was told."""
+    sid = (await it.begin(visitor)).sid
+    await it.post(visitor, sid, _CONNECT)
+    return sid, (await it.poll(visitor, sid))[0]
+
+
+async def _poll(it: Checkup) -> str:
+    """Does what is posted come in, and what is answered come out?"""
+    _needs_polling(it)
+    visitor = it.visitor()
+    sid, told = await _joined(it, visitor)
+    await it.end(visitor, sid)
+    return f"a POST was taken, and a poll brought {_in_words(told)}"
+
+
+def _in_words(packet: str) -> str:
+    if packet.startswith(_CONNECTED):
+        return 'the namespace "/"'
+    if packet.startswith(_REFUSED):
+        return f"a refusal of the namespace: {packet[2:80]}"
+    raise Trouble(f"no answer to CONNECT, but {packet[:40]!r}", advice.BROKEN)
+
+
+async def _large_post(it: Checkup) -> str:
+    """Does a body as large as the server takes come through?"""
+    _needs_polling(it)
+    visitor = it.visitor()
+    sid, told = await _joined(it, visitor)
+    if told.startswith(_REFUSED):
+        await it.end(visitor, sid)
+        raise Skipped(_NOT_LET_IN)
+    packet = it.large_packet()
+    await it.post(visitor, sid, packet)
+    await it.end(visitor, sid)
+    return f"{len(packet)} bytes were taken"
+
+
+async def _upgrade(it: Checkup) -> str:
+    """Can a session move from polling to a WebSocket?"""
+    _needs_polling(it)
+    visitor = it.visitor()
+    handshake = await it.begin(visitor)
+    if WEBSOCKET not in handshake.upgrades:
+        await it.end(visitor, handshake.sid)
+        raise Skipped("the server offers none")
+    talk = await it.talk(visitor, handshake.sid)
+    try:
+        talk.websocket.send(_PROBE)
+        await talk.expect(_PROBED, "answer to the probe")
+        talk.websocket.send(_UPGRADED)
+        talk.websocket.send(_CONNECT)
+        await talk.read("answer behind the upgrade")
+    finally:
+        talk.close()
+    return "the session went on as a WebSocket"
+
+
+async def _websocket(it: Checkup) -> str:
+    """Can a session begin as a WebSocket?"""
+    talk = await it.talk(it.visitor())
+    try:
+        opened = await talk.expect("0", "handshake behind the 101")
+        it.handshake = it.handshake or it.read_handshake(opened.encode())
+        talk.websocket.send(_CONNECT)
+        told = await talk.read("answer to CONNECT")
+    finally:
+        talk.close()
+    return f"it brought {_in_words(str(told))}"
+
+
+async def _large_message(it: Checkup) -> str:
+    """Does a message as large as the server takes come through a WebSocket?"""
+    talk = await it.talk(it.visitor())
+    packet = it.large_packet()
+    try:
+        await talk.expect("0", "handshake behind the 101")
+        talk.websocket.send(_CONNECT)
+        if not str(await talk.read("answer to CONNECT")).startswith(_CONNECTED):
+            raise Skipped(_NOT_LET_IN)
+        talk.websocket.send(packet)
+        # Whatever the server says of a namespace that it has not: it has read so far.
+        talk.websocket.send(f"{_CONNECT}{_NOBODYS},")
+        await _answer_behind(talk, packet)
+    finally:
+        talk.close()
+    return f"{len(packet)} bytes were taken"
+
+
+async def _answer_behind(talk: Talk, packet: str) -> None:
+    what = f"answer behind a message of {len(packet)} bytes"
+    try:
+        while _NOBODYS not in str(await talk.read(what)):
+            pass  # what the application says of itself
+    except Trouble as trouble:
+        raise Trouble(str(trouble), advice.MESSAGE_LIMIT) from None
+
+
+async def _origin(it: Checkup) -> str:
+    """May the scripts of a page connect, and read what they are answered?"""
+    fields = [("origin", it.origin)]
+    visitor = it.visitor()
+    is_own = it.origin == it.own_origin
+    cure = advice.ORIGIN if is_own else advice.OTHER_ORIGIN
+    if not it.polls:
+        await _as_page(it, it.talk(visitor, more=fields), cure)
+        return f"a WebSocket from a page of {it.origin} may"
+    head, body = await it.ask(visitor, "GET", it.at(POLLING), fields)
+    if head.status in (400, 403):
+        raise Trouble(str(answered(f"a page of {it.origin}", head, body)), cure)
+    sid = it.opened(head, body).sid
+    allowed = field(head, "access-control-allow-origin")
+    await it.end(visitor, sid)
+    if not is_own and allowed not in ("*", it.origin):
+        what = f"a page of {it.origin} may not read the answers"
+        raise Trouble(f"{what}: Access-Control-Allow-Origin is {allowed or 'missing'}", cure)
+    return f"pages of {it.origin} may connect"
+
+
+async def _as_page(it: Checkup, opening: Awaitable[Talk], cure: advice.Advice) -> None:
+    try:
+        (await opening).close()
+    except Trouble as trouble:
+        raise Trouble(f"a page of {it.origin}: {trouble}", cure) from None
+
+
+async def _idle(it: Checkup) -> str:
+    """Does a connection live on which nothing but pings is said?"""
+    if not it.idle:
+        raise Skipped("--idle 70 tries it, and takes so many seconds")
+    try:
+        async with asyncio.TaskGroup() as both:
+            both.create_task(_idle_websocket(it))
+            if it.polls:
+                both.create_task(_idle_polling(it))
+    except ExceptionGroup as group:
+        raise group.exceptions[0] from None
+    return f"all is there after {it.idle:g} s"
+
+
+def _cut(it: Checkup, what: str, after: float) -> Trouble:
+    interval = it.handshake.ping_interval if it.handshake else 0
+    told = f"{what} after {after:.0f} s; the server's ping comes every {interval:g} s"
+    return Trouble(told, advice.QUIET if after < interval else advice.DURATION)
+
+
+async def _idle_websocket(it: Checkup) -> None:
+    loop = asyncio.get_running_loop()
+    try:
+        talk = await it.talk(it.visitor())
+    except Trouble:  # another check says why
+        return
+    began = loop.time()
+    try:
+        while (left := began + it.idle - loop.time()) > 0:
+            await talk.read("packet", left)
+    except TimeoutError:
+        pass
+    except Trouble as trouble:
+        raise _cut(it, f"the WebSocket has ended ({trouble})", loop.time() - began) from None
+    finally:
+        talk.close()
+
+
+async def _idle_polling(it: Checkup) -> None:
+    loop = asyncio.get_running_loop()
+    visitor = it.visitor()
+    sid = (await it.begin(visitor)).sid
+    until = loop.time() + it.idle
+    while (left := until - loop.time()) > 0:
+        began = loop.time()
+        try:
+            await it.poll(visitor, sid, left)
+        except TimeoutError:  # and with it the session: who hangs up is gone
+            break
+        except (Trouble, OSError) as error:
+            raise _cut(it, f"a poll has ended ({error})", loop.time() - began) from None
+    else:
+        await it.end(visitor, sid)
+
+
+def _needs_polling(it: Checkup) -> None:
+    if not it.polls:
+        raise Skipped("the server takes no polling")
+
+
+# Each with those without which it would say the same once more.
+_CHECKS: Final[tuple[tuple[str, tuple[str, ...], Check], ...]] = (
+    ("connect", (), _connect),
+    ("http", ("connect",), _http),
+    ("polling", ("connect",), _polling),
+    ("sessions", ("connect", "polling"), _sessions),
+    ("poll", ("connect", "polling", "sessions"), _poll),
+    ("large post", ("connect", "polling", "sessions", "poll"), _large_post),
+    ("upgrade", ("connect", "polling", "sessions"), _upgrade),
+    ("websocket", ("connect",), _websocket),
+    ("large message", ("connect", "websocket"), _large_message),
+    ("origin", ("connect", "polling"), _origin),
+    ("idle", ("connect", "polling", "sessions"), _idle),
+)

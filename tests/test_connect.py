@@ -1,0 +1,298 @@
+"""`connect`: its page word by word, against the real server; and what can be mistyped."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import pytest
+from conftest import ROOT, STOP_S, Serve, serving
+
+from redbarrel_lite.conversations import (
+    MAX_SHOWN_CHARACTERS,
+    Mistyped,
+    OverHTTP,
+    Way,
+    bytes_of,
+    header_of,
+    kind_of,
+    values_of,
+    visible,
+)
+
+PAGE = (ROOT / "docs" / "connect.md").read_text(encoding="utf-8")
+SESSIONS = re.findall(r"```session ([^\n]+)\n(.*?)```", PAGE, re.DOTALL)
+# What differs from run to run, and how the page has it.
+SHOWN = (
+    (r"sid [\w-]+", "sid SID"),
+    (r"(?<=date: ).+", "DATE"),
+    (r"127\.0\.0\.1:\d+", "127.0.0.1:8000"),
+    (r"(?<=Accept: )\S+", "HASH"),
+    (r"(?<=GET /raw HTTP/1\.1 \()\d+", "156"),  # a port may have four digits, or five
+)
+
+
+@pytest.fixture(scope="module")
+def application(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("talk")
+    for language in ("rbr", "python"):
+        found = re.search(rf"```{language}\n# (\S+)\n(.*?)```", PAGE, re.DOTALL)
+        assert found is not None
+        (folder / found[1]).write_text(found[2], encoding="utf-8")
+    return folder / "talk.rbr"
+
+
+@pytest.fixture(scope="module")
+def url(application: Path) -> Iterator[str]:
+    with serving() as start:
+        yield start(application).url
+
+
+class Talk:
+    """`connect` as a process, its lines one by one."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "redbarrel_lite", "connect", *arguments],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+        )
+
+    def say(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def hear(self) -> str:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline().rstrip("\n")
+        for pattern, shown in SHOWN:
+            line = re.sub(pattern, shown, line)
+        return line
+
+    def end(self) -> int:
+        """Close its input, and wait; the exit status."""
+        with self.process as process:
+            process.communicate(timeout=STOP_S)
+        return process.returncode
+
+
+@pytest.fixture
+def talk() -> Iterator[list[Talk]]:
+    begun: list[Talk] = []
+    yield begun
+    for one in begun:
+        one.process.kill()
+        one.process.communicate()
+
+
+def is_typed(line: str, kind: str) -> bool:
+    """Whether a line of a session is what somebody typed: it has no mark."""
+    if kind == "http":
+        return bool(re.match(r"[A-Z]+ /", line))
+    return not line.startswith(("#", "< ", "! ", "  ", "Socket.IO at", "WebSocket "))
+
+
+@pytest.mark.parametrize("number", range(len(SESSIONS)))
+def test_session_of_the_page_is_what_happens(url: str, talk: list[Talk], number: int) -> None:
+    told, text = SESSIONS[number]
+    asked, *options = told.split()
+    talk.append(one := Talk(asked.replace("127.0.0.1:8000", url.removeprefix("http://")), *options))
+    for line in text.splitlines():
+        if is_typed(line, kind_of(asked)):
+            one.say(line)
+        else:
+            assert one.hear() == line
+
+
+def script(url: str, *lines: str, more: tuple[str, ...] = ()) -> tuple[int, list[str]]:
+    """The exit status, and what was said."""
+    done = subprocess.run(
+        [sys.executable, "-m", "redbarrel_lite", "connect", url, *more],
+        cwd=ROOT,
+        input="".join(f"{line}\n" for line in lines),
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    return done.returncode, (done.stdout + done.stderr).splitlines()
+
+
+@pytest.mark.parametrize("transport", ["polling", "websocket", "upgrade"])
+def test_script_hears_what_it_waits_for(url: str, transport: str) -> None:
+    more = ("--transport", transport)
+    status, said = script(f"{url}/socket.io/", "hello", "/wait message", "/call add 1 2", more=more)
+    assert (status, said[1:3]) == (0, ['< message "hello"', "< acknowledgement 3"])
+    assert said[0].endswith("polling" if transport == "polling" else "websocket")
+
+
+def test_session_moves_from_polling_when_it_is_told_to(url: str) -> None:
+    lines = ("/ping", "/upgrade", "hello", "/wait message", "/ping x", "/wait pong", "/upgrade")
+    status, said = script(f"{url}/socket.io/", *lines, more=("--transport", "polling"))
+    assert status == 1
+    assert said[1:] == [
+        "! this goes over a WebSocket only, and here is none",
+        "  over websocket now",
+        '< message "hello"',
+        "< pong x",
+        "! this session offers no upgrade to a WebSocket now",
+    ]
+
+
+def test_poll_may_wait_for_its_ping_longer_than_for_an_answer(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "silent.py").write_text(
+        "async def silent(request):\n    async for _ in request.socketio:\n        pass\n"
+    )
+    (tmp_path / "silent.rbr").write_text(
+        "path silent ( method ENGINEIO, use python:silent.silent, ping-interval 1.3 );"
+    )
+    url = serve(tmp_path / "silent.rbr").url
+    shown: list[str] = []
+
+    async def polled() -> None:
+        talk = OverHTTP(Way(url, timeout=1.0), shown.append)
+        await talk.say("GET /engine.io/?EIO=4&transport=polling")
+        sid = shown[-1].split('"')[3]
+        await talk.say(f"GET /engine.io/?EIO=4&transport=polling&sid={sid}")
+
+    asyncio.run(polled())
+    assert shown[-1] == "\n2"
+
+
+def test_engine_io_without_socket_io(serve: Serve) -> None:
+    server = serve(ROOT / "tests/apps/engine.rbr")
+    status, said = script(
+        f"{server.url}/engine.io/",
+        "hello",
+        "/wait",
+        "/binary 00 ff",
+        "/wait",
+        "/close",
+        more=ENGINE,
+    )
+    assert status == 0
+    assert said[1:3] == ["< hello", "< 2 bytes: 00 ff"]
+
+
+ENGINE = ("--as", "engineio")
+
+
+MISTYPED = {
+    "/ack 1": "no event has asked for an acknowledgement, or it has its own",
+    "/emit": 'which event? /emit NAME and its arguments: /emit news {"id": 7}',
+    "/emit x y": "'y' is no JSON; text is in quotes: \"hello\"",
+    "/binary xy": "bytes are written in hexadecimal: 81 05 68 65 6c 6c 6f",
+    "/xyz": "there is no command /xyz; /help says what there is",
+    "/ping " + "x" * 126: "a ping has room for 125 bytes, these are 126",
+    "/emit connect": "'connect' is the name of an event that Socket.IO itself makes",
+}
+
+
+def test_what_is_mistyped_is_told_and_the_rest_goes_on(url: str) -> None:
+    status, heard = script(f"{url}/socket.io/", *MISTYPED, "hello", "/wait message")
+    assert status == 1
+    assert heard[1:] == [*(f"! {said}" for said in MISTYPED.values()), '< message "hello"']
+
+
+@pytest.mark.parametrize(
+    ("scheme", "path", "leads_to"),
+    [
+        ("http", "", "/socket.io/"),
+        ("http", "/a/?b", "/a/socket.io/"),
+        ("WS", "/raw", "/socket.io/"),
+    ],
+)
+def test_commands_of_socket_io_name_the_url_that_knows_them(
+    url: str, scheme: str, path: str, leads_to: str
+) -> None:
+    way = f"{scheme}{url.removeprefix('http')}{path}"
+    status, heard = script(way, "/emit add 1 2", "/call add 1 2", "/ack")
+    assert status == 1
+    assert heard[1:] == [
+        f"! {name} is for Socket.IO: connect to {url}{leads_to} instead"
+        for name in ("/emit", "/call", "/ack")
+    ]
+
+
+def test_who_is_not_there_or_speaks_something_else_is_told_in_a_line(url: str) -> None:
+    nobody = "http://127.0.0.1:1"
+    assert script(nobody) == (1, [f"! {nobody}: Connection refused"])
+    status, said = script(f"{url}/hello", more=("--as", "websocket"))
+    assert (status, said) == (1, ['! /hello answers 200: {"hello": "world"}'])
+    assert script("foo://x")[1] == [
+        "error: 'foo://x' is no url of a server: write http://127.0.0.1:8000"
+    ]
+
+
+def test_end_by_the_server_is_told_and_what_was_not_done_counts(url: str) -> None:
+    status, said = script(f"{url}/socket.io/", "/packet 4zz", "/wait")
+    assert status == 1
+    assert said[1].startswith("! / is disconnected: ")
+    status, said = script(f"{url}/socket.io/", "/drop")
+    assert (status, said[1:]) == (0, ["! / is disconnected: transport close"])
+
+
+def test_terminal_shows_what_comes_above_what_is_typed(url: str) -> None:
+    pty = pytest.importorskip("pty", reason="no terminals here")
+    near, far = pty.openpty()
+    command = ["-m", "redbarrel_lite", "connect", f"ws{url.removeprefix('http')}/raw"]
+    with subprocess.Popen(
+        [sys.executable, *command], cwd=ROOT, stdin=far, stdout=far, stderr=far
+    ) as process:
+        os.close(far)
+        with os.fdopen(near, "r+b", buffering=0) as terminal:
+            heard = until(terminal, rb"> ")
+            terminal.write(b"hello\n")
+            heard += until(terminal, rb"(?s)< hello.*> ")  # it is asking again, or still
+            terminal.write(b"\x04")
+            assert process.wait(STOP_S) == 0
+    assert b"WebSocket ws://" in heard
+
+
+def until(terminal: IO[bytes], end: bytes) -> bytes:
+    heard = b""
+    while not re.search(end, heard):
+        heard += terminal.read(1024)
+    return heard
+
+
+def test_urls_say_what_is_spoken() -> None:
+    assert kind_of("ws://x/socket.io/") == kind_of("wss://x") == "websocket"
+    assert kind_of("http://x/a/socket.io/?a=b") == "socketio"
+    assert kind_of("https://x/engine.io") == "engineio"
+    assert kind_of("http://x/") == "http"
+
+
+def test_values_are_read_one_after_the_other() -> None:
+    assert values_of('1 "two words", {"a": [3]} null') == [1, "two words", {"a": [3]}, None]
+    assert values_of(" ") == []
+    assert bytes_of("0001 ff") == b"\x00\x01\xff"
+    assert header_of("X-A : b: c") == ("x-a", "b: c")
+    for text in ("no colon", ": x", "a: b\r\nc: d"):
+        with pytest.raises(Mistyped):
+            header_of(text)
+
+
+def test_nothing_that_comes_moves_the_cursor() -> None:
+    assert visible("a\x1b[2J\x07b\u202e") == "a\\x1b[2J\\x07b\\u202e"
+    assert visible("x" * (MAX_SHOWN_CHARACTERS + 1)).endswith("x... (10001 characters)")
+
+
+def test_arguments_are_checked() -> None:
+    for wrong in (("--auth", "3"), ("--auth", "x"), ("--header", "x")):
+        status, said = script("http://127.0.0.1:1", more=wrong)
+        assert status == 2
+        assert "error: argument" in said[-1]
