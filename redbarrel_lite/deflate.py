@@ -29,9 +29,12 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .errors import RemoteProtocolError
+from .errors import RemoteProtocolError, show
+
+if TYPE_CHECKING:
+    from zlib import _Decompress as Decompressor
 
 EXTENSION: Final = "permessage-deflate"
 SERVER_NO_CONTEXT: Final = "server_no_context_takeover"
@@ -69,13 +72,14 @@ _SAMPLE_BYTES: Final = 4096
 # What ends a message's last block (RFC 7692 7.2.1), and an empty block that is marked
 # as the final one: zlib reaches its end only if what stood before it was complete.
 _TAIL: Final = b"\x00\x00\xff\xff"
-_END: Final = _TAIL + b"\x01\x00\x00\xff\xff"
+_FINAL_BLOCK: Final = b"\x01\x00\x00\xff\xff"
 
 INVALID_PAYLOAD: Final = 1007  # RFC 6455 7.4.1
 MESSAGE_TOO_BIG: Final = 1009
 
-# RFC 9110 5.6.2.
+# RFC 9110 5.6.2 and 5.6.4.
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_QUOTED_PAIR: Final = re.compile(r"\\(.)")
 
 
 # -- the negotiation -------------------------------------------------------------------
@@ -164,22 +168,15 @@ def _parameter(text: str) -> tuple[str, str | None]:
     """Name and value of ``name``, ``name=token`` or ``name="token"``."""
     name, equals, value = text.partition("=")
     name, value = name.rstrip(" \t"), value.lstrip(" \t")
-    if len(value) > 1 and value[0] == value[-1] == '"':
-        value = _unquoted(value[1:-1])
+    if value[:1] == value[-1:] == '"':
+        value = _QUOTED_PAIR.sub(r"\1", value[1:-1])
     if _TOKEN.fullmatch(name) is None or (equals and _TOKEN.fullmatch(value) is None):
         raise _malformed(text)
     return name, value if equals else None
 
 
-def _unquoted(text: str) -> str:
-    """The text of a quoted string, in which a backslash quotes what follows it."""
-    characters = iter(text)
-    return "".join(next(characters, "\\") if one == "\\" else one for one in characters)
-
-
 def _malformed(text: str) -> RemoteProtocolError:
-    shown = ascii(text[:40])
-    return RemoteProtocolError(f"no list of extensions: {shown} (RFC 6455 9.1)", 400)
+    return RemoteProtocolError(f"no list of extensions: {show(text, 40)} (RFC 6455 9.1)", 400)
 
 
 # -- a message in ----------------------------------------------------------------------
@@ -211,8 +208,10 @@ class Inflater:
         """
         inflated = self._inflate(part)
         if final:
-            inflated += self._inflate(_END)
-            if self.fault is None and (not self._zlib.eof or self._zlib.unused_data):
+            inflated += self._inflate(_TAIL)
+            # What comes out now is that block itself, as the rest of one that was cut off.
+            ours = self._inflate(_FINAL_BLOCK)
+            if self.fault is None and (ours or not self._zlib.eof or self._zlib.unused_data):
                 self.fault = _corrupt("it is not complete")
         return inflated
 
@@ -221,10 +220,13 @@ class Inflater:
         while data and self.fault is None:
             if self._zlib.eof:
                 self._next_stream()
+            room = self._left - len(inflated) + 1
+            before = self._zlib.copy()  # which costs a microsecond
             try:
-                inflated += self._zlib.decompress(data, self._left - len(inflated) + 1)
+                inflated += self._zlib.decompress(data, room)
             except zlib.error as error:
                 self.fault = _corrupt(str(error))
+                inflated += _up_to_fault(before, data)
             if len(inflated) > self._left:
                 self.fault = _too_big(f"message over {self._limit} bytes")
             data = self._zlib.unused_data or self._zlib.unconsumed_tail
@@ -237,6 +239,25 @@ class Inflater:
             self.fault = _too_big(f"message in over {MAX_STREAMS} streams")
         self._streams += 1
         self._zlib = zlib.decompressobj(-_MAX_BITS)
+
+
+def _up_to_fault(state: Decompressor, data: bytes) -> bytes:
+    """What comes out of the bytes before the one that is wrong: zlib keeps it back.
+
+    It counts, or the verdict would depend on the cut: it may be over the limit, or no UTF-8.
+    It needs no bound of its own: with more to come out, zlib had not got as far as the fault.
+    """
+    inflated = b""
+    while len(data) > 1:
+        half = data[: len(data) // 2]
+        attempt = state.copy()
+        try:
+            inflated += attempt.decompress(half)
+        except zlib.error:
+            data = half
+        else:
+            state, data = attempt, data[len(half) :]
+    return inflated
 
 
 def _too_big(why: str) -> RemoteProtocolError:

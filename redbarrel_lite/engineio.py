@@ -40,7 +40,7 @@ import enum
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
-from .errors import RemoteProtocolError
+from .errors import RemoteProtocolError, show
 from .strictjson import brief
 
 PROTOCOL: Final = "4"  # the value of the query parameter EIO
@@ -255,7 +255,7 @@ class Session:
             with contextlib.suppress(ValueError):
                 return decode_binary(str(packet[len(BINARY) :]))
         self.end("parse error")
-        raise RemoteProtocolError(f"bad Engine.IO packet {packet[:20]!a}", BAD_REQUEST)
+        raise RemoteProtocolError(f"bad Engine.IO packet {show(packet, 20)}", BAD_REQUEST)
 
     def receive_payload(self, payload: Packet, now: float) -> list[Packet]:
         """Take the body of a POST; return the messages in it.
@@ -289,6 +289,11 @@ class Session:
     def _expect_ping(self, now: float) -> None:
         """Of a client that pings: we owe it nothing before, and it owes us the next in time."""
         self._pong_by = now + self.options.ping_interval + self.options.ping_timeout
+
+    @property
+    def waiting(self) -> int:
+        """Packets in the outbox."""
+        return len(self._outbox)
 
     # -- to the peer -----------------------------------------------------------
 
@@ -402,7 +407,7 @@ class Session:
             self.transport = WEBSOCKET
             self._noop_at = 0.0
             return None
-        raise RemoteProtocolError(f"bad packet in an upgrade: {packet[:20]!a}", BAD_REQUEST)
+        raise RemoteProtocolError(f"bad packet in an upgrade: {show(packet, 20)}", BAD_REQUEST)
 
     def stop_probe(self) -> None:
         """The WebSocket has gone before it became the transport: back to polling."""
@@ -420,13 +425,17 @@ class Session:
             times.append(self._upgrade_by)
         return min(times)
 
-    def tick(self, now: float) -> None:
-        """Do what is due: send a ping, end a silent session, release a poll, drop a probe."""
+    def tick(self, now: float, *, fair: bool = True) -> None:
+        """Do what is due: send a ping, end a silent session, release a poll, drop a probe.
+
+        ``fair``: nothing of the peer's can be there that has not been received, so its
+        silence says something.
+        """
         if self._pong_by and now >= self._pong_by:
-            self.end("ping timeout")
+            if fair:
+                self.end("ping timeout")
         elif not self._pong_by and now >= self._ping_at:
-            # Absolute times: a tick that comes late does not give the peer more.
-            self._pong_by = self._ping_at + self.options.ping_timeout
+            self._pong_by = now + self.options.ping_timeout
             if self.state is State.OPEN:
                 # Before what waits, for it is no message: a poll carries some packets
                 # only, and behind a long queue it would come too late for a client that
@@ -437,15 +446,14 @@ class Session:
             self._noop_at = now + NOOP_DELAY_S
             if self.poll_waits and not self._outbox:
                 self._queue(NOOP)
-        if self.upgrade is not Upgrade.NONE and now >= self._upgrade_by:
+        if fair and self.upgrade is not Upgrade.NONE and now >= self._upgrade_by:
             self.stop_probe()
 
     @property
     def deadline(self) -> float:
         """When the client's silence ends the session, on the caller's clock.
 
-        It counts from the handshake or the last pong, whenever our ping went out: what
-        comes later is too late, even if it comes before `tick` has been called.
+        What comes later is too late, even if it comes before `tick` has been called.
         """
         return self._pong_by or self._ping_at + self.options.ping_timeout
 

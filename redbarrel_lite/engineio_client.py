@@ -44,7 +44,7 @@ from .engineio import (
     decode_binary,
     encode_for_polling,
 )
-from .errors import LocalProtocolError, RemoteProtocolError
+from .errors import LocalProtocolError, RemoteProtocolError, show
 
 # Why a session has ended, in the words of the reference client.
 TRANSPORT_CLOSE: Final = "transport close"
@@ -114,7 +114,7 @@ class Session:
         elif packet == CLOSE:
             self.end(TRANSPORT_CLOSE)
         elif packet != NOOP:
-            raise self._bad(f"bad Engine.IO packet {packet[:20]!a}")
+            raise self._bad(f"bad Engine.IO packet {show(packet, 20)}")
         return None
 
     def receive_payload(self, payload: str, now: float) -> list[Packet]:
@@ -124,11 +124,11 @@ class Session:
 
     def _open(self, packet: Packet, now: float) -> None:
         if not isinstance(packet, str) or packet[:1] != OPEN:
-            raise self._bad(f"the first packet is no handshake: {packet[:40]!a}")
+            raise self._bad(f"the first packet is no handshake: {show(packet, 40)}")
         try:
             self.handshake = handshake_of(json.loads(packet[1:]))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise self._bad(f"bad handshake {packet[:200]!a}: {error!r}") from None
+            raise self._bad(f"bad handshake {show(packet, 200)}: {error!r}") from None
         self._ping_by = now + self._patience(self.handshake)
 
     def _binary(self, text: str) -> bytes:
@@ -156,6 +156,10 @@ class Session:
                 raise ValueError("U+001E parts the packets of a POST: send it in bytes, or escaped")
             else:
                 self._outbox.append(MESSAGE + message)
+
+    def send_packet(self, packet: Packet) -> None:
+        """Queue a packet as it is, right or wrong: for who wants to see what a server says."""
+        self._outbox.append(packet)
 
     def close(self) -> None:
         """Queue the packet that ends the session, behind what waits, and ask for no more."""
@@ -214,7 +218,7 @@ class Session:
     def receive_probe(self, packet: Packet) -> None:
         """Take the answer to the probe. Raises `RemoteProtocolError` for any other packet."""
         if packet != PONG + PROBE or self.upgrade is not Upgrade.STARTED:
-            raise RemoteProtocolError(f"bad answer to a probe: {packet[:20]!a}")
+            raise RemoteProtocolError(f"bad answer to a probe: {show(packet, 20)}")
         self.upgrade = Upgrade.PROBED
 
     def finish_upgrade(self) -> str:

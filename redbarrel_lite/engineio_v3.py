@@ -44,7 +44,7 @@ from .engineio import (
     Upgrade,
     decode_binary,
 )
-from .errors import RemoteProtocolError
+from .errors import RemoteProtocolError, show
 
 # A binary packet has a type too, and this is the only one that means something.
 _BINARY_MESSAGE: Final = bytes((int(MESSAGE),))
@@ -117,7 +117,7 @@ def _split_text(payload: str) -> Iterator[Packet]:
     while at < len(units) or not units:
         match = _LENGTH.match(units, at)
         if match is None:
-            raise _fault(f"no length of a packet: {units[at : at + 20]!a}")
+            raise _fault(f"no length of a packet: {show(units[at : at + 21], 20)}")
         at = match.end() + int(match[1])
         if at > len(units):
             raise _fault(f"a packet of {match[1]} characters, of which some are missing")

@@ -28,13 +28,16 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from .errors import LocalProtocolError, RemoteProtocolError
+from .errors import LocalProtocolError, RemoteProtocolError, show
 from .http1_reader import (
     CONTENT_STEPS,
+    DONE,
     END_OF_MESSAGE,
+    HEAD,
     TOKEN,
     USUAL,
     EndOfMessage,
@@ -42,11 +45,11 @@ from .http1_reader import (
     Limits,
     Reader,
     State,
+    line_fault,
     list_members,
     parse_chunked,
     parse_content_length,
     parse_fields,
-    show,
 )
 
 # What both sides have is named here too, for those who know this side alone.
@@ -129,7 +132,7 @@ class Connection(Reader[Event]):
         # What comes next on a connection is mostly what came before: the very request, or
         # its fields, or those of the answer. What is the same to the last byte need not
         # be read, checked and written anew.
-        self._again: tuple[bytes | None, Request] = None, _NOT_UNDERSTOOD
+        self._again: tuple[bytes | None, Request, bool] = None, _NOT_UNDERSTOOD, False
         self._said = _NOTHING
         self._told = _Told(0, [], "", has_ours=False)
         self._parts = Parts.PLAIN
@@ -139,25 +142,31 @@ class Connection(Reader[Event]):
 
     def receive(self, data: bytes) -> list[Event]:
         """Take bytes from the peer; return what they complete, as `Reader.receive` does."""
-        if self._buffer or self.state is not State.HEAD:
-            return super().receive(data)
-        before, request = self._again
-        if data == before:
-            self.state = State.DONE
-            self._request = request
-            self.keep_alive = request.keep_alive
-            return [request, END_OF_MESSAGE]
+        begins = self.state is HEAD and not self._buffer
         events = super().receive(data)
         is_whole = len(events) == 2 and events[1] is END_OF_MESSAGE and not self._buffer
-        if is_whole and len(data) <= MAX_REMEMBERED_BYTES:
-            self._again = data, self._request
+        if begins and is_whole and len(data) <= MAX_REMEMBERED_BYTES:
+            self._again = data, self._request, self.keep_alive
         return events
+
+    def again(self, data: bytes) -> Request | None:
+        """The request that these bytes are, whole, if the one before was made of the same.
+
+        To be asked first: if it is so, they are taken, and `receive` is not to have them.
+        """
+        before, request, keep_alive = self._again
+        if data != before or self._buffer or self.state is not HEAD:
+            return None
+        self.state = DONE
+        self._request = request
+        self.keep_alive = keep_alive
+        return request
 
     def next_request(self) -> list[Event]:
         """Go on to the next request, once the last one is read and answered."""
-        if self.state is not State.DONE:
+        if self.state is not DONE:
             raise LocalProtocolError(f"the request is not over: the peer owes {self.state.value}")
-        self.state = State.HEAD
+        self.state = HEAD
         self._request = _NOT_UNDERSTOOD
         return self._parse() if self._buffer else []
 
@@ -175,7 +184,7 @@ class Connection(Reader[Event]):
         self.keep_alive = request.keep_alive
         events.append(request)
         if request.content_length == 0:
-            self.state = State.DONE
+            self.state = DONE
             events.append(END_OF_MESSAGE)
             return False
         if request.content_length is None:
@@ -230,9 +239,18 @@ class Connection(Reader[Event]):
             return self._interim(status, headers)
         if status in _WITHOUT_CONTENT:
             return self._response_head(status, headers, "")
-        head = self._response_head(status, headers, f"content-length: {len(content)}\r\n")
+        request = self._request
+        told = self._told
+        length = len(content)
+        is_usual = self.keep_alive and request.version == "1.1"  # it has no Connection field
+        if is_usual and length == told.length and status == told.status and headers == told.headers:
+            head = told.head
+        else:
+            head = self._response_head(status, headers, f"content-length: {length}\r\n")
+            if is_usual:
+                self._told.keep(length, head)
         # RFC 9110 9.3.2: what GET would say of the content, and none of it.
-        return head if self._request.method == "HEAD" else head + content
+        return head if request.method == "HEAD" else head + content
 
     def start_response(self, status: int, headers: Pairs, length: int | None) -> bytes:
         """The head of an answer whose content follows in parts: `chunk`, `end_response`.
@@ -290,6 +308,11 @@ class Connection(Reader[Event]):
         told = _told_by(101, headers)
         return f"{told.text}connection: Upgrade\r\n\r\n".encode("latin-1")
 
+    @property
+    def has_answered(self) -> bool:
+        """Whether there was an answer, or the start of one."""
+        return self._told.status > 0
+
     def forbid_keep_alive(self) -> None:
         """Make the answer in hand the last one of this connection."""
         self.keep_alive = False
@@ -313,7 +336,7 @@ class Connection(Reader[Event]):
         options = list_members(value for name, value in headers if name.lower() == "connection")
         if "close" in options:
             self.keep_alive = False
-        options -= {"close", "keep-alive"}
+        options.discard("keep-alive")
         if not self.keep_alive:
             options.add("close")
         elif self._request.version == "1.0":
@@ -430,7 +453,9 @@ def _bad_request_line(head: str) -> RemoteProtocolError:
     if not _FIRST_BYTE.match(first):
         return _bad_first_byte(first)
     line = head.partition("\r\n")[0]
-    return RemoteProtocolError(f"bad request line {show(line)} (RFC 9112 3)", 400)
+    return line_fault(line) or RemoteProtocolError(
+        f"bad request line {show(line)} (RFC 9112 3)", 400
+    )
 
 
 # -- the head of an answer -----------------------------------------------------
@@ -442,21 +467,33 @@ _OUR_FIELDS: Final = frozenset({"connection", "content-length", "transfer-encodi
 _STATUS_LINES: Final = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus
 }
-_NOT_IN_A_FIELD = re.compile(r"[\r\n\0]|[^\0-\xff]")
+_FIELD_LINE = re.compile(rf"{TOKEN}+: [\x01-\x09\x0b\x0c\x0e-\xff]*+\r\n")
 
 
-class _Told(NamedTuple):
+@dataclass(slots=True)
+class _Told:
     """The status line and the caller's fields of an answer, as they go out."""
 
     status: int
     headers: Pairs
     text: str
     has_ours: bool  # among the headers are some that the caller has no say in
+    length: int = -1  # of content that came with them; -1: its head is not kept
+    head: bytes = b""
+
+    def keep(self, length: int, head: bytes) -> None:
+        """This is the whole head, with its content's length: for the next answer, too."""
+        if not self.has_ours and len(head) <= MAX_REMEMBERED_BYTES:
+            self.length, self.head = length, head
 
 
 def _told_by(status: int, headers: Pairs) -> _Told:
     lines = field_lines(headers)
     text = _status_line(status) + "".join(lines)
+    if text.count("\r\ndate: ") > 1:
+        # RFC 9110 6.6.1: one is all there may be, and the first is the author's.
+        first, mark, rest = text.partition("\r\ndate: ")
+        text = first + mark + re.sub(r"\r\ndate: [^\r]*", "", rest)
     return _Told(status, list(headers), text, len(lines) < len(headers))
 
 
@@ -467,9 +504,9 @@ def field_lines(headers: Pairs) -> list[str]:
     """
     lines = [f"{name}: {value}\r\n" for name, value in headers if name.lower() not in _OUR_FIELDS]
     for line in lines:
-        if _NOT_IN_A_FIELD.search(line, 0, len(line) - 2):
-            what = f"CR, LF, NUL or what Latin-1 lacks in the header {line[:-2]!a}"
-            raise ValueError(what)
+        if not _FIELD_LINE.fullmatch(line):
+            what = "no name of a header, or CR, LF, NUL or what Latin-1 lacks in one"
+            raise ValueError(f"{what}: {show(line[:-2], 200)}")
     return lines
 
 

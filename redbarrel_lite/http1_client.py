@@ -23,19 +23,21 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from .errors import RemoteProtocolError
+from .errors import RemoteProtocolError, show
 from .http1 import field_lines
 from .http1_reader import (
     CONTENT_STEPS,
     END_OF_MESSAGE,
+    USUAL,
     EndOfMessage,
     Fields,
+    Limits,
     Reader,
     State,
+    line_fault,
     parse_chunked,
     parse_content_length,
     parse_fields,
-    show,
 )
 
 # An upstream that sends "100 Continue" for ever would never be late: each is an
@@ -72,8 +74,8 @@ class Connection(Reader[Event]):
 
     __slots__ = ("_chunked", "_interim", "_method", "_until_closed", "_upgrade")
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, limits: Limits = USUAL) -> None:
+        super().__init__(limits)
         self._method = ""
         self._upgrade = False
         self._chunked = False  # what we send
@@ -148,23 +150,23 @@ class Connection(Reader[Event]):
         status = int(line["status"])
         if status < 200:
             if length is not None or chunked:
-                raise RemoteProtocolError(f"{status} with content (RFC 9110 15.2)", 502)
+                raise RemoteProtocolError(f"{status} with content (RFC 9110 15.2)")
             return self._take_interim(status, headers, events)
         if status == 204 and (length or chunked):
-            raise RemoteProtocolError("204 with content (RFC 9110 15.3.5)", 502)
+            raise RemoteProtocolError("204 with content (RFC 9110 15.3.5)")
         events.append(Response(status, headers, length))
         return self._begin_content(events, status, length, chunked=chunked)
 
     def _take_interim(self, status: int, headers: Fields, events: list[Any]) -> bool:
         if status == 101:
             if not self._upgrade:
-                raise RemoteProtocolError("101 that nobody asked for (RFC 9110 7.8)", 502)
+                raise RemoteProtocolError("101 that nobody asked for (RFC 9110 7.8)")
             self.state = State.UPGRADED
             events.append(Response(status, headers, None))
             return False
         self._interim += 1
         if self._interim > MAX_INTERIM:
-            raise RemoteProtocolError(f"over {MAX_INTERIM} interim answers", 502)
+            raise RemoteProtocolError(f"over {MAX_INTERIM} interim answers")
         return True
 
     def _begin_content(
@@ -188,7 +190,7 @@ class Connection(Reader[Event]):
 
     def _check_start(self, buffer: bytearray) -> None:
         if not buffer.startswith(_START[: len(buffer)]):
-            raise _bad_status_line(buffer[:60].decode("latin-1"))
+            raise _bad_start(buffer)
 
     def _check_first_line(self, line: str) -> None:
         if not _STATUS_LINE.fullmatch(line):
@@ -211,7 +213,7 @@ def _framing(headers: Fields, minor: str) -> tuple[int | None, bool]:
             continue
         if length is not None or chunked:
             # Who believes the other one takes the rest for an answer: somebody else's.
-            raise RemoteProtocolError("the content's length is given twice (RFC 9112 6.3)", 502)
+            raise RemoteProtocolError("the content's length is given twice (RFC 9112 6.3)")
         if name == "content-length":
             length = parse_content_length(value)
         else:
@@ -219,6 +221,15 @@ def _framing(headers: Fields, minor: str) -> tuple[int | None, bool]:
     return length, chunked
 
 
+def _bad_start(head: bytes | bytearray) -> RemoteProtocolError:
+    """Shows no more than the first wrong byte: the rest may not be there yet."""
+    known = next(at for at in range(len(_START)) if head[at : at + 1] != _START[at : at + 1])
+    start = show(bytes(head[: known + 1]))
+    return RemoteProtocolError(f"bad status line: it starts with {start} (RFC 9112 4)")
+
+
 def _bad_status_line(head: str) -> RemoteProtocolError:
+    if not head.startswith(_START.decode()):
+        return _bad_start(head[: len(_START)].encode("latin-1"))
     line = head.partition("\r\n")[0]
-    return RemoteProtocolError(f"bad status line {show(line)} (RFC 9112 4)", 502)
+    return line_fault(line) or RemoteProtocolError(f"bad status line {show(line)} (RFC 9112 4)")

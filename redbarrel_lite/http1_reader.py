@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar
 
-from .errors import LocalProtocolError, RemoteProtocolError
+from .errors import LocalProtocolError, RemoteProtocolError, show
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,11 @@ class State(enum.Enum):
     __hash__ = object.__hash__
 
 
+# Those that every request passes through: to find a member of an enum costs more than a call.
+HEAD: Final = State.HEAD
+DONE: Final = State.DONE
+
+
 # RFC 9110 5.6.2: what a method or a field name is made of.
 TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 # RFC 9110 5.5: visible characters, obs-text, and blanks between them. No other
@@ -95,6 +100,7 @@ _DIGITS = re.compile(r"[0-9]{1,18}")
 # 16 hexadecimal digits hold any length a file system knows; more is an attack on
 # parsers whose integers overflow.
 _SIZE = "([0-9A-Fa-f]{1,16})"
+_TOO_MANY_DIGITS = re.compile(rb"[0-9A-Fa-f]{17}")
 # RFC 9112 7.1.1: after the size come extensions, which nobody uses and we only check.
 # The grammar has a place for blanks right after the size. No sender may put any there,
 # and parsers that skip them, or stop at them, have disagreed about the size: refused.
@@ -135,7 +141,7 @@ class Reader(ABC, Generic[EventT]):
     _steps: ClassVar[dict[State, Callable[[Any, list[Any]], bool]]]
 
     def __init__(self, limits: Limits = USUAL) -> None:
-        self.state = State.HEAD
+        self.state = HEAD
         self.keep_alive = False
         self._limits = limits
         self._short = min(limits.line, limits.head)  # bytes that no head may not have
@@ -143,7 +149,7 @@ class Reader(ABC, Generic[EventT]):
         self._line_start = 0  # of the head's first line that is not checked yet
         self._searched = 0  # how far the buffer is known to hold no end of that line
         self._left = 0  # bytes of content, or of the chunk, still to come
-        self._trailer_bytes = 0
+        self._trailer_bytes = 0  # of the trailers that have come
 
     @property
     def buffered(self) -> int:
@@ -256,7 +262,7 @@ class Reader(ABC, Generic[EventT]):
         if buffer[end : end + 2] == b"\r":  # and there this segment ends
             self._searched = end
             return -1
-        raise RemoteProtocolError("bare CR or LF (RFC 9112 2.2)", 400)
+        raise _bare_line_end()
 
     def _take_line(self, limit: int, status: int, too_long: str) -> bytes | None:
         """Take the first line off the buffer, without its CR LF; None if it is not all there."""
@@ -285,6 +291,8 @@ class Reader(ABC, Generic[EventT]):
 
     def _chunk_size(self, events: list[Any]) -> bool:
         self._take_whole_chunks(events)
+        if _TOO_MANY_DIGITS.match(self._buffer):  # whose end need not come
+            raise RemoteProtocolError("chunk size over 16 digits (RFC 9112 7.1)", 400)
         too_long = f"chunk size over {MAX_CHUNK_LINE_BYTES} bytes"
         line = self._take_line(MAX_CHUNK_LINE_BYTES, 400, too_long)
         if line is None:
@@ -328,7 +336,10 @@ class Reader(ABC, Generic[EventT]):
     def _chunk_end(self, events: list[Any]) -> bool:
         end = bytes(self._buffer[:2])
         if not b"\r\n".startswith(end):
-            raise RemoteProtocolError(f"a chunk ends in {show(end)}, not CR LF (RFC 9112 7.1)", 400)
+            wrong = end if end[:1] == b"\r" else end[:1]  # the second byte may not be there yet
+            raise RemoteProtocolError(
+                f"a chunk ends in {show(wrong)}, not CR LF (RFC 9112 7.1)", 400
+            )
         if len(end) < 2:
             return False
         del self._buffer[:2]
@@ -401,14 +412,19 @@ def list_members(values: Iterable[str]) -> set[str]:
 # -- what was wrong -----------------------------------------------------------
 
 
+def line_fault(line: str) -> RemoteProtocolError | None:
+    """What is wrong with a line whatever it should be, and so is said before anything else."""
+    return _bare_line_end() if "\r" in line or "\n" in line else None
+
+
+def _bare_line_end() -> RemoteProtocolError:
+    return RemoteProtocolError("bare CR or LF (RFC 9112 2.2)", 400)
+
+
 def _field_fault(line: str) -> RemoteProtocolError | None:
     if _FIELD.fullmatch(line + "\r\n"):
         return None
+    if fault := line_fault(line):
+        return fault
     rule = "5.2: lines are not folded" if line[:1] in ("\t", " ") else "5"
     return RemoteProtocolError(f"bad header line {show(line)} (RFC 9112 {rule})", 400)
-
-
-def show(value: str | bytes) -> str:
-    """A value from the peer, cut, and with control characters escaped, for a message."""
-    text = value.decode("latin-1") if isinstance(value, bytes) else value
-    return ascii(text if len(text) <= 60 else text[:57] + "...")

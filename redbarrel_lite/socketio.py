@@ -25,13 +25,13 @@ for each attachment (section "Packet encoding")::
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from json.decoder import scanstring  # type: ignore[attr-defined]  # typeshed lacks it
 from json.encoder import encode_basestring
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from . import strictjson
-from .errors import RemoteProtocolError
+from .errors import RemoteProtocolError, show
 
 # "Packet types", in the order of the document.
 CONNECT: Final = "0"
@@ -76,7 +76,7 @@ class Packet(NamedTuple):
 
 # -- text in -----------------------------------------------------------------
 
-_HEAD: Final = re.compile(
+HEAD: Final = re.compile(
     r"([0-6])"
     r"(?:([0-9]+)-)?"
     r"(?:(/[^,]*)(?:,|\Z))?"
@@ -112,9 +112,9 @@ class Decoder:
         return _usual_packet(message) or self._packet_of(message)
 
     def _packet_of(self, message: str) -> Packet | None:
-        match = _HEAD.match(message)
+        match = HEAD.match(message)
         if match is None:
-            raise RemoteProtocolError(f"no Socket.IO packet: {message[:20]!a}")
+            raise RemoteProtocolError(f"no Socket.IO packet: {show(message, 20)}")
         kind, attachments, namespace, number = match.groups()
         if namespace and len(namespace) > MAX_NAMESPACE:
             raise RemoteProtocolError(f"namespace of {len(namespace)} characters")
@@ -132,7 +132,8 @@ class Decoder:
     def _start_binary(self, packet: Packet, attachments: str | None) -> None:
         count = int(attachments) if attachments and len(attachments) < 3 else 0
         if not 0 < count <= MAX_ATTACHMENTS:
-            raise RemoteProtocolError(f"{attachments} attachments, not 1 to {MAX_ATTACHMENTS}")
+            told = (attachments or "no")[:20]
+            raise RemoteProtocolError(f"{told} attachments, not 1 to {MAX_ATTACHMENTS}")
         kind = EVENT if packet.type == BINARY_EVENT else ACK
         self._packet = _checked(packet._replace(type=kind))
         self._missing = count
@@ -148,7 +149,13 @@ class Decoder:
             return None
         packet, attachments = self._packet, self._attachments
         self._packet, self._attachments = None, []
-        return packet._replace(data=_fill(packet.data, attachments))
+        placed: list[bytes] = []
+        data = fill(packet.data, attachments, placed)
+        # An attachment may stand in many places, and whoever sends the data on sends it for each:
+        # a megabyte and as many placeholders as a message holds would be thirty gigabytes.
+        if sum(map(len, placed)) > self._max_attached:
+            raise RemoteProtocolError(f"attachments of over {self._max_attached} bytes, repeated")
+        return packet._replace(data=data)
 
 
 def _usual_packet(message: str) -> Packet | None:
@@ -206,25 +213,31 @@ def _data(kind: str, text: str) -> Any:
             return None
         raise RemoteProtocolError(f"packet of type {kind} without data")
     if text[0] not in "[{":
-        raise RemoteProtocolError(f"data is neither an array nor an object: {text[:20]!a}")
+        raise RemoteProtocolError(f"data is neither an array nor an object: {show(text, 20)}")
     try:
         return strictjson.loads_text(text, MAX_DEPTH + 1)
     except ValueError as error:
         raise RemoteProtocolError(f"bad JSON: {str(error)[:80]}") from None
 
 
-def _fill(data: Any, attachments: list[bytes]) -> Any:
-    """Put the attachments where their placeholders stand (section "Binary")."""
-    if isinstance(data, list):
-        return [_fill(value, attachments) for value in data]
-    if not isinstance(data, dict):
-        return data
-    if data.get("_placeholder") is True:
-        number = data.get("num")
-        if type(number) is not int or not 0 <= number < len(attachments):
-            raise RemoteProtocolError(f"placeholder for attachment {ascii(number)[:20]}")
-        return attachments[number]
-    return {key: _fill(value, attachments) for key, value in data.items()}
+def fill(data: Any, attachments: list[bytes], placed: list[bytes]) -> Any:
+    """Put the attachments where their placeholders stand (section "Binary"), and note each.
+
+    In place: a megabyte of small lists, made anew, would hold everybody up.
+    """
+    parts: Iterable[tuple[Any, Any]] = enumerate(data)
+    if isinstance(data, dict):
+        if data.get("_placeholder") is True:
+            number = data.get("num")
+            if type(number) is not int or not 0 <= number < len(attachments):
+                raise RemoteProtocolError(f"placeholder for attachment {ascii(number)[:20]}")
+            placed.append(attachments[number])
+            return attachments[number]
+        parts = data.items()
+    for key, value in parts:
+        if value and isinstance(value, (list, dict)):
+            data[key] = fill(value, attachments, placed)
+    return data
 
 
 # -- text out ------------------------------------------------------------------
@@ -294,25 +307,38 @@ def _encode(
     kind: str, binary_kind: str, namespace: str, ack_id: int | None, data: Any
 ) -> tuple[Message, ...]:
     attachments: list[bytes] = []
-    if binary_kind:
-        data = _extract(data, attachments, 0)
+    try:
+        text = strictjson.brief(data)
+    except TypeError:
+        if not binary_kind:
+            raise
+        text = _with_places(data, attachments)
+    except RecursionError:
+        raise _too_deep() from None
+    if binary_kind and strictjson.nests_over(text, MAX_DEPTH + 1):
+        raise _too_deep()
     head = f"{binary_kind}{len(attachments)}-" if attachments else kind
     if namespace != "/":
         head += namespace + ","
     if ack_id is not None:
         head += str(ack_id)
-    return (head + strictjson.brief(data), *attachments)
+    return (head + text, *attachments)
 
 
-def _extract(data: Any, attachments: list[bytes], depth: int) -> Any:
-    """Replace bytes by placeholders, depth first, and collect them."""
-    if isinstance(data, (bytes, bytearray, memoryview)):
-        attachments.append(bytes(data))
+def _with_places(data: Any, attachments: list[bytes]) -> str:
+    """The JSON of data with bytes in it: placeholders, for what becomes ``attachments``."""
+
+    def place(value: Any) -> dict[str, Any]:
+        if not isinstance(value, (bytes, bytearray, memoryview)):
+            raise TypeError(f"{type(value).__name__} is not JSON") from None
+        attachments.append(bytes(value))
         return {"_placeholder": True, "num": len(attachments) - 1}
-    if isinstance(data, (list, tuple, dict)):
-        if depth > MAX_DEPTH:
-            raise ValueError(f"data nested over {MAX_DEPTH} levels deep")
-        if isinstance(data, dict):
-            return {key: _extract(value, attachments, depth + 1) for key, value in data.items()}
-        return [_extract(value, attachments, depth + 1) for value in data]
-    return data
+
+    try:
+        return strictjson.brief(data, place)
+    except RecursionError:
+        raise _too_deep() from None
+
+
+def _too_deep() -> ValueError:
+    return ValueError(f"data nested over {MAX_DEPTH} levels deep")

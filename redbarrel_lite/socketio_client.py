@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from . import socketio
-from .errors import RemoteProtocolError
+from .errors import RemoteProtocolError, show
 from .socketio import Message, Packet
 
 # Why a namespace has ended, in the words of the reference client.
@@ -45,7 +45,7 @@ class Decoder(socketio.Decoder):
             # On the wire it is a CONNECT but for its digit: namespace and object.
             packet = super().receive(socketio.CONNECT + message[1:])
             if packet is None or not isinstance(packet.data, dict):
-                raise RemoteProtocolError(f"bad CONNECT_ERROR: {message[:80]!a}")
+                raise RemoteProtocolError(f"bad CONNECT_ERROR: {show(message, 80)}")
             return packet._replace(type=socketio.CONNECT_ERROR)
         return super().receive(message)
 

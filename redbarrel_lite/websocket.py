@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import select
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -21,6 +20,7 @@ from . import wsproto
 from .deflate import Agreement, Inflater
 from .errors import RemoteProtocolError
 from .outgoing import Outgoing
+from .presence import has_ended
 from .request import Request
 from .response import Response
 from .wsproto import message_frame
@@ -101,6 +101,9 @@ class Layer(Protocol):
     def lost(self, websocket: WebSocket, reason: str) -> None:
         """It is at its end; may be called again."""
 
+    def note(self, what: str) -> None:
+        """Count something that happens seldom."""
+
 
 class WebSocket(asyncio.Protocol):
     """The TCP connection of one WebSocket, after its handshake."""
@@ -110,6 +113,7 @@ class WebSocket(asyncio.Protocol):
         "_deflate",
         "_dirty",
         "_has_ended",
+        "_is_paused",
         "_layer",
         "_out",
         "_queued",
@@ -136,6 +140,7 @@ class WebSocket(asyncio.Protocol):
         self._dirty = False  # flush will be called
         self._close_timer: asyncio.TimerHandle | None = None
         self._has_ended = False  # nothing may be written any more
+        self._is_paused = False  # the layer can't take more
         self.congested = False
         self.heard = False  # set by whatever comes
         # How it has ended: what the close frame says that came, or the one about a
@@ -162,6 +167,22 @@ class WebSocket(asyncio.Protocol):
             else:
                 self._obey(event)
         self.flush()
+        if self._ws.behind:
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Read no more until the messages that are there have been taken, some in each turn."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        if self._is_paused or self._transport is None:
+            return  # `resume` will, or nobody
+        if self._ws.behind:
+            self.data_received(b"")
+        if not self._ws.behind:
+            self.resume()
 
     def _obey(
         self, event: wsproto.Ping | wsproto.Pong | wsproto.Close | RemoteProtocolError
@@ -228,6 +249,13 @@ class WebSocket(asyncio.Protocol):
     # -- our calls -------------------------------------------------------------
 
     @property
+    def unsent(self) -> int:
+        """Bytes that the system does not take yet, and those that it has yet to be asked for."""
+        if self._transport is None:
+            return 0
+        return self._queued + self._transport.get_write_buffer_size()
+
+    @property
     def ready(self) -> bool:
         """Whether the system takes what we send, at once."""
         return self._transport is not None and self._transport.get_write_buffer_size() == 0
@@ -288,6 +316,7 @@ class WebSocket(asyncio.Protocol):
         # larger than the limit, and its client reads all the same.
         if self.congested and transport.get_write_buffer_size() > MAX_QUEUE_BYTES:
             log.warning("%s does not read: dropped", self._layer.who)
+            self._layer.note("slow client")
             transport.abort()
             self._layer.lost(self, "transport error")
         else:
@@ -312,19 +341,20 @@ class WebSocket(asyncio.Protocol):
 
     def pause(self) -> None:
         """Stop reading."""
+        self._is_paused = True
         if self._transport is not None and self._transport.is_reading():
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        """Read again."""
-        if self._transport is not None and not self._transport.is_reading():
+        """Read again, behind what is there already."""
+        self._is_paused = False
+        if self._transport is None:
+            return
+        if self._ws.behind:
+            self._catch_up()
+        elif not self._transport.is_reading():
             self._transport.resume_reading()
 
     def peer_has_gone(self) -> bool:
         """Whether the peer has closed, behind bytes that we don't read (Linux only)."""
-        wanted = getattr(select, "POLLRDHUP", 0)
-        if self._transport is None or not wanted:
-            return False
-        poll = select.poll()
-        poll.register(self._transport.get_extra_info("socket").fileno(), wanted)
-        return bool(poll.poll(0))
+        return self._transport is not None and has_ended(self._transport)

@@ -78,6 +78,7 @@ INVALID_PAYLOAD: Final = 1007
 POLICY_VIOLATION: Final = 1008
 MESSAGE_TOO_BIG: Final = 1009
 INTERNAL_ERROR: Final = 1011
+SERVICE_RESTART: Final = 1012  # of the registry that section 11.7 begins
 CLOSE_CODES: Final = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
 
 # Limits, both options of a connection. Without the first, a header that claims a
@@ -142,6 +143,7 @@ class Connection:
         "_decoder",
         "_final",
         "_fragments",
+        "_inflated",
         "_inflater",
         "_key",
         "_left",
@@ -154,6 +156,7 @@ class Connection:
         "_reserved",
         "_short",
         "_unread",
+        "behind",
         "replies",
         "state",
     )
@@ -184,11 +187,16 @@ class Connection:
         self._final = True
         self._key = b""
         self._left = 0  # payload bytes of the frame still to come
+        self._inflated = 0  # bytes that came out of compressed messages of late
+        self.behind = False  # `receive` has stopped early: call it again, if only with b""
 
     # -- bytes in ----------------------------------------------------------
 
     def receive(self, data: bytes) -> list[Event]:
         """Take bytes from the peer; return the events that they complete.
+
+        Of compressed messages no more at once than one may be large, or a little: what we
+        read at once may stand for a thousand times as much. The rest waits, we are `behind`.
 
         After a fault, its last event, a `RemoteProtocolError` with the close
         code, the connection only waits to be dropped: the close frame that says
@@ -199,6 +207,7 @@ class Connection:
             return events
         if self._unread:
             data = self._unread + data
+            self.behind = False
         try:
             read = self._frames(data, events)
         except (RemoteProtocolError, UnicodeDecodeError) as error:
@@ -233,6 +242,10 @@ class Connection:
         while position < end:
             if self._left:
                 position = self._payload(data, position, events)
+                if self._inflated > self._max_message and position < end:
+                    self._inflated = 0
+                    self.behind = True
+                    break
                 continue
             # The usual frame goes by a short way: a whole short text, here in one
             # piece. The rest of the room reads the same frame, only slower.
@@ -336,6 +349,7 @@ class Connection:
         if self._inflater is not None:
             part = self._inflater.inflate(part, final=complete)
             fault = self._inflater.fault
+            self._inflated += len(part)
         if self._decoder is not None:
             self._decoder.decode(part, complete and fault is None)
         if fault is not None:

@@ -2,7 +2,7 @@ r"""WebSocket, the client's side, without I/O: what tests and tools speak to ser
 
 What it implements: the other half of RFC 6455: the opening handshake (section 4.1), and
 frames, which a client masks and a server must not (5.1). It is the machine of
-`wsproto`, and as strict. What it leaves out: extensions (it offers none).
+`wsproto`, and as strict. What it leaves out: extensions, of which its handshake offers none.
 
 In one line::
 
@@ -99,8 +99,9 @@ class Connection(wsproto.Connection):
         new_key: Callable[[], bytes],
         max_message: int = wsproto.MAX_MESSAGE_BYTES,
         max_fragments: int = wsproto.MAX_FRAGMENTS,
+        inflater: Callable[[int], wsproto.Inflater] | None = None,
     ) -> None:
-        super().__init__(max_message, max_fragments)
+        super().__init__(max_message, max_fragments, inflater)
         self._new_key = new_key
         self._short = -1  # the short way is for masked frames
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 import time
 import tracemalloc
 import zlib
@@ -14,7 +15,7 @@ import zlib
 import pytest
 from segments import same_verdict
 
-from redbarrel_lite.deflate import MAX_STREAMS, MIN_BYTES, Agreement, Inflater, accept
+from redbarrel_lite.deflate import MIN_BYTES, Agreement, Inflater, accept
 from redbarrel_lite.errors import RemoteProtocolError
 
 TAIL = b"\x00\x00\xff\xff"
@@ -154,6 +155,9 @@ def test_nothing_offered_is_nothing_agreed() -> None:
         "permessage-deflate; client_max_window_bits=",
         'permessage-deflate; client_max_window_bits=""',
         'permessage-deflate; client_max_window_bits="9',
+        'permessage-deflate; client_max_window_bits="15',
+        'permessage-deflate; client_max_window_bits=19"',
+        'permessage-deflate; client_max_window_bits="',
         'permessage-deflate; client_max_window_bits="9\\"',
         'permessage-deflate; client_max_window_bits="1 5"',
         "permessage deflate",
@@ -173,6 +177,13 @@ def test_what_is_no_list_of_extensions_is_a_bad_request(value: str) -> None:
             accept(values)
         assert caught.value.code == 400
         assert len(str(caught.value)) < 200
+
+
+def test_bad_request_says_what_is_wrong_with_it() -> None:
+    with pytest.raises(RemoteProtocolError) as caught:
+        accept(["permessage deflate" + "e" * 40])
+    start = "permessage deflate" + "e" * 20
+    assert str(caught.value) == f"no list of extensions: '{start[:37]}...' (RFC 6455 9.1)"
 
 
 @pytest.mark.parametrize(
@@ -215,13 +226,57 @@ def test_window_is_no_larger_than_was_agreed_on(bits: int, size: int) -> None:
     assert judge([data], size) == [message]
 
 
+def test_whole_of_the_usual_window_is_used() -> None:
+    line = bytes(random.Random(1).choices(b"0123456789abcdef", k=20_000))
+    agreement = accept(["permessage-deflate"])
+    assert agreement is not None
+    data = agreement.compress(line * 2)
+    assert data is not None
+    assert len(data) < 15_000
+    assert judge([data], 40_000) == [line * 2]
+
+
 def test_short_message_is_sent_as_it_is() -> None:
-    assert Agreement().compress(b"x" * (MIN_BYTES - 1)) is None
-    assert Agreement().compress(b"x" * MIN_BYTES) is not None
+    assert Agreement().compress(b"x" * 1023) is None
+    assert Agreement().compress(b"x" * 1024) is not None
+
+
+def test_long_message_is_judged_by_its_middle() -> None:
+    noise = random.Random(1).randbytes(50_000)
+    assert Agreement().compress(noise + bytes(10_000) + noise) is not None
+    assert Agreement().compress(bytes(10_000) + noise + noise) is None
+
+
+def test_message_of_16_kib_is_compressed_without_a_trial() -> None:
+    noise, zeros = random.Random(1).randbytes(8192), bytes(8192)
+    assert Agreement().compress(zeros + noise) is not None
+    assert Agreement().compress(zeros + noise + b"x") is None
+
+
+def test_trial_is_whether_4096_bytes_lose_a_quarter() -> None:
+    noise, outcomes = random.Random(1).randbytes(4000), set()
+    for count in range(3000, 3100):
+        sample = noise[:count] + bytes(4095 - count) + b"x"
+        is_tried = len(zlib.compress(sample, 1)) < 3072
+        data = Agreement().compress(bytes(10_000) + sample + bytes(10_000 - len(sample)))
+        assert (data is not None) is is_tried
+        outcomes.add(is_tried)
+    assert outcomes == {True, False}
 
 
 def test_message_that_would_get_longer_is_sent_as_it_is() -> None:
     assert Agreement().compress(random.Random(1).randbytes(10_000)) is None
+
+
+def test_message_is_compressed_if_that_saves_a_byte_with_all_that_ends_it() -> None:
+    noise, saved = random.Random(1).randbytes(2000), []
+    for zeros in range(50, 80):
+        message = noise + bytes(zeros)
+        data = Agreement().compress(message)
+        if data is not None:
+            assert inflated(data) == message
+            saved.append(len(message) - len(data + TAIL))
+    assert min(saved) == 1
 
 
 def test_long_message_is_tried_in_its_middle() -> None:
@@ -303,6 +358,39 @@ def test_what_is_no_deflate_is_1007(data: bytes) -> None:
     assert verdict(data) == 1007
 
 
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"\x06", r"compressed message is no DEFLATE: .*block.* \(RFC 7692 7\.2\.2\)"),
+        (HELLO_STORED[:5], r".* no DEFLATE: it is not complete \(RFC 7692 7\.2\.2\)"),
+        (compressed(bytes(1001)), "message over 1000 bytes"),
+        (b"\x01" + TAIL + (b"\x01" + TAIL) * 1024, "message in over 1024 streams"),
+    ],
+)
+def test_fault_says_what_is_wrong(data: bytes, reason: str) -> None:
+    inflater = Inflater(1000)
+    inflater.inflate(data, final=True)
+    assert re.fullmatch(reason, str(inflater.fault))
+
+
+@pytest.mark.parametrize("size", range(1, 40))
+def test_what_stands_before_a_fault_is_handed_out(size: int) -> None:
+    """The caller looks at it first: it may be no UTF-8, or over the limit."""
+    message = random.Random(size).randbytes(size)
+    data = compressed(message, 0) + b"\x06"
+    for limit in (size - 1, size, 1000):
+        inflater = Inflater(limit)
+        assert inflater.inflate(data + b"more", final=True) == message
+        assert inflater.fault is not None
+        assert inflater.fault.code == (1009 if limit < size else 1007)
+
+
+def test_one_byte_over_the_limit_is_asked_for_and_no_more() -> None:
+    bomb = compressed(bytes(1_000_000))
+    for data in (bomb, HELLO_FINAL[:-1] * 150 + bomb):
+        assert len(Inflater(1000).inflate(data, final=True)) == 1001
+
+
 def test_message_may_have_exactly_its_limit() -> None:
     for message in (b"a" * 1000, random.Random(0).randbytes(1000)):
         data = compressed(message)
@@ -330,7 +418,8 @@ def test_blocks_of_nothing_cost_little() -> None:
     start = time.process_time()
     assert judge([(EMPTY + TAIL) * 200_000 + EMPTY]) == [b""]
     final = b"\x01" + TAIL
-    assert judge([final * (MAX_STREAMS - 1) + EMPTY]) == [b""]
+    assert judge([final * 1023 + EMPTY]) == [b""]
+    assert judge([final * 1024 + EMPTY]) == [1009]
     assert judge([final * 200_000]) == [1009]
     assert time.process_time() - start < 2.0
 

@@ -51,7 +51,11 @@ def test_handshake_that_lacks_something_is_told_of(missing: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "packet", ["", "4hello", "0", "0{", "0[]", "0null", '0{"sid":""}', "2", b"\x00", "{"]
+    "packet",
+    [
+        *("", "4hello", "0", "0{", "0[]", "0null", '0{"sid":""}', "2", b"\x00", "{"),
+        "4" + json.dumps(HANDSHAKE),
+    ],
 )
 def test_first_packet_is_the_handshake(packet: Packet) -> None:
     session = Session(WEBSOCKET)
@@ -94,6 +98,25 @@ def test_server_that_sends_what_is_no_packet_is_told_of(packet: str) -> None:
 def test_base64_over_a_websocket_is_no_packet() -> None:
     with pytest.raises(RemoteProtocolError):
         opened(WEBSOCKET).receive("bAQID", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("packets", "fault"),
+    [
+        (["4" + json.dumps(HANDSHAKE)], 'the first packet is no handshake: \'4{"sid": "abc", '),
+        (["0" + "[" * 300], f"bad handshake '0{'[' * 196}...': JSONDecodeError("),
+        (["0" + json.dumps(HANDSHAKE), "7" * 50], f"bad Engine.IO packet '{'7' * 17}...'"),
+        (["0" + json.dumps(HANDSHAKE), "bA"], "bad base64 in a binary packet"),
+    ],
+)
+def test_faults_say_what_came_as_far_as_one_wants_to_read(packets: list[str], fault: str) -> None:
+    session = Session(POLLING)
+    *before, last = packets
+    for packet in before:
+        session.receive(packet, 0.0)
+    with pytest.raises(RemoteProtocolError) as told:
+        session.receive(last, 0.0)
+    assert str(told.value).startswith(fault)
 
 
 def test_ping_is_answered() -> None:
@@ -161,6 +184,13 @@ def test_websocket_takes_all_at_once() -> None:
     assert not session.may_poll
     assert session.take_packets() == ["4a", b"b"]
     assert session.take_packets() == []
+
+
+def test_packet_may_go_out_as_it_is() -> None:
+    session = opened()
+    session.send_packet("7")
+    session.send(["a"])
+    assert session.take_payload() == "7\x1e4a"
 
 
 def test_nothing_is_asked_before_the_handshake_and_after_the_end() -> None:

@@ -82,6 +82,29 @@ def test_bad_payload_is_refused_behind_its_good_packets(vector: dict[str, Any]) 
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.parametrize(
+    ("payload", "fault"),
+    [
+        ("1:2" + "x" * 30, "no length of a packet: 'xxxxxxxxxxxxxxxxx...'"),
+        ("9:a", "a packet of 9 characters, of which some are missing"),
+        ("5:b7abc", "binary packet of type '7'"),
+        (b"\x00\x01\xff2" + b"x" * 30, f"no length of a packet: {b'x' * 20!r}"),
+        (b"\x00\x01\x02a", r"no length of a packet: b'\x00\x01\x02a'"),
+        (b"\x00\x09\xffab", "a packet of 9 bytes, of which some are missing"),
+        (
+            bytes((0, *range(1, 10), 1, 255)),
+            "a packet of 1234567891 bytes, of which some are missing",
+        ),
+        (b"\x00\x01\xff\xff", "a packet that is not UTF-8"),
+        (b"\x01\x02\xffxy", "binary packet of type b'x'"),
+    ],
+)
+def test_fault_says_what_came(payload: Packet, fault: str) -> None:
+    with pytest.raises(RemoteProtocolError) as caught:
+        list(Revision3().split(payload))
+    assert str(caught.value) == fault
+
+
 @pytest.mark.parametrize("payload", ["1:2", "0:1:2", b"\x00\x01\xff2"], ids=ascii)
 def test_payload_of_too_many_packets_is_refused(payload: Any) -> None:
     fit = list(Revision3().split(payload * MAX_PACKETS_IN_PAYLOAD))

@@ -9,14 +9,18 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import re
 import socket
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import ROOT, Serve
+from conftest import ROOT, TAKES_A_MINUTE, Serve
+from siege import check_answers
 from test_http1 import VECTORS
 from wire import PATIENCE_S, Live, Wire, live, run
 
@@ -270,3 +274,41 @@ def test_server_without_assertions_refuses_the_same(serve: Serve, optimized_pyth
         answered = statuses(server.port, request)
         assert answered == statuses(usual.port, request), request
         assert answered[-1] >= 400, request
+
+
+NAMES = ("http", "ws", "engineio", "socketio", "mutations")
+ROWS = [f"tests/test_hostile_{name}.py" for name in NAMES]
+
+
+@pytest.mark.parametrize("rows", [pytest.param(ROWS, marks=TAKES_A_MINUTE, id="all")])
+def test_rows_hold_without_assertions_and_through_a_proxy(rows: list[str]) -> None:
+    """Those of the siege are asked nevertheless: pytest makes something else of them."""
+    environment = os.environ | {"PYTHONOPTIMIZE": "1", "RBL_SIEGE": "proxy", "RBL_INTEROP": ""}
+    environment.pop("PYTEST_ADDOPTS", None)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *rows]
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout
+    assert int(re.findall(r"(\d+) passed", ended.stdout)[0]) > 700
+
+
+LAST = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%b"
+
+
+def refusal(content: bytes) -> bytes:
+    return LAST % (len(content), content)
+
+
+@pytest.mark.parametrize(
+    ("said", "heard"),
+    [
+        (b"GET /<script> HTTP/1.1\r\n\r\n", refusal(b"<script>")),
+        (b"GET /%3Cscript%3E HTTP/1.1\r\n\r\n", refusal(b"<script>")),
+        (b"GET /\x1b HTTP/1.1\r\n\r\n", refusal(b"a\x1bb")),
+        (b"\n\nGET /admin HTTP/1.1\r\n\r\n", refusal(b"bad") + b"HTTP/1.1 200 OK\r\n\r\n"),
+    ],
+)
+def test_siege_sees_what_an_answer_must_not_be(said: bytes, heard: bytes) -> None:
+    with pytest.raises(AssertionError):
+        check_answers(said, heard)
+    check_answers(said, refusal(b"bad"))
+    check_answers(said, b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok" + refusal(b"bad"))

@@ -125,6 +125,10 @@ REFUSED: dict[str, tuple[Message, ...]] = {
         b"x" * 600_000,
         b"x" * 600_000,
     ),
+    "one attachment in a thousand places": (
+        '51-["echo",' + ",".join([PLACEHOLDER] * 1000) + "]",
+        b"x" * 2000,
+    ),
     "I23 deep lists": ('2["x",' + "[" * 50_000 + "]" * 50_000 + "]",),
     "I23 deep lists that never end": ('2["x",' + "[" * 900_000,),
     "I23 deep objects": ('2["x",' + '{"a":' * 50_000 + "1" + "}" * 50_000 + "]",),

@@ -470,6 +470,36 @@ def test_compressed_message_is_taken_or_refused(siege: Siege, row: str) -> None:
     siege.holds()
 
 
+def bombed(siege: Siege, count: int) -> tuple[int, str]:
+    """How many answers came to so many bombs, and the last: to keep all of them takes memory."""
+    bomb = frame(0xC2, deflated(bytes(1_000_000)))
+    with Attacker(siege) as client:
+        client.upgrade("/squeezed", Sec_WebSocket_Extensions="permessage-deflate")
+        client.send(bomb * count + text("end"))
+        said = client.messages("text end")
+        return len(said), said[-1]
+
+
+def test_bombs_that_are_just_small_enough_wait_for_each_other(siege: InProcess) -> None:
+    """600 MB in one go, of which the server may hold no more than some at once: `holds` looks."""
+    bombed(siege, 20)  # what the allocator keeps of these, it has for the others
+    siege.start_row()
+    assert bombed(siege, 600) == (601, "text end")
+    siege.holds()
+
+
+@pytest.mark.parametrize("how", ["close", "reset", "half"])
+def test_client_that_goes_amid_its_bombs_leaves_nothing(siege: Siege, how: str) -> None:
+    bomb = frame(0xC2, deflated(bytes(1_000_000)))
+    with Attacker(siege) as client:
+        client.upgrade("/squeezed", Sec_WebSocket_Extensions="permessage-deflate")
+        client.send(bomb * 100)
+        client.leave(how)
+        if how == "half":
+            client.rest()
+    siege.holds()
+
+
 # -- and without assertions ---------------------------------------------------------------
 
 

@@ -25,6 +25,7 @@ from redbarrel_lite.http1 import (
     MAX_REMEMBERED_BYTES,
     Connection,
     Event,
+    Limits,
     Request,
     State,
 )
@@ -117,6 +118,64 @@ def test_fault_is_explained_in_one_short_printable_line() -> None:
         assert not connection.keep_alive, row
 
 
+OPEN = GET[:-2]  # its head goes on
+
+
+@pytest.mark.parametrize(
+    ("data", "fault"),
+    [
+        (b"\x16\x03", "400 this is TLS, and the port speaks plain HTTP"),
+        (b"\0\0", "400 a request can't start with '\\x00' (RFC 9112 3)"),
+        (b"\xe9 /\r\n\r\n", "400 a request can't start with '\\xe9' (RFC 9112 3)"),
+        (b"\rG", "400 bare CR or LF (RFC 9112 2.2)"),
+        (b"GET /\nX\r\n\r\n", "400 bare CR or LF (RFC 9112 2.2)"),
+        (b"GET /\r\nX: y\r\n\r\n", "400 bad request line 'GET /' (RFC 9112 3)"),
+        (b"A" * 8193, "414 request line over 8192 bytes"),
+        (GET.replace(b"1.1", b"1.2"), "400 HTTP version 1.2 is not spoken here (RFC 9112 2.3)"),
+        (GET.replace(b"1.1", b"2.0"), "505 HTTP version 2.0 is not spoken here (RFC 9112 2.3)"),
+        (GET.replace(b"/ ", b"* "), "400 bad request target '*' (RFC 9112 3.2)"),
+        (
+            GET.replace(b"/ ", b"http://a/ "),
+            "400 the target's host is not that of Host (RFC 9112 3.2.2)",
+        ),
+        (b"GET / HTTP/1.1\r\n\r\n", "400 no Host (RFC 9112 3.2)"),
+        (OPEN + HOST + b"\r\n", "400 more than one Host (RFC 9112 3.2)"),
+        (GET.replace(b"localhost", b"a b"), "400 bad Host 'a b' (RFC 9110 7.2)"),
+        (OPEN + b"X: y\r\n" * 100, "431 over 100 header lines"),
+        (OPEN + b"abc\r\n\r\n", "400 bad header line 'abc' (RFC 9112 5)"),
+        (OPEN + b"abc\r\n", "400 bad header line 'abc' (RFC 9112 5)"),
+        (OPEN + b" b\r\n", "400 bad header line ' b' (RFC 9112 5.2: lines are not folded)"),
+        (OPEN + b"\tb\r\n", "400 bad header line '\\tb' (RFC 9112 5.2: lines are not folded)"),
+        (OPEN + b"X: a\rb\r\n\r\n", "400 bare CR or LF (RFC 9112 2.2)"),
+        (OPEN + b"X: a\nb\r\n\r\n", "400 bare CR or LF (RFC 9112 2.2)"),
+        (OPEN + b"Content-Length: x\r\n\r\n", "400 bad Content-Length 'x' (RFC 9110 8.6)"),
+        (
+            OPEN + b"Content-Length: 1\r\n" * 2 + b"\r\n",
+            "400 the content's length is given twice (RFC 9112 6.3)",
+        ),
+        (
+            GET_10 + b"Transfer-Encoding: chunked\r\n\r\n",
+            "400 HTTP/1.0 has no Transfer-Encoding (RFC 9112 6.1)",
+        ),
+        (
+            OPEN + b"Transfer-Encoding: x\r\n\r\n",
+            "400 Transfer-Encoding 'x' is not chunked (RFC 9112 6.1)",
+        ),
+        (CHUNKED + b"0" * 17, "400 chunk size over 16 digits (RFC 9112 7.1)"),
+        (CHUNKED + b"1;" + b"a" * 255, "400 chunk size over 256 bytes"),
+        (CHUNKED + b"g\r\n", "400 bad chunk size 'g' (RFC 9112 7.1)"),
+        (CHUNKED + b"1\r\na\r\n\r\n", "400 bad chunk size '' (RFC 9112 7.1)"),
+        (CHUNKED + b"1\r\naXY", "400 a chunk ends in 'X', not CR LF (RFC 9112 7.1)"),
+        (CHUNKED + b"1\r\na\rX", "400 a chunk ends in '\\rX', not CR LF (RFC 9112 7.1)"),
+        (CHUNKED + b"0\r\nhost: a\r\n", "400 bad trailer 'host: a' (RFC 9110 6.5.1)"),
+        (CHUNKED + b"0\r\n" + b"a" * 8193, "431 trailers over 8192 bytes"),
+    ],
+)
+def test_fault_says_what_was_wrong(data: bytes, fault: str) -> None:
+    found = fault_of(data)
+    assert f"{found.code} {found}" == fault
+
+
 # -- limits, at the limit and one byte over it -----------------------------------------
 
 
@@ -172,6 +231,13 @@ def test_head_of_exactly_the_limit_passes() -> None:
 def test_head_over_the_limit_is_431() -> None:
     assert verdict(head_of(USUAL.head + 1) + b"\r\n") == [431]
     assert "head over 32768 bytes" in str(fault_of(head_of(USUAL.head + 1)))
+    assert "head over 32768 bytes" in str(fault_of(head_of(USUAL.head) + b"a"))
+
+
+def test_line_that_is_too_long_for_both_limits_is_told_its_own() -> None:
+    line = b"GET / HTTP/1.1\r\n"
+    (fault,) = Connection(Limits(line=16, head=2 * 16)).receive(line + b"a" * 17)
+    assert str(fault) == "header line over 16 bytes"
 
 
 def test_first_fault_wins_over_a_later_one() -> None:
@@ -199,7 +265,7 @@ def test_chunk_line_of_exactly_the_limit_passes() -> None:
     ]
 
 
-@pytest.mark.parametrize("line", [b"5;" + b"a" * MAX_CHUNK_LINE_BYTES, b"0" * 100_000])
+@pytest.mark.parametrize("line", [b"5;" + b"a" * (MAX_CHUNK_LINE_BYTES - 1), b"0" * 100_000])
 def test_chunk_line_over_the_limit_is_400(line: bytes) -> None:
     assert judge([CHUNKED + line[:300]]) == [400]  # its end need not come
     assert judge([CHUNKED, *(line[at : at + 1] for at in range(len(line)))]) == [400]
@@ -209,7 +275,8 @@ def test_chunk_line_over_the_limit_is_400(line: bytes) -> None:
 def test_trailers_may_be_as_long_as_the_limit_and_no_longer() -> None:
     trailers = b"W: w\r\nX: " + b"a" * (MAX_TRAILER_BYTES - 17) + b"\r\nY: yyy"
     assert len(trailers) == MAX_TRAILER_BYTES
-    assert len(verdict(CHUNKED + b"0\r\n" + trailers + b"\r\n\r\n")) == 1
+    assert len(verdict((CHUNKED + b"0\r\n" + trailers + b"\r\n\r\n") * 2)) == 2
+    assert fault_of(CHUNKED + b"0\r\n" + trailers + b"\r\na").code == 431
     assert verdict(CHUNKED + b"0\r\n" + trailers + b"y\r\n\r\n") == [431]
 
 
@@ -241,6 +308,8 @@ def test_repeated_fields_are_read_as_one_list() -> None:
     request = request_of(GET[:-2] + b"X: a\r\nx: b\r\n\r\n")
     assert request.header("x") == "a, b"
     assert request.header("y") is None
+    asked = request_of(GET[:-2] + b"Upgrade: WebSocket\r\nX: a\r\nupgrade: h2c\r\n\r\n")
+    assert asked.upgrade == "websocket,h2c"
 
 
 def test_content_is_passed_on_as_it_comes() -> None:
@@ -261,13 +330,22 @@ def test_chunk_line_in_two_segments_is_read_whole() -> None:
 
 def test_chunk_is_passed_on_before_it_is_complete() -> None:
     connection = Connection()
-    assert connection.receive(CHUNKED + b"1\r\na\r\n2\r\nbc\r\n5\r\nde")[1:] == [b"abc", b"de"]
-    assert connection.receive(b"fgh") == [b"fgh"]
-    assert connection.receive(b"\r\n0\r\n\r\n") == [END_OF_MESSAGE]
+    sixteen = b"10\r\n0123456789abcdef"
+    whole = b"1\r\na\r\n2\r\nbc\r\n" + sixteen + b"\r\n"
+    assert connection.receive(CHUNKED + whole + sixteen[:6])[1:] == [b"abc" + sixteen[4:], b"01"]
+    assert connection.receive(sixteen[6:]) == [sixteen[6:]]
+    assert connection.receive(b"\r\n" + b"1\r\nx\r\n" * 99) == [b"x" * 99]
+    assert connection.receive(b"0\r\n\r\n") == [END_OF_MESSAGE]
 
 
 def told(events: list[Event]) -> list[object]:
     return [(e.code, str(e)) if isinstance(e, RemoteProtocolError) else e for e in events]
+
+
+def received(connection: Connection, data: bytes) -> list[Event]:
+    """As the server reads them: bytes that come again are not read again."""
+    head = connection.again(data)
+    return connection.receive(data) if head is None else [head, END_OF_MESSAGE]
 
 
 def test_what_a_connection_remembers_changes_no_verdict() -> None:
@@ -289,32 +367,85 @@ def test_what_a_connection_remembers_changes_no_verdict() -> None:
         for then in thens:
             connection = Connection()
             for _ in range(2):
-                assert told(connection.receive(before)) == told(events_of(before))
+                assert told(received(connection, before)) == told(events_of(before))
                 assert connection.next_request() == []
-            assert told(connection.receive(then)) == told(events_of(then)), (before, then)
+            assert told(received(connection, then)) == told(events_of(then)), (before, then)
 
 
 def test_request_that_is_too_long_to_be_remembered_is_read_again() -> None:
-    long = GET[:-2] + b"X: " + b"a" * MAX_REMEMBERED_BYTES + b"\r\n\r\n"
+    fields = b"X: %b\r\n\r\n" % (b"a" * (MAX_REMEMBERED_BYTES - len(GET) - 5))
     connection = Connection()
-    for _ in range(2):
+    for long, is_known in ((GET[:-2] + fields, True), (GET[:-2] + b"Y" + fields, False)):
         assert connection.receive(long) == events_of(long)
         connection.next_request()
+        assert (connection.again(long) is not None) is is_known
+        if is_known:
+            connection.next_request()
+
+
+def test_request_is_known_again_only_where_it_has_its_turn_and_stands_alone() -> None:
+    connection = Connection()
+    assert connection.again(GET) is None
+    connection.receive(GET)
+    assert connection.again(GET) is None  # the first one is not answered
+    connection.next_request()
+    head = connection.again(GET)
+    assert head == request_of(GET)
+    assert connection.state is State.DONE
+    assert connection.keep_alive
+    connection.next_request()
+    connection.receive(GET[:3])
+    assert connection.again(GET) is None  # or it would stand before what has come
+    assert connection.receive(GET[3:]) == events_of(GET)
+    connection.next_request()
+    assert connection.again(GET[3:]) is None  # it was a part of one
+    connection.receive(b"\0")
+    assert connection.again(GET) is None
+
+
+# A request, and the status, the fields and the content of its answer.
+Answer: TypeAlias = tuple[bytes, int, list[tuple[str, str]], bytes]
+
+
+def test_head_of_an_answer_is_told_again_only_where_it_is_the_same() -> None:
+    """Each answer goes out after each other one as it does on a new connection."""
+    requests = [GET, HEAD, GET_10 + b"\r\n", GET_10 + b"Connection: keep-alive\r\n\r\n"]
+    headers = [[("x", "a")], [("x", "b")], [("x", "a"), ("Connection", "close")], []]
+    answers: list[Answer] = [
+        (request, status, fields, content)
+        for request in requests
+        for status in (200, 404, 204)
+        for fields in (*headers, [("x", "a" * MAX_REMEMBERED_BYTES)])
+        for content in (b"", b"a", b"bb")
+    ]
+
+    def told(connection: Connection, answer: Answer) -> tuple[bytes, bool]:
+        request, status, fields, content = answer
+        received(connection, request)
+        return connection.respond(status, fields, content), connection.keep_alive
+
+    seeded = random.Random(1)
+    for before in answers:
+        connection = Connection()
+        told(connection, before)
+        for then in seeded.sample(answers, 10):
+            connection.next_request()
+            assert told(connection, then) == told(Connection(), then), (before, then)
 
 
 def test_next_request_waits_for_the_end_of_this_one() -> None:
     connection = Connection()
     connection.receive(CHUNKED)
-    with pytest.raises(LocalProtocolError, match="chunk size"):
+    with pytest.raises(LocalProtocolError, match=r"^the request is not over: the peer owes chunk"):
         connection.next_request()
 
 
 def test_pipelined_request_waits_until_this_one_is_answered() -> None:
     """RFC 9112 9.3.2."""
     connection = Connection()
-    assert len(connection.receive(GET + GET)) == 2
+    assert len(connection.receive(GET + GET + b"X")) == 2
     assert connection.receive(GET) == []
-    assert connection.buffered == 2 * len(GET)
+    assert connection.buffered == 2 * len(GET) + 1
     assert len(connection.next_request()) == 2
     assert len(connection.next_request()) == 2
     assert connection.next_request() == []
@@ -323,6 +454,7 @@ def test_pipelined_request_waits_until_this_one_is_answered() -> None:
 def test_nothing_is_read_after_a_fault() -> None:
     connection = Connection()
     assert len(connection.receive(b"\0")) == 1
+    assert connection.buffered == 0
     assert connection.receive(GET) == []
     assert connection.buffered == 0
     assert connection.state is State.ERROR
@@ -388,6 +520,7 @@ def test_answer_like_the_last_one_says_what_differs() -> None:
         (200, [("x", "a")], b"22"),
         (404, [("x", "a")], b"22"),
         (404, [("x", "b")], b""),
+        (404, [("x", "b"), ("content-length", "9")], b""),
         (404, [("x", "b"), ("connection", "close")], b""),
     ]:
         expected = answering(GET).respond(status, headers, content)
@@ -397,6 +530,14 @@ def test_answer_like_the_last_one_says_what_differs() -> None:
     answer = connection.respond(200, headers)
     headers.append(("x", "b"))  # the caller's own list
     assert connection.respond(200, headers) != answer
+
+
+def test_interim_answer_is_not_the_answer() -> None:
+    connection = answering(GET)
+    connection.respond(103, [])
+    assert not connection.has_answered
+    connection.respond(200, [])
+    assert connection.has_answered
 
 
 def test_answer_without_content_says_so() -> None:
@@ -425,12 +566,20 @@ def test_interim_answer_has_no_framing() -> None:
     assert connection.respond(103, [("link", "</a.css>")]) == (
         b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n"
     )
+    assert connection.respond(199, []) == b"HTTP/1.1 199 \r\n\r\n"
     assert b"connection: close" in connection.respond(200, [])
 
 
 def test_http_1_0_gets_no_interim_answer() -> None:
     """RFC 9110 15.2."""
     assert answering(GET_10 + b"\r\n").respond(100, []) == b""
+
+
+def test_one_date_travels_and_it_is_the_author_s() -> None:
+    """RFC 9110 6.6.1: the field is no list."""
+    fields = [("date", "then"), ("x", "date: y"), ("date", "now")]
+    answer = answering(GET).respond(200, fields, b"")
+    assert answer == b"HTTP/1.1 200 OK\r\ndate: then\r\nx: date: y\r\ncontent-length: 0\r\n\r\n"
 
 
 def test_callers_framing_fields_do_not_travel() -> None:
@@ -473,11 +622,11 @@ def test_answer_to_no_request_is_the_last() -> None:
 def test_other_connection_options_are_passed_on() -> None:
     """RFC 9110 7.8: an Upgrade field has an option of its name."""
     connection = answering(GET)
-    headers = [("upgrade", "websocket"), ("connection", "Upgrade")]
-    assert b"connection: upgrade\r\n" in connection.respond(426, headers)
+    headers = [("upgrade", "websocket"), ("connection", "Upgrade"), ("connection", "x")]
+    assert b"connection: upgrade, x\r\n" in connection.respond(426, headers)
     assert connection.keep_alive
     connection.forbid_keep_alive()
-    assert b"connection: close, upgrade\r\n" in connection.respond(426, headers)
+    assert b"connection: close, upgrade, x\r\n" in connection.respond(426, headers)
 
 
 def test_answer_to_garbage_after_head_has_content() -> None:
@@ -503,18 +652,34 @@ def test_header_that_would_break_the_framing_is_an_error(bad: str) -> None:
             assert "fine" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["content-length ", "", "x y", "x:", "\xe4"])
+def test_name_that_no_header_has_is_an_error(name: str) -> None:
+    with pytest.raises(ValueError, match="no name of a header"):
+        answering(GET).respond(200, [(name, "5")])
+
+
+@pytest.mark.parametrize(("length", "shown"), [(195, "a" * 195), (196, "a" * 192 + "...")])
+def test_bad_header_is_shown_as_far_as_200_characters(length: int, shown: str) -> None:
+    what = "no name of a header, or CR, LF, NUL or what Latin-1 lacks in one"
+    with pytest.raises(ValueError, match="header") as caught:
+        answering(GET).respond(200, [("x y", "a" * length)])
+    assert str(caught.value) == f"{what}: 'x y: {shown}'"
+
+
 def test_header_may_hold_latin_1() -> None:
     assert b"\r\nx: \xe9\xff\r\n" in answering(GET).respond(200, [("x", "\xe9\xff")])
 
 
 def test_unknown_status_has_no_reason() -> None:
     """RFC 9112 4: the blank before the empty reason stays."""
-    assert answering(GET).respond(599, []).startswith(b"HTTP/1.1 599 \r\n")
+    for status in (599, 999):
+        answer = answering(GET).respond(status, [])
+        assert answer == b"HTTP/1.1 %d \r\ncontent-length: 0\r\n\r\n" % status
 
 
 @pytest.mark.parametrize("status", [0, 99, 1000, -200])
 def test_status_has_three_digits(status: int) -> None:
-    with pytest.raises(ValueError, match="three digits"):
+    with pytest.raises(ValueError, match=f"^status {status} has not three digits"):
         answering(GET).respond(status, [])
 
 
@@ -575,6 +740,8 @@ def test_content_that_goes_another_way_is_counted() -> None:
     connection.start_response(200, [], None)
     connection.sent_otherwise(4)  # of a length that nobody knows, nothing is missing
     assert connection.end_response() == b"0\r\n\r\n"
+    connection.start_response(200, [], 1)
+    assert connection.chunk(b"a") == b"a"  # not in chunks as the one before
     connection.start_response(304, [], 5)
     assert not connection.sends_content
 

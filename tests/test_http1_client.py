@@ -54,6 +54,9 @@ def verdict(data: bytes, method: str = "GET", **options: bool) -> list[Outcome]:
     return same_verdict(lambda pieces: judge(pieces, method, **options), data, cut_before=b"\r")
 
 
+DOUBLE = "the content's length is given twice (RFC 9112 6.3)"
+
+
 # -- the request ---------------------------------------------------------------------
 
 
@@ -66,6 +69,17 @@ def test_request_is_written_with_one_framing() -> None:
     assert send("POST", "/", headers, 5).endswith(b"content-length: 5\r\nconnection: close\r\n\r\n")
     assert send("PUT", "/", [], 0).endswith(b"content-length: 0\r\nconnection: close\r\n\r\n")
     assert b"transfer-encoding: chunked\r\n" in send("POST", "/", headers, None)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "DELETE"])
+def test_method_that_has_no_content_says_nothing_of_it(method: str) -> None:
+    written = Connection().send_request(method, "/", [], 0)
+    assert written == f"{method} / HTTP/1.1\r\nconnection: close\r\n\r\n".encode()
+
+
+def test_upgrade_is_said_to_be_for_the_connection() -> None:
+    written = Connection().send_request("GET", "/", UPGRADE, 0)
+    assert written == b"GET / HTTP/1.1\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\r\n"
 
 
 def test_request_of_unknown_length_is_chunked() -> None:
@@ -204,12 +218,49 @@ def test_101_that_was_asked_for_leaves_the_bytes_behind_it_alone() -> None:
     assert verdict(with_content, upgrade=True) == [502]
 
 
+@pytest.mark.parametrize(
+    ("answer", "fault"),
+    [
+        (b"HTTP/2", "bad status line: it starts with 'HTTP/2' (RFC 9112 4)"),
+        (b"HTTQ/1.1 200 OK", "bad status line: it starts with 'HTTQ' (RFC 9112 4)"),
+        (b"HTTP/1.1 20 OK\r\n\r\n", "bad status line 'HTTP/1.1 20 OK' (RFC 9112 4)"),
+        (
+            OK + b"content-length: 5\r\n\r\nabc",
+            "the upstream closed where it owed content of a known length (RFC 9112 8)",
+        ),
+        (OK + b"content-length: 5\r\ncontent-length: 5\r\n\r\n", DOUBLE),
+        (b"HTTP/1.1 103 a\r\ncontent-length: 0\r\n\r\n", "103 with content (RFC 9110 15.2)"),
+        (b"HTTP/1.1 204 a\r\ncontent-length: 1\r\n\r\n", "204 with content (RFC 9110 15.3.5)"),
+        (b"HTTP/1.1 101 a\r\n\r\n", "101 that nobody asked for (RFC 9110 7.8)"),
+        (b"HTTP/1.1 100 a\r\n\r\n" * 9, "over 8 interim answers"),
+    ],
+)
+def test_fault_says_what_was_wrong_and_is_not_our_clients(answer: bytes, fault: str) -> None:
+    connection = Connection()
+    connection.send_request("GET", "/", [], 0)
+    told = [*connection.receive(answer), *connection.receive_eof()][-1]
+    assert isinstance(told, RemoteProtocolError)
+    assert (str(told), told.code) == (fault, 502)
+
+
+def test_interim_answers_are_passed_over() -> None:
+    hints = b"HTTP/1.1 103 Early Hints\r\nlink: </a-long-name.css>; rel=preload\r\n\r\n"
+    for interim in (hints, hints * 8, b"HTTP/1.1 199 a\r\n\r\n"):
+        assert verdict(interim + OK + b"content-length: 1\r\n\r\nx", eof=False) == [(200, b"x")]
+
+
+def test_answers_that_end_with_their_head_need_no_end_of_the_connection() -> None:
+    for status in (204, 304):
+        assert verdict(b"HTTP/1.1 %d a\r\n\r\n" % status, eof=False) == [(status, b"")]
+    assert verdict(b"HTTP/1.1 203 a\r\ncontent-length: 1\r\n\r\nx", eof=False) == [(203, b"x")]
+
+
 def test_nothing_comes_after_a_fault() -> None:
     connection = Connection()
     connection.send_request("GET", "/", [], 0)
     (fault,) = connection.receive(b"nonsense")
     assert isinstance(fault, RemoteProtocolError)
-    assert "bad status line 'nonsense' (RFC 9112 4)" in str(fault)
+    assert str(fault) == "bad status line: it starts with 'n' (RFC 9112 4)"
     assert connection.receive(OK + b"\r\n") == []
     assert connection.receive_eof() == []
     assert connection.state is State.ERROR

@@ -6,6 +6,7 @@ import base64
 import json
 import random
 import string
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from redbarrel_lite.socketio import (
     Message,
     Packet,
     encode_ack,
+    encode_auth,
     encode_connect,
     encode_connect_error,
     encode_disconnect,
@@ -199,6 +201,20 @@ def test_many_arguments_are_no_depth() -> None:
     assert len(packet.data) == 100_001
 
 
+@pytest.mark.parametrize(
+    ("message", "fault"),
+    [
+        ("2", "packet of type 2 without data"),
+        ('2"' + "x" * 30, "data is neither an array nor an object: '\"xxxxxxxxxxxxxxxx...'"),
+        ("2[", "bad JSON: "),
+    ],
+)
+def test_fault_says_what_came(message: str, fault: str) -> None:
+    with pytest.raises(RemoteProtocolError) as told:
+        Decoder().receive(message)
+    assert str(told.value).startswith(fault)
+
+
 def test_message_of_an_error_is_short_and_printable() -> None:
     for message in ["\r\n" + "x" * 10_000, '2["' + "\x1b" * 10_000, f'2[["{"é" * 1000}"]]', "2\0"]:
         with pytest.raises(RemoteProtocolError) as caught:
@@ -263,6 +279,15 @@ def test_values_that_are_no_json_are_refused(value: Any) -> None:
         encode_event("x", [value])
 
 
+def test_namespace_is_the_first_one_unless_another_is_named() -> None:
+    assert encode_ack(1, [2]) == ("31[2]",)
+    assert encode_event("x", [2]) == ('2["x",2]',)
+    assert encode_disconnect() == ("1",)
+    assert encode_auth(None) == ("0",)
+    assert encode_auth(None, "/a") == ("0/a,",)
+    assert encode_auth({"b": 1}, "/a") == ('0/a,{"b":1}',)
+
+
 def test_event_name_must_be_text() -> None:
     with pytest.raises(TypeError):
         encode_event(b"message", ["x"])  # type: ignore[arg-type]
@@ -281,9 +306,11 @@ def test_data_that_nests_too_deep_is_refused() -> None:
     circle.append(circle)
     for _ in range(100_000):
         deep = [deep]
-    for value in (one_over, {"a": one_over[0]}, deep, circle):
+    for value in (one_over, {"a": one_over[0]}, deep, [b"x", deep], [b"x", one_over[0]]):
         with pytest.raises(ValueError, match="nested over 64 levels"):
             encode_event("x", [value])
+    with pytest.raises(ValueError, match="Circular"):
+        encode_event("x", [circle])
 
 
 # -- properties --------------------------------------------------------------------------
@@ -383,3 +410,23 @@ def test_short_way_and_long_way_agree() -> None:
             both += 1
             assert Decoder()._packet_of(text) == short
     assert both > 100
+
+
+def test_wide_data_cost_no_call_for_each_list() -> None:
+    """A client may send a megabyte of them, and all others wait meanwhile."""
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    text = '2["x",' + "[" * 60 + ",".join(["[]"] * 10_000) + "]" * 60 + "]"
+    sys.setprofile(count)
+    try:
+        packet = Decoder().receive(text)
+        assert packet is not None
+        messages = encode_event(packet.data[0], packet.data[1:])
+    finally:
+        sys.setprofile(None)
+    assert messages == (text,)
+    assert calls < 50

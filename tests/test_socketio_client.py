@@ -9,6 +9,8 @@ import pytest
 from redbarrel_lite import socketio
 from redbarrel_lite.errors import RemoteProtocolError
 from redbarrel_lite.socketio_client import (
+    CLIENT_DISCONNECT,
+    SERVER_DISCONNECT,
     Acknowledgement,
     Connected,
     ConnectError,
@@ -60,6 +62,12 @@ def test_connect_error_that_is_none_is_told_of(message: str) -> None:
         Decoder().receive(message)
 
 
+def test_fault_says_what_came_as_far_as_one_wants_to_read() -> None:
+    with pytest.raises(RemoteProtocolError) as told:
+        Decoder().receive(f"4/{'a' * 100}")
+    assert str(told.value) == f"bad CONNECT_ERROR: '4/{'a' * 75}...'"
+
+
 def test_other_packets_are_read_as_on_the_server() -> None:
     decoder = Decoder()
     assert decoder.receive('51-["a",{"_placeholder":true,"num":0}]') is None
@@ -82,6 +90,7 @@ def test_other_packets_are_read_as_on_the_server() -> None:
 )
 def test_connect_says_who_it_is(name: str, auth: Any, message: str) -> None:
     namespace = Namespace(name, auth)
+    assert namespace.sid == ""
     assert namespace.connect() == (message,)
     assert namespace.state is State.CONNECTING
 
@@ -113,7 +122,7 @@ def test_answer_without_a_sid_is_told_of(answer: str) -> None:
 def test_nothing_may_come_before_the_answer(packet: str) -> None:
     namespace = Namespace()
     namespace.connect()
-    with pytest.raises(RemoteProtocolError, match="before CONNECT was answered"):
+    with pytest.raises(RemoteProtocolError, match=r"packet of type \d before CONNECT was answered"):
         told(namespace, packet)
 
 
@@ -132,6 +141,7 @@ def test_events_and_acknowledgements_come() -> None:
     assert told(namespace, '2/a,7["x"]') == Event("x", [], 7)
     assert told(namespace, "2/a,[1]") == Event("1", [], None)
     assert told(namespace, '3/a,0["y"]') == Acknowledgement(0, ["y"])
+    assert told(namespace, '3/a,12["y"]') == Acknowledgement(12, ["y"])
     binary = '51-/a,["b",{"_placeholder":true,"num":0}]'
     assert told(namespace, binary, b"\x00") == Event("b", [b"\x00"], None)
 
@@ -176,6 +186,13 @@ def test_end_of_the_connection_is_the_end() -> None:
     namespace.lost()
     assert namespace.state is State.DISCONNECTED
     assert told(namespace, '2["late"]') is None
+
+
+def test_ends_have_the_words_of_the_reference() -> None:
+    assert (SERVER_DISCONNECT, CLIENT_DISCONNECT) == (
+        "io server disconnect",
+        "io client disconnect",
+    )
 
 
 # -- recovery ----------------------------------------------------------------------

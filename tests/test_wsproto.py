@@ -93,7 +93,10 @@ def judge(
     connection = Connection(limit, fragments, Inflater if deflate else None)
     seen: list[object] = []
     for piece in pieces:
-        for event in connection.receive(piece):
+        events = connection.receive(piece)
+        while connection.behind:
+            events += connection.receive(b"")
+        for event in events:
             assert not (seen and isinstance(seen[-1], int)), "an event after a fault"
             seen.append(in_words(event))
     return seen, [reply.hex() for reply in connection.replies]
@@ -251,6 +254,19 @@ def test_limit_stops_a_compressed_message_in_fragments() -> None:
     frames += b"".join(frame(CONTINUATION, bytes([one]), final=False) for one in data[50:500])
     assert verdict(frames, 100_000, deflate=True) == [MESSAGE_TOO_BIG]
     assert verdict(frames, deflate=True, fragments=40) == [MESSAGE_TOO_BIG]
+
+
+def test_no_more_is_decompressed_at_once_than_a_message_may_have() -> None:
+    connection = Connection(1000, inflater=Inflater)
+    bombs = frame(BINARY | RSV1, deflated(bytes(900))) * 50 + frame(TEXT, b"end")
+    events = connection.receive(bombs)
+    taken = [*events]
+    while connection.behind:
+        assert events == [bytes(900)] * 2  # which is over the limit, and one less would not be
+        events = connection.receive(b"")
+        taken += events
+    assert taken == [bytes(900)] * 50 + ["end"]
+    assert connection.receive(frame(TEXT, b"on")) == ["on"]
 
 
 def test_first_fault_of_a_compressed_text_is_the_one_that_counts() -> None:
@@ -492,6 +508,33 @@ def test_truncated_message_is_never_complete_and_never_a_fault(chance: random.Ra
     for end in range(len(data)):
         assert not [e for e in Connection().receive(data[:end]) if not isinstance(e, (Ping, Pong))]
     assert Connection().receive(data)[-1] == message
+
+
+@pytest.mark.parametrize(
+    ("frames", "fault"),
+    [
+        ("83", "reserved opcode 3 (RFC 6455 5.2)"),
+        ("c1", "text frame with a reserved bit set (RFC 6455 5.2, RFC 7692 6)"),
+        ("8105", "client frame is not masked (RFC 6455 5.1)"),
+        ("89fe", "ping frame is fragmented or over 125 bytes (RFC 6455 5.5)"),
+        ("0a80", "pong frame is fragmented or over 125 bytes (RFC 6455 5.5)"),
+        ("81fe007d", "length 125 is not in its shortest form (RFC 6455 5.2)"),
+        ("82ff000000000000ffff", "length 65535 is not in its shortest form (RFC 6455 5.2)"),
+        ("82ff8000000000000000", "length with its top bit set (RFC 6455 5.2)"),
+        ("8080", "continuation frame without a message (RFC 6455 5.4)"),
+        ("0180000000008180", "text frame inside a fragmented message (RFC 6455 5.4)"),
+    ],
+)
+def test_fault_names_the_frame_and_the_rule(frames: str, fault: str) -> None:
+    (told,) = Connection().receive(bytes.fromhex(frames))
+    assert isinstance(told, RemoteProtocolError)
+    assert (str(told), told.code) == (fault, 1002)
+
+
+def test_limits_of_lengths_are_within_them() -> None:
+    for head, size in (("89fd", 125), ("82fe007e", 126), ("82ff0000000000010000", 65536)):
+        (event,) = Connection().receive(bytes.fromhex(head) + bytes(4) + bytes(size))
+        assert event == (Ping(bytes(size)) if size == 125 else bytes(size))
 
 
 @pytest.mark.parametrize("deflate", [False, True])

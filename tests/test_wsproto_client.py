@@ -63,9 +63,15 @@ def test_subprotocols_are_offered_in_order_and_one_may_be_chosen() -> None:
 
 @pytest.mark.parametrize("status", [200, 301, 400, 401, 426, 503])
 def test_answer_that_is_no_101_is_told_with_its_status(status: int) -> None:
-    with pytest.raises(RemoteProtocolError, match=str(status)) as caught:
+    with pytest.raises(RemoteProtocolError) as caught:
         check_answer(status, answered(), NONCE)
+    assert str(caught.value) == f"the server answers {status}, not 101 (RFC 6455 4.1)"
     assert caught.value.code == status
+
+
+def test_blanks_around_the_words_of_an_answer_are_nothing() -> None:
+    fields = [(name, f"\t {value} " if name == "upgrade" else value) for name, value in answered()]
+    assert check_answer(101, fields, NONCE) == ""
 
 
 @pytest.mark.parametrize(

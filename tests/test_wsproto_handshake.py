@@ -95,6 +95,34 @@ def test_key_is_16_bytes_in_base64(key: str | None) -> None:
     assert status_of(lambda: shake(sec_websocket_key=key)) == 400
 
 
+@pytest.mark.parametrize(
+    ("changed", "fault"),
+    [
+        ({"method": "POST"}, "a WebSocket starts with GET, not POST (RFC 6455 4.2.1)"),
+        ({"version": "1.0"}, "no upgrade from HTTP/1.0 (RFC 6455 4.2.1)"),
+        ({"upgrade": "h2c"}, "Upgrade does not say websocket (RFC 6455 4.2.1)"),
+        ({"connection": "close"}, "Connection does not say Upgrade (RFC 6455 4.2.1)"),
+        ({"sec_websocket_version": "8"}, "Sec-WebSocket-Version is not 13 (RFC 6455 4.4)"),
+        (
+            {"sec_websocket_key": "x"},
+            "Sec-WebSocket-Key is not 16 bytes in base64 (RFC 6455 4.2.1)",
+        ),
+    ],
+)
+def test_fault_names_the_field_and_the_rule(changed: dict[str, str], fault: str) -> None:
+    with pytest.raises(RemoteProtocolError) as told:
+        shake(**changed)
+    assert str(told.value) == fault
+
+
+def test_answer_426_says_what_to_ask_for() -> None:
+    assert UPGRADE_REQUIRED == [
+        ("upgrade", "websocket"),
+        ("connection", "upgrade"),
+        ("sec-websocket-version", "13"),
+    ]
+
+
 def test_key_comes_once() -> None:
     twice = [*HANDSHAKE.items(), ("sec-websocket-key", HANDSHAKE["sec-websocket-key"])]
     assert status_of(lambda: accept("GET", "1.1", twice)) == 400
