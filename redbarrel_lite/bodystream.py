@@ -75,6 +75,5 @@ class BodyStream:
 
     def fail(self, error: Exception) -> None:
         """There will be no more: who reads on gets the error, behind the parts that are there."""
-        if not self.is_over:
-            self._error = error
-            self._news.set()
+        self._error = error
+        self._news.set()

@@ -1,7 +1,8 @@
 """Who is let in, before any path is asked: what an administrator says of all clients.
 
 What it implements: the names that are served (RFC 9110 7.2 and 15.5.20), how many
-connections, how long a head may be, and which proxies are believed. What it leaves
+connections, of all and of an address, how long a head may be, and which proxies are
+believed. What it leaves
 out: the rules of paths, which are in `conditions`, and time, which is in `patience`.
 
 In one line::
@@ -14,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Network, ip_address
 from typing import Final
 
 from .forwarded import NOBODY, Trust
@@ -33,11 +34,21 @@ class Gate:
     names: frozenset[str] = frozenset()  # that are served, as in Host; none: all are
     trusted: Trust = NOBODY  # to say who asks
     max_connections: int = 0  # 0: no limit
+    max_per_address: int = 0  # likewise
     heads: Limits = USUAL
 
     def serves(self, host: str) -> bool:
         """Whether the server has this name, which may have a port behind it."""
         return not self.names or _PORT.sub("", host) in self.names
+
+    def counts_as(self, address: str) -> str:
+        """The address that a connection counts for; "" if it is not counted.
+
+        All clients of a proxy come from its address, and all of a Unix socket from none.
+        """
+        if not self.max_per_address or not address or address in self.trusted:
+            return ""
+        return _network_of(address)
 
 
 def host_names(names: Iterable[str]) -> frozenset[str]:
@@ -63,8 +74,23 @@ def usual_names(address: str, *, debug: bool) -> frozenset[str]:
     return LOOPBACK_NAMES if debug and _is_loopback(address) else frozenset()
 
 
+def is_own_name(host: str) -> bool:
+    """Whether a Host is one by which only this machine reaches itself."""
+    return _PORT.sub("", host).lower() in LOOPBACK_NAMES
+
+
 def _is_loopback(address: str) -> bool:
     try:
         return ip_address(address).is_loopback
     except ValueError:
         return address.lower() == "localhost"
+
+
+def _network_of(address: str) -> str:
+    """An address of IPv4 itself; of IPv6 its /64, all of which its owner may speak from."""
+    found = ip_address(address.partition("%")[0])  # without the zone of a link-local one
+    if isinstance(found, IPv4Address):
+        return str(found)
+    if found.ipv4_mapped is not None:  # as a socket for both kinds sees it
+        return str(found.ipv4_mapped)
+    return str(IPv6Network((found, 64), strict=False))

@@ -136,6 +136,8 @@ class Intake:
         self._deadline.lift()
         if self.stream is not None:
             self.stream.end()
+            # Even if the service is slow: who does not read does not see the client go.
+            self._transport.resume_reading()
 
     def abandon(self) -> None:
         """The request is answered: time, and what still comes, are no matter of it any more."""

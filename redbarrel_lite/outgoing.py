@@ -71,6 +71,9 @@ class Connection(Protocol):
     def resume(self) -> None:
         """Read again, if this answers the last pause."""
 
+    def hang_up(self, code: int, reason: str) -> None:
+        """Close from our side, after what is queued; ``code`` is that of RFC 6455 7.4."""
+
 
 class Done:
     """An awaitable that is done already: awaiting it costs nothing and never switches."""
@@ -119,6 +122,9 @@ class Held:
 
     def resume(self) -> None:
         self.connection.resume()
+
+    def hang_up(self, code: int, reason: str) -> None:
+        self.connection.hang_up(code, reason)
 
     def release(self) -> None:
         """The client is in: send what has waited."""

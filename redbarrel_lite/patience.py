@@ -1,7 +1,8 @@
-"""How long a client may take: the limits, and the deadline that a connection keeps.
+"""How long a client may take: the limits, the deadline that a connection keeps, and fairness.
 
-What it implements: time limits in seconds, and one deadline for all that a connection
-waits for, one after the other. What it leaves out: what happens when it is missed.
+What it implements: time limits in seconds, one deadline for all that a connection waits
+for, one after the other, and whether it was the client that was late, or this server.
+What it leaves out: what happens when a deadline is missed.
 
 In one line::
 
@@ -19,6 +20,13 @@ from typing import Final
 # Bytes a second, on average, once the first seconds are over: a body that drips in
 # a byte at a time would be held for days.
 MIN_BODY_RATE: Final = 500
+# Seconds without a word, while the answer is awaited by a client that sends no more.
+HALF_CLOSED_S: Final = 5.0
+PULSE_S: Final = 1.0
+# A loop that is later than this was held, and so long at most, in seconds, it is not asked
+# to judge: then what has come meanwhile is read, be it a request on a new connection.
+LATE_S: Final = 0.1
+SETTLE_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +42,7 @@ class TimeLimits:
     idle: float = 30.0  # between two requests
     write: float = 30.0  # to read the last answer
     linger: float = 2.0  # to read a refusal
+    half_closed: float = HALF_CLOSED_S
 
 
 class Deadline:
@@ -86,13 +95,52 @@ class Deadline:
         self._timer = self._loop.call_at(self._at, self._ring)
 
     def _ring(self) -> None:
+        rung, self._rings = self._rings, inf
         self._timer = None
-        self._rings = inf
-        if self._loop.time() >= self._at:
+        if self._at == rung:
             self._at = inf
             self._missed()
         elif self._at < inf:
+            # Even if that is over by now, since the loop was held: a timer is called
+            # behind the sockets that can be read, and there the client may have moved on.
             self._move_timer()
+
+
+class Pulse:
+    """Whether the loop has kept up; asked before somebody is cut off for being silent.
+
+    While a handler holds the loop nothing is read, and what a client says waits in the
+    system. Afterwards all timers ring at once. A timer once a second, while there is
+    anybody to judge, shows how late the loop is.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, is_needed: Callable[[], object]) -> None:
+        self._loop = loop
+        self._is_needed = is_needed
+        self._due = inf  # the next beat; inf: there is none
+        self.fair_at = 0.0  # from when on silence says something, by the loop's clock
+
+    def start(self) -> None:
+        """There is somebody to judge."""
+        if self._due == inf:
+            self._wait()
+
+    def _wait(self) -> None:
+        self._due = self._loop.time() + PULSE_S
+        self._loop.call_at(self._due, self._beat)
+
+    def _beat(self) -> None:
+        self.is_fair(self._loop.time())
+        self._due = inf
+        if self._is_needed():
+            self._wait()
+
+    def is_fair(self, now: float, due: float = inf) -> bool:
+        """Whether silence says something ``now``, to a timer that was ``due`` at that time."""
+        late = now - min(due, self._due)
+        if late > LATE_S:
+            self.fair_at = max(self.fair_at, now + min(late, SETTLE_S))
+        return now >= self.fair_at
 
 
 def _nothing() -> None:

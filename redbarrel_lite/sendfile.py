@@ -47,7 +47,9 @@ async def send_file(
     must end: the client would take the next answer for the rest of this one.
     """
     sent = 0
-    if hasattr(os, "sendfile") and transport.get_extra_info("ssl_object") is None:
+    is_plain = transport.get_extra_info("ssl_object") is None
+    # Who watches a connection (`tap`) has no sendfile: the file would go past him.
+    if hasattr(os, "sendfile") and is_plain and not transport.get_extra_info("is_watched"):
         sent = await _by_kernel(transport, content, drained, patience)
     await _in_blocks(transport, content, sent, drained)
 
@@ -89,6 +91,9 @@ async def _by_kernel(
         pass  # a file, or a file system, that the kernel can't send from: blocks will do
     finally:
         os.close(out)
+        note = transport.get_extra_info("when_past")  # of who counts what goes out (`counting`)
+        if note is not None:
+            note(sent)
     return sent
 
 

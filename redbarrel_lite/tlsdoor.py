@@ -2,7 +2,7 @@
 
 What it implements: the handshake with a time limit, among the connections that are
 counted, and one line for what is no TLS, or none of ours. What it leaves out: TLS, which
-`ssl` and asyncio know, and certificates, which `cli` reads.
+`ssl` and asyncio know, and certificates, which `serving` reads.
 
 In one line::
 
@@ -42,7 +42,7 @@ class Host(Protocol):
     limits: TimeLimits
     gate: Gate
 
-    def arrive(self, door: TlsDoor) -> bool:
+    def arrive(self, door: TlsDoor, address: str) -> bool:
         """Somebody has come; False: there is no room."""
 
     def leave(self, door: TlsDoor) -> None:
@@ -65,24 +65,25 @@ class TlsDoor(asyncio.Protocol):
         self._context = context
         self._inside = inside
         self._transport: asyncio.Transport | None = None
+        self.has_failed = False  # the handshake, whoever's fault that was
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        if not self._server.arrive(self):
+        peer = transport.get_extra_info("peername")
+        address = str(peer[0]) if isinstance(peer, tuple) else ""
+        if not self._server.arrive(self, address):
             transport.abort()  # nothing can be said before the handshake, which is dear
             return
         self._transport = transport
         transport.pause_reading()  # what comes is for TLS
-        self._server.track(self._shake_hands(transport))
+        self._server.track(self._shake_hands(transport, address or "unix"))
 
     def close(self) -> None:
         """Let nobody in any more: the server goes away."""
         if self._transport is not None:
             self._transport.abort()
 
-    async def _shake_hands(self, transport: asyncio.Transport) -> None:
-        peer = transport.get_extra_info("peername")
-        who = peer[0] if isinstance(peer, tuple) and peer else "unix"
+    async def _shake_hands(self, transport: asyncio.Transport, who: str) -> None:
         early = _Early()
         limits = self._server.limits
         try:
@@ -95,6 +96,7 @@ class TlsDoor(asyncio.Protocol):
                 ssl_shutdown_timeout=max(limits.linger, 0.001),
             )
         except OSError as error:
+            self.has_failed = True
             log.info("%s: %s", who, _said(error, limits.head))
             return
         finally:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -28,7 +29,8 @@ from . import http1, http1_client, wsproto_handshake
 from .errors import AppError, RemoteProtocolError
 from .http1 import END_OF_MESSAGE
 from .intake import read_in_parts
-from .request import Request
+from .rbr_patterns import is_server_address
+from .request import Request, line_for
 from .response import Response, error_response
 
 log = logging.getLogger("redbarrel_lite")
@@ -138,7 +140,6 @@ def _wants_websocket(request: Request) -> bool:
 
 # -- where to ------------------------------------------------------------------------
 
-_ADDRESS = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[!-~]*)?")
 # A byte of the path, as it is written in a target.
 _WRITTEN_BYTE: Final = "(?:%[0-9A-Fa-f]{2}|.)"
 
@@ -156,25 +157,23 @@ class Address:
     @classmethod
     def parse(cls, address: str) -> Address:
         """Raises `AppError` for what is no address of a server."""
+        if not is_server_address(address):
+            raise AppError(f"'{address}' is no address of a server", "write: http://localhost:5000")
         parts = urlsplit(address)
         is_tls = parts.scheme == "https"
-        if not _ADDRESS.fullmatch(address) or parts.query or parts.fragment:
-            raise _no_address(address)
-        try:
-            port = parts.port if parts.port is not None else 443 if is_tls else 80
-        except ValueError:
-            raise _no_address(address) from None
+        port = parts.port if parts.port is not None else 443 if is_tls else 80
         return cls(parts.hostname or "", port, is_tls, parts.netloc, parts.path.rstrip("/"))
 
 
-def _no_address(address: str) -> AppError:
-    return AppError(f"'{address}' is no address of a server", "write: proxy:http://localhost:5000")
+def _why(error: OSError) -> str:
+    """In the system's words: asyncio's are about its own call."""
+    if isinstance(error, ConnectionError) and error.errno:
+        return os.strerror(error.errno)
+    return error.strerror or str(error)
 
 
 class Upstream:
     """Another server, as a service: what a path with ``proxy:`` uses."""
-
-    wants_stream = True  # its body is asked for as it comes
 
     def __init__(self, address: str, mount: str, limits: UpstreamLimits | None = None) -> None:
         """``mount`` is the part of the path that the upstream does not see; no slash at its end."""
@@ -188,15 +187,16 @@ class Upstream:
         if refusal is not None:
             return refusal
         http = http1_client.Connection()
+        asked = self._head(http, request)
         try:
             connection = await self._connect(http)
         except TimeoutError:
             return self._failed(request, 504, "it took too long to connect")
         except OSError as error:
-            return self._failed(request, 502, f"can't connect: {error.strerror or error}")
-        exchange = Exchange(connection, self._limits)
+            return self._failed(request, 502, f"can't connect: {_why(error)}")
+        exchange = Exchange(connection, self._limits, self._what(request))
         try:
-            head = await exchange.ask(request, self._head(http, request))
+            head = await exchange.ask(request, asked)
             if head.status == 101:
                 return self._switch(request, head, exchange)
         except TimeoutError:
@@ -258,11 +258,14 @@ class Upstream:
 
     def _failed(self, request: Request, status: int, why: str) -> Response:
         """The client learns that the upstream failed; why is for the log alone."""
-        where = self.address.authority
-        log.warning("%s %s: %s: %s", request.method, ascii(request.path), where, why)
+        log.warning("%s: %s", self._what(request), why)
         text = "the server behind this one failed" if status == 502 else "the server behind is slow"
         response = error_response(status, text)
         return _closing(response) if _wants_websocket(request) else response
+
+    def _what(self, request: Request) -> str:
+        """What is asked of whom, for the log."""
+        return f"{line_for(request)}: {self.address.authority}"
 
 
 def _refusal(request: Request) -> Response | None:
@@ -318,10 +321,13 @@ class Switch(Response):
 class Exchange:
     """One request to an upstream; then, as an async iterator, the content of its answer."""
 
-    def __init__(self, connection: UpstreamConnection, limits: UpstreamLimits) -> None:
+    _sending: asyncio.Task[None]
+
+    def __init__(self, connection: UpstreamConnection, limits: UpstreamLimits, what: str) -> None:
+        """``what`` is asked of whom, for the log."""
         self._connection = connection
         self._limits = limits
-        self._sending: asyncio.Task[None] | None = None
+        self._what = what
 
     async def ask(self, request: Request, head: bytes) -> http1_client.Response:
         """Send the request, and wait for the head of the answer, which may come before its end.
@@ -329,8 +335,7 @@ class Exchange:
         Raises TimeoutError; `RemoteProtocolError` with status 502 if the upstream
         failed, with another one if the client did.
         """
-        sending = asyncio.create_task(self._send(request, head))
-        self._sending = sending
+        self._sending = sending = asyncio.create_task(self._send(request, head))
         sending.add_done_callback(self._sent)
         reading = asyncio.ensure_future(self._connection.next_event())
         try:
@@ -379,19 +384,18 @@ class Exchange:
             async with asyncio.timeout(self._limits.idle):
                 event = await self._connection.next_event()
         except TimeoutError:
-            log.warning("an upstream went silent in the middle of its answer")
+            log.warning("%s: it went silent in the middle of its answer", self._what)
             raise ConnectionAbortedError from None
         if isinstance(event, bytes):
             return event
         if event is END_OF_MESSAGE:
             raise StopAsyncIteration
-        log.warning("an upstream's answer broke off: %s", event)
+        log.warning("%s: the answer broke off: %s", self._what, event)
         raise ConnectionAbortedError
 
     def close(self) -> None:
         """Let go of the upstream."""
-        if self._sending is not None:
-            self._sending.cancel()
+        self._sending.cancel()
         self._connection.close()
 
     async def aclose(self) -> None:
@@ -425,7 +429,8 @@ class UpstreamConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._add(self.http.receive(data))
         if self.http.state is http1.State.UPGRADED or self._queued > HIGH_BYTES:
-            self._pause()
+            assert self._transport is not None
+            self._transport.pause_reading()
 
     def eof_received(self) -> bool:
         self._add(self.http.receive_eof())
@@ -494,10 +499,6 @@ class UpstreamConnection(asyncio.Protocol):
             self._queued += sum(len(event) for event in events if isinstance(event, bytes))
             self._news.set()
 
-    def _pause(self) -> None:
-        if self._transport is not None:
-            self._transport.pause_reading()
-
 
 # -- WebSockets -------------------------------------------------------------------------
 
@@ -519,15 +520,22 @@ class Tunnel(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         transport.write(self.early)
-        if self.other is None or self.other.transport is None:
+        far = self._far
+        if far is None:
             transport.close()  # the upstream has gone in the meantime
             return
-        for one in (transport, self.other.transport):
+        for one in (transport, far):
             one.resume_reading()
 
+    @property
+    def _far(self) -> asyncio.Transport | None:
+        """The connection at the other end, as long as it is there."""
+        return None if self.other is None else self.other.transport
+
     def data_received(self, data: bytes) -> None:
-        if self.other is not None and self.other.transport is not None:
-            self.other.transport.write(data)
+        far = self._far
+        if far is not None:
+            far.write(data)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.transport = None
@@ -538,12 +546,14 @@ class Tunnel(asyncio.Protocol):
             self.when_lost(self)
 
     def pause_writing(self) -> None:
-        if self.other is not None and self.other.transport is not None:
-            self.other.transport.pause_reading()
+        far = self._far
+        if far is not None:
+            far.pause_reading()
 
     def resume_writing(self) -> None:
-        if self.other is not None and self.other.transport is not None:
-            self.other.transport.resume_reading()
+        far = self._far
+        if far is not None:
+            far.resume_reading()
 
     def close(self) -> None:
         """End both sides, after what was written; a peer that does not read it has some time."""
@@ -551,3 +561,9 @@ class Tunnel(asyncio.Protocol):
             if one is not None and one.transport is not None:
                 one.transport.close()
                 asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, one.transport.abort)
+
+    def abort(self) -> None:
+        """End both sides without another byte."""
+        for one in (self, self.other):
+            if one is not None and one.transport is not None:
+                one.transport.abort()

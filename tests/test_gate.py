@@ -10,7 +10,7 @@ from urllib.error import HTTPError
 
 import pytest
 from conftest import Serve
-from wire import Wire, ask, live, run
+from wire import Wire, ask, live, run, socketio, until
 
 from redbarrel_lite.forwarded import trust
 from redbarrel_lite.gate import LOOPBACK_NAMES, Gate, host_names, usual_names
@@ -76,6 +76,87 @@ def test_developer_s_server_has_the_names_of_its_machine_alone(address: str) -> 
 @pytest.mark.parametrize("address", ["0.0.0.0", "::", "192.0.2.1", "example.org", ""])
 def test_server_for_others_has_any_name(address: str) -> None:
     assert usual_names(address, debug=True) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("10.1.2.3", ""),
+        ("::ffff:10.1.2.3", ""),
+        ("", ""),
+    ],
+)
+def test_connection_counts_for_its_address(address: str, counted: str) -> None:
+    gate = Gate(trusted=trust(["10.0.0.0/8"]), max_per_address=1)
+    assert gate.counts_as(address) == counted
+    assert Gate().counts_as(address) == ""
+
+
+def test_address_has_so_many_connections_and_others_are_served(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        async with live(tmp_path, RBR, SOURCE) as server:
+            server.server.gate = Gate(max_per_address=2)
+            socket = await socketio(server.url)  # it is one of them, though no HTTP any more
+            kept = await Wire.open(server.url)
+            assert (await kept.ask("GET", "/"))[0] == 200
+            for _ in range(20):
+                refused = await (await Wire.open(server.url)).rest()
+                assert refused.startswith(b"HTTP/1.1 503 ")
+                assert b"\r\nretry-after: 1\r\n" in refused
+            _, port = server.host.split(":")
+            other = Wire(
+                *await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.2", 0))
+            )
+            assert (await other.ask("GET", "/"))[0] == 200
+            other.close()
+            assert (await kept.ask("GET", "/"))[0] == 200
+            socket.close()
+            await until(lambda: server.server._of_address["127.0.0.1"] == 1)
+            await server.serves()
+            kept.close()
+            await server.empties()
+            assert not server.server._of_address
+
+    run(test())
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert line == "127.0.0.1: refused: --max-per-address is 2"
+
+
+def test_proxy_that_is_trusted_has_the_connections_of_all_its_clients(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with live(tmp_path, RBR, SOURCE) as server:
+            server.server.gate = Gate(trusted=trust(["127.0.0.1"]), max_per_address=1)
+            for wire in [await Wire.open(server.url) for _ in range(5)]:
+                assert (await wire.ask("GET", "/"))[0] == 200
+
+    run(test())
+
+
+def test_crowd_that_is_refused_is_one_line_a_minute(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        async with live(tmp_path, RBR, SOURCE) as server:
+            server.server.gate = Gate(max_connections=1)
+            kept = await Wire.open(server.url)
+            assert (await kept.ask("GET", "/"))[0] == 200
+            for told in (1, 1, 1, 2):
+                if told == 2:
+                    server.server._refusals_quiet_until = 0.0  # the minute is over
+                assert (await (await Wire.open(server.url)).rest()).startswith(b"HTTP/1.1 503 ")
+                assert len(caplog.records) == told
+
+    run(test())
+    assert caplog.messages == [
+        "127.0.0.1: refused: --max-connections is 1",
+        "127.0.0.1: refused: --max-connections is 1; 3 since this was told last",
+    ]
 
 
 def test_other_name_is_421_whatever_is_asked(

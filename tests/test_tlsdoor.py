@@ -225,6 +225,21 @@ def test_handshakes_count_among_the_connections(over_tls: Callable[..., list[str
     over_tls(test)
 
 
+def test_handshakes_count_for_their_address(over_tls: Callable[..., list[str]]) -> None:
+    async def test(server: Live) -> None:
+        server.server.gate = Gate(max_per_address=2)
+        inside = await Wire.open(server.url)
+        assert (await inside.ask("GET", "/"))[0] == 200
+        at_the_door = await plain(server)
+        await until(lambda: len(server.server._at_the_door) == 1)
+        assert await (await plain(server)).rest() == b""
+        at_the_door.close()
+        await until(lambda: not server.server._at_the_door)
+        assert (await (await Wire.open(server.url)).ask("GET", "/"))[0] == 200
+
+    assert over_tls(test)[0] == "127.0.0.1: refused: --max-per-address is 2"
+
+
 def test_handshakes_do_not_keep_a_server_from_ending(over_tls: Callable[..., list[str]]) -> None:
     async def test(server: Live) -> None:
         at_the_door = await plain(server)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import gc
 import re
 import socket
 import struct
@@ -18,7 +20,8 @@ from segments import segmentations
 from test_http1 import VECTORS
 from wire import PATIENCE_S, Live, WebSocket, Wire, ask, live, run, until
 
-from redbarrel_lite import http1, wsproto_handshake
+from redbarrel_lite import http1, http1_client, wsproto_handshake
+from redbarrel_lite.connection import HttpConnection
 from redbarrel_lite.errors import AppError, RbrError
 from redbarrel_lite.patience import TimeLimits
 from redbarrel_lite.rbr_keys import HTTP_VERBS
@@ -28,7 +31,9 @@ from redbarrel_lite.upstream import (
     VIA_NAME,
     Address,
     Upstream,
+    UpstreamConnection,
     UpstreamLimits,
+    _why,
     request_fields,
     response_fields,
 )
@@ -42,6 +47,9 @@ RBR = """
         response-headers ( set X-Seen "yes" )
     );
     path headed ( url /headed, use proxy:http://ADDRESS, response-headers ( set X-Seen "yes" ) );
+    path read (
+        url /read, use proxy:http://ADDRESS, response-body ( unless type is json return 503 )
+    );
     path cors ( url /cors, use proxy:http://ADDRESS, allow-origin "http://b" );
     path root ( url /, use proxy:http://ADDRESS );
 """
@@ -128,6 +136,14 @@ async def behind(
         for writer in writers:
             if not writer.is_closing():
                 writer.transport.abort()
+        await asyncio.sleep(0)
+
+
+async def in_pieces(wire: Wire, pieces: list[bytes]) -> None:
+    """Send them so that each is read by itself."""
+    wire.writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for piece in pieces:
+        await wire.send(piece)
         await asyncio.sleep(0)
 
 
@@ -226,17 +242,23 @@ def test_connection_of_the_client_is_kept(tmp_path: Path) -> None:
 def test_target_chooses_the_path_and_never_the_server(
     tmp_path: Path, target: str, seen: str | None
 ) -> None:
+    request = f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+
     async def test() -> None:
         upstream = Recorder([OK])
         async with behind(tmp_path, upstream) as server:
-            status, _, _ = await ask(server.url, "GET", target)
-            if seen is None:
-                assert status == 400
-                assert upstream.got == []
-            else:
-                assert status == 200
-                assert upstream.line == f"GET {seen} HTTP/1.1"
-                assert upstream.fields["host"] != "evil"
+            for _, pieces in [("whole", [request]), *segmentations(request, b"\r")]:
+                wire = await Wire.open(server.url)
+                await in_pieces(wire, pieces)
+                status, _, _ = await wire.answer()
+                wire.close()
+                if seen is None:
+                    assert status == 400
+                    assert upstream.got == []
+                else:
+                    assert status == 200
+                    assert upstream.line == f"GET {seen} HTTP/1.1"
+                    assert upstream.fields["host"] != "evil"
 
     run(test())
 
@@ -295,6 +317,49 @@ def test_what_a_client_says_of_itself_is_replaced() -> None:
         "via": f"1.1 {VIA_NAME}",
     }
     assert "x-forwarded-host" not in fields_of()
+
+
+LIES = b"""\
+GET /up/x HTTP/1.1
+Host: a
+Connection: X-Secret, Host, Authorization, Content-Length, X-Forwarded-For, HTTP2-Settings, Upgrade
+X-Secret: 1
+Authorization: 2
+X-Forwarded-For: 1.1.1.1
+X_Forwarded_For: 1.1.1.1
+Forwarded: for=1.1.1.1
+X-Real-IP: 1.1.1.1
+Upgrade: h2c
+HTTP2-Settings: AAMAAABk
+Content-Length: 5
+
+hello""".replace(b"\n", b"\r\n")
+
+
+def test_nothing_of_a_client_s_lies_reaches_the_upstream_however_they_are_cut(
+    tmp_path: Path,
+) -> None:
+    async def test() -> None:
+        upstream = Recorder([OK])
+        async with behind(tmp_path, upstream) as server:
+            for _, pieces in [("whole", [LIES]), *segmentations(LIES, b"\r")]:
+                wire = await Wire.open(server.url)
+                await in_pieces(wire, pieces)
+                assert (await wire.answer())[2] == b"ok"
+                assert (upstream.line, upstream.body) == ("GET /base/x HTTP/1.1", b"hello")
+                assert {**upstream.fields, "host": ""} == {
+                    "host": "",
+                    "authorization": "2",
+                    "x-forwarded-for": "127.0.0.1",
+                    "x-forwarded-proto": "http",
+                    "x-forwarded-host": "a",
+                    "forwarded": 'for=127.0.0.1;proto=http;host="a"',
+                    "via": f"1.1 {VIA_NAME}",
+                    "content-length": "5",
+                    "connection": "close",
+                }
+
+    run(test())
 
 
 def test_via_is_added_to() -> None:
@@ -364,9 +429,7 @@ def test_request_is_canonical_however_it_came(tmp_path: Path, framing: str, body
             for _, pieces in [("whole", [head + body]), *segmentations(head + body, b"\r")]:
                 seen.clear()
                 wire = await Wire.open(server.url)
-                for piece in pieces:
-                    await wire.send(piece)
-                    await asyncio.sleep(0)
+                await in_pieces(wire, pieces)
                 assert (await wire.answer())[2] == b"ok"
                 request, *parts, end = seen
                 assert isinstance(request, http1.Request)
@@ -610,14 +673,20 @@ def test_request_that_breaks_off_behind_an_early_answer_breaks_it_off(tmp_path: 
 
 
 @pytest.mark.parametrize("begun", [False, True])
-def test_client_that_goes_is_not_worked_for_any_more(tmp_path: Path, begun: bool) -> None:
+@pytest.mark.parametrize("how", ["reset", "close"])
+def test_client_that_goes_is_not_worked_for_any_more(tmp_path: Path, begun: bool, how: str) -> None:
+    times = TimeLimits(half_closed=0.05 if how == "close" else 1000.0)
+
     async def test() -> None:
         head = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegun"
         upstream = Recorder([head] if begun else [], close=False)
-        async with behind(tmp_path, upstream) as server:
+        async with behind(tmp_path, upstream, times=times) as server:
             for request in (
                 "GET /up HTTP/1.1\r\nHost: a\r\n\r\n",
+                "POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nwhole",
                 "POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf",
+                # More than waits at a time, and all of it is here before any has gone on.
+                "POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 70000\r\n\r\n" + "x" * 70_000,
             ):
                 upstream.asked.clear()
                 upstream.gone.clear()
@@ -626,12 +695,51 @@ def test_client_that_goes_is_not_worked_for_any_more(tmp_path: Path, begun: bool
                 await upstream.asked.wait()
                 if begun:
                     await wire.reader.readuntil(b"begun")
-                reset(wire)
+                reset(wire) if how == "reset" else wire.close()
                 async with asyncio.timeout(PATIENCE_S):
                     await upstream.gone.wait()
             await server.empties()
 
     run(test())
+
+
+def test_client_that_goes_while_its_answer_is_looked_through_is_not_worked_for(
+    tmp_path: Path,
+) -> None:
+    async def test() -> None:
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegun"
+        upstream = Recorder([head], close=False)
+        async with behind(tmp_path, upstream) as server:
+            wire = await Wire.open(server.url)
+            await wire.send("GET /read HTTP/1.1\r\nHost: a\r\n\r\n")
+            await upstream.asked.wait()
+            assert (await ask(server.url, "TRACE", "/up"))[0] == 405  # by then it has read that
+            reset(wire)
+            async with asyncio.timeout(PATIENCE_S):
+                await upstream.gone.wait()
+            await server.empties()
+
+    run(test())
+
+
+def test_client_that_goes_just_before_its_request_is_handed_on_is_no_fault(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Its request is still read, and the 100 is the first that can't be written."""
+    head = b"POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+
+    async def test() -> None:
+        async with behind(tmp_path, Recorder([OK])) as server:
+            address = ("127.0.0.1", int(server.url.rpartition(":")[2]))
+            with socket.create_connection(address) as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.sendall(head)
+            assert (await ask(server.url, "GET", "/up"))[0] == 200
+            await server.empties()
+
+    run(test())
+    gc.collect()
+    assert [str(warning.message) for warning in recwarn] == []
 
 
 def test_expect_is_answered_here(tmp_path: Path) -> None:
@@ -737,7 +845,7 @@ def test_malformed_answer_is_a_502_however_it_is_cut(
     assert all(len(line) < 500 and line.isprintable() for line in told)
 
 
-def test_upstream_that_is_down_is_a_502(tmp_path: Path) -> None:
+def test_upstream_that_is_down_is_a_502(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def test() -> None:
         async def upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.transport.abort()
@@ -756,6 +864,9 @@ def test_upstream_that_is_down_is_a_502(tmp_path: Path) -> None:
             await server.empties()
 
     run(test())
+    assert re.fullmatch(
+        r"GET '/': 127\.0\.0\.1:\d+: can't connect: Connection refused", caplog.messages[-1]
+    )
 
 
 def test_plain_upstream_that_is_said_to_speak_tls_is_a_502(tmp_path: Path) -> None:
@@ -829,10 +940,11 @@ def test_upstream_that_does_not_read_is_a_504(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("close", [True, False])
 def test_answer_that_breaks_off_is_not_a_short_valid_one(
-    tmp_path: Path, answer: bytes, close: bool
+    tmp_path: Path, answer: bytes, close: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def test() -> None:
-        async with behind(tmp_path, Recorder([answer], close=close), QUICK) as server:
+        limits = UpstreamLimits(idle=0.2)
+        async with behind(tmp_path, Recorder([answer], close=close), limits) as server:
             wire = await Wire.open(server.url)
             await wire.send("GET /up HTTP/1.1\r\nHost: a\r\n\r\n")
             got = await wire.rest()
@@ -842,6 +954,8 @@ def test_answer_that_breaks_off_is_not_a_short_valid_one(
             assert b"content-length: 100\r\n" in got or b"chunked" in got
 
     run(test())
+    (told,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert re.match(r"GET '/up': 127\.0\.0\.1:\d+: (the answer broke off|it went silent)", told)
 
 
 def test_content_until_the_end_ends_well_by_fin_and_badly_by_reset(tmp_path: Path) -> None:
@@ -990,6 +1104,113 @@ def test_tunnel_ends_on_both_sides(tmp_path: Path) -> None:
             one = await WebSocket.connect(server.url, "/up")
             await server.server.close(0.5)
             assert await one.rest() == b""
+
+    run(test())
+
+
+def test_upgrade_of_an_old_client_is_no_upgrade(tmp_path: Path) -> None:
+    """RFC 9110 7.8: the field must be ignored in HTTP/1.0."""
+
+    async def test() -> None:
+        upstream = Recorder([OK])
+        async with behind(tmp_path, upstream) as server:
+            wire = await Wire.open(server.url)
+            await wire.send(
+                "GET /up HTTP/1.0\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+            )
+            assert (await wire.rest()).endswith(b"\r\n\r\nok")
+            assert "upgrade" not in upstream.fields
+
+    run(test())
+
+
+def test_tunnel_ends_that_a_client_asked_for_with_its_last_word(tmp_path: Path) -> None:
+    async def test() -> None:
+        upstream = Recorder([], close=False)
+        async with behind(tmp_path, upstream) as server:
+            wire = await Wire.open(server.url)
+            key = "dGhlIHNhbXBsZSBub25jZQ=="
+            await wire.send(
+                "GET /up HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
+            )
+            wire.writer.write_eof()
+            await upstream.asked.wait()
+            (connection,) = server.server.connections
+            assert isinstance(connection, HttpConnection)
+            await until(lambda: connection._eof)
+            upstream.wires[0].writer.write(switched())
+            assert (await wire.answer())[0] == 101
+            assert await wire.rest() == b""
+            await upstream.gone.wait()
+            await server.empties()
+
+    run(test())
+
+
+def test_tunnel_that_nobody_reads_ends_with_the_server(tmp_path: Path) -> None:
+    async def test() -> None:
+        upstream = Recorder([switched()], close=False)
+        async with behind(tmp_path, upstream) as server:
+            one = await WebSocket.connect(server.url, "/up")
+            one.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            await taken(upstream.wires[0])
+            await server.server.close(0.1)
+            await server.empties()
+            await upstream.gone.wait()
+
+    run(test())
+
+
+def test_tunnel_whose_far_end_has_gone_drops_what_comes_and_holds_nobody(tmp_path: Path) -> None:
+    """TLS may hand over what it has, and asyncio tell of congestion, behind the end."""
+
+    async def test() -> None:
+        http = http1_client.Connection()
+        http.send_request("GET", "/", [("host", "a"), ("upgrade", "websocket")], 0)
+        connection = UpstreamConnection(http)
+        http.receive(switched())
+        connection.connection_lost(ConnectionResetError())
+        tunnel = connection.tunnel()
+        async with behind(tmp_path, Recorder([])) as server:
+            wire = await Wire.open(server.url)
+            transport = wire.writer.transport
+            assert isinstance(transport, asyncio.Transport)
+            tunnel.connection_made(transport)
+            assert transport.is_closing()
+            tunnel.data_received(b"late")
+            tunnel.pause_writing()
+            tunnel.resume_writing()
+            tunnel.connection_lost(None)
+            tunnel.data_received(b"later")
+            tunnel.connection_lost(None)
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed"), "Connection refused"),
+        (OSError(errno.EHOSTUNREACH, "No route to host"), "No route to host"),
+        (OSError("Multiple exceptions"), "Multiple exceptions"),
+    ],
+)
+def test_log_says_in_the_system_s_words_why_there_is_no_connection(
+    error: OSError, why: str
+) -> None:
+    assert _why(error) == why
+
+
+def test_reset_behind_the_whole_answer_is_no_fault_of_it() -> None:
+    async def test() -> None:
+        http = http1_client.Connection()
+        http.send_request("GET", "/", [("host", "a")], 0)
+        connection = UpstreamConnection(http)
+        http.receive(OK)
+        connection.connection_lost(ConnectionResetError())
+        assert http.state is http1.State.DONE
+        assert not connection._events
 
     run(test())
 
