@@ -1,4 +1,4 @@
-"""Makes docs/performance.md of the results: its tables, and pictures as SVG.
+"""Makes docs/performance.md of the results: its tables, and pictures as SVG; a table of deploy.md.
 
     python bench/chart.py [--check]
 
@@ -26,6 +26,7 @@ from workloads import WORKLOADS
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"
 PAGE = ROOT / "docs" / "performance.md"
+WORKERS_PAGE = ROOT / "docs" / "deploy.md"  # where those of several workers stand
 
 OURS, INK = "#b3261e", "#5b7083"
 COLOURS = [OURS, INK, "#8aa0b2", "#4f8a5b", "#b58a2a", "#7a6aa8", "#9c9c9c"]
@@ -201,6 +202,18 @@ def growth(result: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
+def deliveries(result: dict[str, Any]) -> str:
+    """What one costs with one worker and with several, as Markdown."""
+    several = str(result["workers"])
+    rows = [f"| a delivery to one of | 1 worker, µs | {several} workers, µs | |"]
+    rows.append("| ---: | ---: | ---: | ---: |")
+    for clients, cost in result["deliveries"].items():
+        more = cost[several] / cost["1"]
+        figures = f"{cost['1']:.3g} | {cost[several]:.3g} | x {more:.2f}"
+        rows.append(f"| {_number(int(clients))} clients | {figures} |")
+    return "\n".join([*rows, "", f"{result['processors']} processors, {versions(result)}"])
+
+
 def versions(result: dict[str, Any]) -> str:
     told = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     return f"{told}; {result['platform']}."
@@ -222,6 +235,8 @@ def made(results: Path = RESULTS) -> tuple[dict[str, str], dict[str, str]]:
             told[stem] = f"![How a message's cost grows]({_picture(stem)})\n\n{growth(result)}"
         elif stem.startswith("profile"):
             told[stem] = layers(result)
+        elif stem.startswith("workers"):
+            told[stem] = deliveries(result)
         elif stem.startswith("hello"):
             told[stem] = f"{table(result)}\n\n{latencies(result)}"
         else:
@@ -232,13 +247,23 @@ def made(results: Path = RESULTS) -> tuple[dict[str, str], dict[str, str]]:
     return told, pictures
 
 
+def filled_pages(told: dict[str, str]) -> dict[Path, str]:
+    """The pages with all that is told of the results."""
+    workers = {name for name in told if name.startswith("workers")}
+    parts = {PAGE: told.keys() - workers, WORKERS_PAGE: workers}
+    return {
+        page: filled(page.read_text(encoding="utf-8"), {name: told[name] for name in sorted(names)})
+        for page, names in parts.items()
+    }
+
+
 def filled(page: str, told: dict[str, str]) -> str:
     """The page with its tables. Raises ValueError if it has no place for one."""
     for name, text in told.items():
         mark = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(\n<!-- end -->)", re.S)
         page, found = mark.subn(lambda match, text=text: match[1] + text + match[2], page)
         if not found:
-            raise ValueError(f"{PAGE} has no place for it: <!-- {name} --> and <!-- end -->")
+            raise ValueError(f"its page has no place for it: <!-- {name} --> and <!-- end -->")
     return page
 
 
@@ -248,7 +273,7 @@ def main() -> None:
     check = parser.parse_args().check
     told, pictures = made()
     wanted = {PAGE.parent / name: drawing for name, drawing in pictures.items()}
-    wanted[PAGE] = filled(PAGE.read_text(encoding="utf-8"), told)
+    wanted |= filled_pages(told)
     for file, text in wanted.items():
         if not check:
             file.write_text(text, encoding="utf-8")

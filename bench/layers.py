@@ -27,8 +27,8 @@ MEASURED = ("echo", "fanout", "raw-echo", "poll", "http")
 SYSTEM = "the system: receive, send, wait"
 LAYERS = {
     "asyncio": "base_events events selector_events selectors tasks futures locks timeouts",
-    "HTTP": "http1 http1_reader connection intake gate patience delivery request response"
-    " app routes services locations forms eager server",
+    "HTTP": "http1 http1_reader connection exchange answering batch intake gate patience delivery"
+    " request response app routes services locations forms eager server",
     "WebSocket": "websocket wsproto deflate",
     "Engine.IO": "endpoint entrance engineio engineio_query transports origins",
     "Socket.IO": "client socketio strictjson decoder encoder scanner",

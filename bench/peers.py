@@ -68,6 +68,16 @@ PEERS = {
         "RedBarrel Lite, its log", "{python} -m redbarrel_lite ours-{mode}.rbr --port {port}",
         "http", usual=False,
     ),
+    "ours-status": _peer(
+        "RedBarrel Lite, --status",
+        "{python} -m redbarrel_lite ours-{mode}.rbr --port {port} --log off --status",
+        "http sio ws", usual=False,
+    ),
+    "ours-trace": _peer(
+        "RedBarrel Lite, --trace",
+        "{python} -m redbarrel_lite ours-{mode}.rbr --port {port} --log off --trace",
+        "http sio", usual=False,
+    ),
     "uvicorn-log": _peer(
         "uvicorn, its log", UVICORN.replace("{level}", "info") + "python_socketio:hello",
         "http", "uvicorn", usual=False,
@@ -161,8 +171,7 @@ class Running(NamedTuple):
 
     def cpu_s(self) -> float:
         """User and system time so far, of all threads, to a hundredth of a second."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return process_cpu_s(self.pid)
 
     def resident_kib(self) -> int:
         """Resident memory."""
@@ -170,6 +179,12 @@ class Running(NamedTuple):
             if line.startswith("VmRSS:"):
                 return int(line.split()[1])
         raise LookupError(f"process {self.pid} has no VmRSS")
+
+
+def process_cpu_s(pid: int) -> float:
+    """User and system time of a process so far, of all threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _output(command: list[str | Path] | list[str]) -> str:

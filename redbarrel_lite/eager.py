@@ -61,7 +61,7 @@ class Starter:
         try:
             waits_for = spare.context.run(coroutine.send, None)
         except StopIteration as end:
-            if spare.is_worn():
+            if spare.handover.done() or spare.context != spare.fresh:  # the traces of this one
                 spare.task.cancel()
                 self._spare = None
             return end.value  # type: ignore[no-any-return]
@@ -80,26 +80,22 @@ class _Spare:
         self.thread = get_ident()
         self.context = contextvars.copy_context()
         self.is_ready = False
-        self._fresh = self.context.copy()
-        self._handover: asyncio.Future[None] = loop.create_future()
+        self.fresh = self.context.copy()
+        self.handover: asyncio.Future[None] = loop.create_future()
         self._taken: tuple[Coroutine[Any, Any, Any], Any] | None = None
         self.task: asyncio.Task[Any] = loop.create_task(self._run(), context=self.context)
-
-    def is_worn(self) -> bool:
-        """Whether the last coroutine left traces: context variables, or a cancellation."""
-        return self._handover.done() or self.context != self._fresh
 
     def take(self, coroutine: Coroutine[Any, Any, Any], waits_for: Any) -> None:
         """Go on with a coroutine, when what it has yielded is done."""
         self._taken = coroutine, waits_for
-        if not self._handover.done():
-            self._handover.set_result(None)
+        if not self.handover.done():
+            self.handover.set_result(None)
 
     async def _run(self) -> Any:
         self.is_ready = True
         cancelled: BaseException | None = None
         try:
-            await self._handover
+            await self.handover
         except asyncio.CancelledError as error:
             if self._taken is None:
                 raise
@@ -114,7 +110,8 @@ def _go_on(
 ) -> Generator[Any, Any, T]:
     """The rest of a coroutine that has yielded something, inside of another one."""
     step: Callable[[], Any]
-    if isinstance(waits_for, asyncio.Future) and cancelled is not None and waits_for.cancel():
+    is_future = isinstance(waits_for, asyncio.Future)
+    if cancelled is not None and is_future and waits_for.cancel(*cancelled.args):
         cancelled = None  # it hears of it from what it waits for, as in any task
     while True:
         try:

@@ -26,10 +26,11 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from functools import partial
 from inspect import Parameter, iscoroutinefunction
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from .coroutines import CoroutineRunner
 from .errors import AppError, Refused, SocketClosed
+from .failures import is_its_own
 from .messages import Handler, Message, Runner
 from .request import Request
 from .runners import ThreadRunner
@@ -45,19 +46,44 @@ CONNECT: Final = "connect"
 DISCONNECT: Final = "disconnect"
 
 
-def run_handler(handler: Handler, socket: Socket, request: Request) -> Runner:
+RunHandler: TypeAlias = Callable[[Handler, Socket, Request], Runner]
+
+
+def run_handler(
+    handler: Handler,
+    socket: Socket,
+    request: Request,
+    in_loop: type[CoroutineRunner] = CoroutineRunner,
+    in_thread: type[ThreadRunner] = ThreadRunner,
+) -> Runner:
     """What runs a socket's handler, in a thread or on the loop, as it is written."""
     connection, hub = socket.connection, socket.server
     body = partial(handler, request.globs, request)
-    kind = CoroutineRunner if is_async(handler) else ThreadRunner
+    kind = in_loop if is_async(handler) else in_thread
     return kind(socket, connection, hub, body, name_of(handler))
 
 
 def is_async(function: Callable[..., object]) -> bool:
     """Whether calling it makes a coroutine; an object's `__call__` may be what does."""
-    return iscoroutinefunction(function) or iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004  # not whether it has one, but which
+    return (
+        iscoroutinefunction(function)
+        or iscoroutinefunction(
+            getattr(function, "__call__", None)  # noqa: B004  # not whether it has one, but which
+        )
+        or _MAKES_COROUTINES in getattr(function, "__dict__", ())
     )
+
+
+def mark_async(function: Callable[..., object]) -> None:
+    """Say that a plain ``def`` returns a coroutine which another function has made.
+
+    From Python 3.12 on there is `inspect.markcoroutinefunction`. An ``async def`` that only
+    awaits the other one would be a frame more for each time the coroutine is resumed.
+    """
+    vars(function)[_MAKES_COROUTINES] = True
+
+
+_MAKES_COROUTINES: Final = "_redbarrel_makes_coroutines"
 
 
 def name_of(handler: Callable[..., object]) -> str:
@@ -179,11 +205,9 @@ class Lines:
         """What a line returns; if it can't, why: a `Refused`."""
         try:
             return await line.call(request, _fitting(line, event, args))
-        except GeneratorExit:
-            raise
         except BaseException as error:
-            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
-                raise  # or the line has waited for something else that was cancelled
+            if not is_its_own(error):
+                raise
             return _failure(request, event, line, error)
 
     def _run_in_thread(self, _globs: dict[str, Any], request: Request) -> None:
@@ -261,11 +285,6 @@ def _decide(socket: Socket, request: Request, answer: Any) -> bool:
         return False
     socket.server.run(socket.admit, request)
     return True
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 class _Misfit(Exception):

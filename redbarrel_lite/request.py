@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
 from . import strictjson
 from .cookies import parse_cookies
-from .errors import RemoteProtocolError
+from .errors import RemoteProtocolError, show
 from .forms import (
     BadContent,
     Body,
@@ -39,7 +39,11 @@ _NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Headers(Mapping[str, str]):
-    """Header fields by name, without regard to case; repeated ones are joined by ", "."""
+    """Header fields by name, without regard to case; repeated ones are joined by ", ".
+
+    But Cookie by "; ", for it is no list in the sense of RFC 9110 5.3 (RFC 6265 5.4): a
+    proxy that speaks HTTP/2 to the client may have got it in parts.
+    """
 
     __slots__ = ("pairs",)
 
@@ -53,10 +57,12 @@ class Headers(Mapping[str, str]):
         return value
 
     def get(self, name: str, default: Any = None) -> Any:
-        """The value of a field; several are joined by ", "."""
+        """The value of a field; several are joined."""
         wanted = name.lower()
         values = [value for key, value in self.pairs if key == wanted]
-        return ", ".join(values) if values else default
+        if not values:
+            return default
+        return ("; " if wanted == "cookie" else ", ").join(values)
 
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys(name for name, _ in self.pairs))
@@ -83,6 +89,7 @@ class Request:
     # Many of these are kept, one for each socket: no __dict__.
     __slots__ = (
         "globs",
+        "has_response",
         "headers",
         "host",
         "match",
@@ -110,7 +117,6 @@ class Request:
         method: str,
         target: str,
         headers: Sequence[tuple[str, str]],
-        *,
         host: str = "",
         scheme: str = "http",
         remote_addr: str = "",
@@ -118,7 +124,10 @@ class Request:
     ) -> None:
         self.method = method
         self.target = target
-        path, _, self.query_string = target.partition("?")
+        path = target
+        self.query_string = ""
+        if "?" in target:
+            path, _, self.query_string = target.partition("?")
         self.path = _decoded(path) if "%" in path else path
         self.headers = Headers(headers)
         self.host = host
@@ -138,6 +147,7 @@ class Request:
         self._cookies: dict[str, str] | None = None
         self._environ: dict[str, Any] | None = None
         self._response: Response | None = None
+        self.has_response = False  # whether that was asked for
         self._body = body
         self._body_file: IO[bytes] | None = None
         self._post: MultiDict[str | Upload] | None = None
@@ -244,12 +254,8 @@ class Request:
         """
         if self._response is None:
             self._response = Response()
+            self.has_response = True
         return self._response
-
-    @property
-    def has_response(self) -> bool:
-        """Whether `response` was asked for."""
-        return self._response is not None
 
     @property
     def socketio(self) -> Any:
@@ -325,3 +331,11 @@ def _decoded(path: str) -> str:
         # No file and no route has such a name, and C would end the name there.
         raise RemoteProtocolError("NUL in the path", 400)
     return text
+
+
+def line_for(request: Request) -> str:
+    """What was asked for, for a line of the log: ``GET '/a'``. It is short, whatever was asked for.
+
+    A client may choose eight kilobytes of path, and of method too.
+    """
+    return f"{request.method:.20} {show(request.path, 200)}"

@@ -27,8 +27,8 @@ from .exc import HTTPException
 from .failures import user_traceback
 from .handlers import is_async
 from .messages import Handler
-from .request import Request
-from .response import Response, encoded, error_response, if_modified
+from .request import Request, line_for
+from .response import NO_SNIFFING, Response, encoded, error_response, if_modified, usual_response
 from .routes import Service
 
 log = logging.getLogger("redbarrel_lite")
@@ -39,6 +39,8 @@ MAX_THREADS: Final = 32
 # Requests that wait for a thread. One that would wait longer is better refused:
 # its client has given up by the time it is answered, and tries again.
 MAX_WAITING: Final = 256
+# What the work for a request is cancelled with when nobody is there for the answer.
+CLIENT_HAS_GONE: Final = "the client has gone"
 
 
 class Full(Exception):
@@ -57,11 +59,23 @@ class Pool:
         self._max_waiting = waiting
         self._threads = 0
         self._busy = 0
+        self.refused = 0  # requests, by now
         self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
+
+    @property
+    def busy(self) -> int:
+        """Threads that are at work."""
+        return min(self._busy, self._threads)
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that wait for one."""
+        return self._busy - self.busy
 
     def run(self, function: Callable[[], Any]) -> asyncio.Future[Any]:
         """Call a function in a thread; called in the loop's. Raises `Full`."""
         if self._busy >= self._max_threads + self._max_waiting:
+            self.refused += 1
             raise Full
         return self.go_on(function)
 
@@ -134,6 +148,10 @@ async def _run_here(handler: Handler, pool: Pool, request: Request) -> Response:
         return to_response(value, request) or await _stream(value, pool, request)
     except (KeyboardInterrupt, GeneratorExit):
         raise
+    except asyncio.CancelledError as error:
+        if error.args == (CLIENT_HAS_GONE,):
+            raise
+        return failure(request, error)
     except BaseException as error:
         # Cancelled from within, or by the end of the server: the client waits all the same.
         return failure(request, error)
@@ -154,7 +172,7 @@ class Failed(Response):
     """
 
     def __init__(self, text: str, status: int) -> None:
-        super().__init__(text, status, content_type="text/plain; charset=utf-8")
+        super().__init__(text, status, [NO_SNIFFING], "text/plain; charset=utf-8")
 
 
 def failure(request: Request, error: BaseException) -> Response:
@@ -168,14 +186,17 @@ def failure(request: Request, error: BaseException) -> Response:
     if isinstance(error, Full):
         return error_response(503, "too many requests are at work", [("retry-after", "1")])
     if isinstance(error, asyncio.CancelledError):
-        log.error("%s %s was cancelled", request.method, ascii(request.path))
+        log.error("%s was cancelled", line_for(request))
         return Failed("500 the handler of this url was cancelled; the log says why\n", 500)
     trace = user_traceback(error)
-    log.error("%s %s failed:\n%s", request.method, ascii(request.path), trace)
+    log.error("%s failed:\n%s", line_for(request), trace)
     return Failed("500 the handler of this url failed; the log says why\n", 500)
 
 
 # -- what handlers return -----------------------------------------------------------------
+
+_HTML: Final = "text/html; charset=utf-8"
+_BYTES: Final = "application/octet-stream"
 
 
 def to_response(value: Any, request: Request) -> Response | None:
@@ -184,38 +205,42 @@ def to_response(value: Any, request: Request) -> Response | None:
     str is HTML, bytes are a download, dict and list are JSON, None is 204. Raises
     TypeError for anything else, and what `json` raises.
     """
+    if isinstance(value, str):
+        return _whole(encoded(value), _HTML, request)
     if isinstance(value, Response):
         made_by_user: Any = value.stream
         in_parts = isinstance(made_by_user, (Iterator, AsyncIterator))
         return None if in_parts else _finished(value, request)
-    if isinstance(value, (str, bytes)):
-        body, kind = _content(value)
-    elif isinstance(value, (dict, list)):
-        body, kind = strictjson.dumps(value), "application/json"
-    elif value is None:
+    if isinstance(value, bytes):
+        return _whole(value, _BYTES, request)
+    if isinstance(value, (dict, list)):
+        return _whole(strictjson.dumps(value), "application/json", request)
+    if value is None:
         return _finished(_without_content(request), request)
-    elif isinstance(value, (Iterator, AsyncIterator)):
+    if isinstance(value, (Iterator, AsyncIterator)):
         return None
-    else:
-        raise TypeError(
-            f"a handler returned {type(value).__name__}, not"
-            " str, bytes, dict, list, None, an iterator or a Response"
-        )
-    return _finished(_dressed(body, kind, request), request)
+    raise TypeError(
+        f"a handler returned {type(value).__name__}, not"
+        " str, bytes, dict, list, None, an iterator or a Response"
+    )
 
 
 def _content(value: Any) -> tuple[bytes, str]:
     if isinstance(value, str):
-        return encoded(value), "text/html; charset=utf-8"
+        return encoded(value), _HTML
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(value), "application/octet-stream"
+        return bytes(value), _BYTES
     raise TypeError(f"a handler's iterator yielded {type(value).__name__}, not str or bytes")
+
+
+def _whole(body: bytes, kind: str, request: Request) -> Response:
+    if request.has_response:
+        return _finished(_dressed(body, kind, request), request)
+    return usual_response(body, kind)  # neither cookies nor validators are in it to be looked at
 
 
 def _dressed(body: bytes, kind: str, request: Request) -> Response:
     """Content, with what the handler has said of it in `request.response`."""
-    if not request.has_response:
-        return Response(body, content_type=kind)
     response = request.response
     response.body = body
     if response.header("content-type") is None:
@@ -288,7 +313,7 @@ class _Parts:
             part = await self._next()
             if part is _END:
                 self._closed = True
-                return "text/html; charset=utf-8"
+                return _HTML
             self._first, kind = _content(part)
         return kind
 

@@ -221,14 +221,14 @@ class Most(NamedTuple):
 
 
 WORKLOADS: dict[Callable[[Server], Rounds], Most] = {
-    hello: Most(1, 38, 2600),
+    hello: Most(1, 26, 2600),
     echo: Most(1, 41, 2200),
     sixteen: Most(1, 596, 5400),
     raw: Most(1, 38, 1700),
     delivery: Most(20, 139, 5100),
     poll: Most(2, 211, 6200),
     # asyncio forgets a timer that was cancelled when there are a hundred of them.
-    connect: Most(1, 245, 15500, 5000),
+    connect: Most(1, 247, 15500, 5000),
 }
 
 
@@ -272,6 +272,7 @@ def drive(folder: Path, play: Callable[[Server], Step]) -> None:
             await done
         finally:
             for connection in tuple(server.connections):
+                assert isinstance(connection, asyncio.Protocol)
                 connection.connection_lost(None)
             await server.close(1.0)
 
@@ -323,21 +324,24 @@ def test_message_leaves_nothing_behind(
         yield from rounds(running, ROUNDS)
         gc.collect()
         tracemalloc.start()
+        peaks, kept = [], []
         try:
-            yield from rounds(running, 1)
-            gc.collect()
-            before = tracemalloc.get_traced_memory()[0]
-            peaks = []
-            for _ in range(ROUNDS):
-                tracemalloc.reset_peak()
-                least = tracemalloc.get_traced_memory()[0]
+            for _ in range(3):  # now and then there is something to renew: the date
                 yield from rounds(running, 1)
-                peaks.append(tracemalloc.get_traced_memory()[1] - least)
-            gc.collect()
-            kept = tracemalloc.get_traced_memory()[0] - before
+                gc.collect()
+                before = tracemalloc.get_traced_memory()[0]
+                for _ in range(ROUNDS):
+                    tracemalloc.reset_peak()
+                    least = tracemalloc.get_traced_memory()[0]
+                    yield from rounds(running, 1)
+                    peaks.append(tracemalloc.get_traced_memory()[1] - least)
+                gc.collect()
+                kept.append(tracemalloc.get_traced_memory()[0] - before)
+                if min(peaks) <= most.peak and min(kept) / ROUNDS <= most.kept:
+                    break
         finally:
             tracemalloc.stop()
-        assert min(peaks) <= most.peak  # now and then one finds something to renew: the date
-        assert kept / ROUNDS <= most.kept
+        assert min(peaks) <= most.peak
+        assert min(kept) / ROUNDS <= most.kept
 
     drive(tmp_path, play)

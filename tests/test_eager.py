@@ -193,8 +193,8 @@ def test_cancelled_task_cancels_what_it_waits_for(turns: int) -> None:
         async def waits(future: asyncio.Future[None]) -> str:
             try:
                 await future
-            except asyncio.CancelledError:
-                return "cancelled"
+            except asyncio.CancelledError as error:
+                return f"cancelled: {error}"
             return "not cancelled"
 
         starter = Starter()
@@ -207,15 +207,15 @@ def test_cancelled_task_cancels_what_it_waits_for(turns: int) -> None:
             assert isinstance(task, asyncio.Task)
             seen.append(task)
             if not turns:
-                task.cancel()
+                task.cancel("why")
 
         asyncio.get_running_loop().call_soon(start)
         await asyncio.sleep(0)
         for _ in range(turns):
             await asyncio.sleep(0)
         if turns:
-            seen[0].cancel()
-        assert await seen[0] == "cancelled"
+            seen[0].cancel("why")
+        assert await seen[0] == "cancelled: why"
         assert future.cancelled()
 
     run(test())

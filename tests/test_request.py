@@ -18,9 +18,13 @@ def test_headers_are_found_without_regard_to_case() -> None:
     headers = Headers([("x-a", "1"), ("x-a", "2"), ("b", "3")])
     assert headers["X-A"] == "1, 2"
     assert headers.get("C") is None
+    with pytest.raises(KeyError):
+        headers["C"]
     assert list(headers) == ["x-a", "b"]
     assert len(headers) == 2
     assert dict(headers) == {"x-a": "1, 2", "b": "3"}
+    # RFC 6265 5.4: what came in two fields is one text of cookies all the same.
+    assert Headers([("cookie", "a=1"), ("cookie", "b=2")])["Cookie"] == "a=1; b=2"
 
 
 def test_request_tells_what_was_asked_for() -> None:
@@ -172,3 +176,7 @@ def test_request_of_a_socket_has_it() -> None:
     assert seen.socketio is seen.environ["socketio"] is socket
     assert asked.socketio is None
     assert seen.path == asked.path
+    asked.match = {"page": "1", "room": "2"}
+    within = asked.for_socket(socket, {"room": "3"})
+    assert within.match == {"page": "1", "room": "3"}
+    assert asked.match["room"] == "2"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -9,11 +10,14 @@ import pytest
 
 from redbarrel_lite.response import (
     Response,
+    close_stream,
+    copied,
     encoded,
     error_response,
     if_modified,
     parse_date,
 )
+from redbarrel_lite.upstream import Switch, Tunnel
 
 
 def test_response_names_the_type_of_what_it_holds() -> None:
@@ -22,6 +26,8 @@ def test_response_names_the_type_of_what_it_holds() -> None:
     assert Response(b"x").headers == [("content-type", "application/octet-stream")]
     assert Response(b"x", content_type="a/b").headers == [("content-type", "a/b")]
     assert Response(b"x", headers={"Content-Type": "a/b"}).headers == [("content-type", "a/b")]
+    named = Response(b"x", headers={"Content-Type": "a/b"}, content_type="c/d")
+    assert named.headers == [("content-type", "c/d")]
     assert Response(b"x", headers=[("X", "y")]).headers == [
         ("x", "y"),
         ("content-type", "application/octet-stream"),
@@ -32,7 +38,11 @@ def test_response_names_the_type_of_what_it_holds() -> None:
 def test_error_is_one_line_of_plain_ascii() -> None:
     response = error_response(400, "what is <é>?", [("x", "y")])
     assert response.body == b"400 what is <\\xe9>?\n"
-    assert response.headers == [("x", "y"), ("content-type", "text/plain; charset=utf-8")]
+    assert response.headers == [
+        ("x", "y"),
+        ("x-content-type-options", "nosniff"),
+        ("content-type", "text/plain; charset=utf-8"),
+    ]
 
 
 def test_status_is_a_number_and_may_be_set_to_a_line() -> None:
@@ -76,6 +86,17 @@ def test_fields_are_found_and_set_by_name() -> None:
         _ = headers["x-b"]
     with pytest.raises(KeyError):
         del headers["x-b"]
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a:", "Content-Length ", " a", "a\tb", "ä", "(a)"])
+def test_name_that_no_field_has_is_refused_where_it_is_set(name: str) -> None:
+    """``content-length : 5`` would be a second length for who is lenient with blanks."""
+    response = Response()
+    for put in (response.set_header, response.headers.add):
+        with pytest.raises(ValueError, match="is no name of a header"):
+            put(name, "5")
+    with pytest.raises(TypeError, match="header 'x' is of type int, not str"):
+        response.headers["x"] = 5
 
 
 def test_fields_may_be_replaced_by_pairs() -> None:
@@ -126,6 +147,41 @@ def test_half_of_a_surrogate_pair_does_no_harm() -> None:
     response.text = "\udfff"
     assert response.text == "\ufffd"
     assert encoded("\ud83d\ude00") == "\U0001f600".encode()
+
+
+def test_field_that_is_put_replaces_its_like_but_for_cookies() -> None:
+    response = Response()
+    for value in ("1", "2"):
+        response.put_header("X", value)
+        response.put_header("Set-Cookie", value)
+    assert response.header("x") == "2"
+    assert response.header("set-cookie") == "1, 2"
+
+
+def test_location_is_percent_encoded_where_it_must_be() -> None:
+    response = Response(status=302)
+    assert response.location is None
+    response.location = "/grüße/a%20b?c=d"
+    assert response.location == "/gr%C3%BC%C3%9Fe/a%20b?c=d"
+
+
+def test_iterator_that_has_no_end_to_run_is_let_go() -> None:
+    class Bare:
+        def __aiter__(self) -> Bare:
+            return self
+
+        async def __anext__(self) -> bytes:
+            raise StopAsyncIteration
+
+    asyncio.run(close_stream(Bare()))
+
+
+def test_copy_is_to_be_altered_but_a_switch_is_one_of_a_kind() -> None:
+    kept = Response("x", headers={"A": "b"})
+    copied(kept).set_header("A", "c")
+    assert kept.header("a") == "b"
+    switch = Switch([], Tunnel())
+    assert copied(switch) is switch
 
 
 def test_cookies_are_set_and_deleted() -> None:

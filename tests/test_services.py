@@ -22,7 +22,7 @@ from redbarrel_lite.forms import BadContent
 from redbarrel_lite.patience import TimeLimits
 from redbarrel_lite.request import Request
 from redbarrel_lite.response import Response
-from redbarrel_lite.services import Full, Pool, _run_here, service, to_response
+from redbarrel_lite.services import Full, Pool, _run_here, failure, service, to_response
 
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -225,6 +225,17 @@ def test_handler_that_fails_is_a_500(
 
     run(test())
     assert len([r for r in caplog.records if r.levelno == logging.ERROR]) == 3
+
+
+def test_log_names_the_request_that_failed_however_long_it_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    request = Request("M" * 8000, "/" + "%f0%9f%98%80" * 600, [])
+    failure(request, ValueError("x"))
+    (line, *_) = caplog.messages[0].splitlines()
+    assert line.startswith("MMMMM")
+    assert line.endswith("...' failed:")
+    assert len(line) < 300
 
 
 def test_handler_that_is_cancelled_is_a_500(caplog: pytest.LogCaptureFixture) -> None:
@@ -638,7 +649,7 @@ def test_stream_that_breaks_off_is_not_ended_in_order(
 @pytest.mark.parametrize("how", ["reset", "close"])
 @pytest.mark.parametrize("target", ["/numbers?count=1000000000", "/silent"])
 def test_stream_is_closed_when_the_client_goes(tmp_path: Path, target: str, how: str) -> None:
-    limits = TimeLimits(write=0.2)
+    limits = TimeLimits(half_closed=0.2)
 
     async def test() -> None:
         async with live(tmp_path, STREAMS_RBR, STREAMS, limits) as server:
@@ -661,11 +672,11 @@ def test_stream_is_closed_when_the_client_goes(tmp_path: Path, target: str, how:
 
 def test_client_that_sends_no_more_gets_a_stream_to_its_end(tmp_path: Path) -> None:
     async def test() -> None:
-        async with live(tmp_path, STREAMS_RBR, STREAMS, TimeLimits(write=5)) as server:
+        async with live(tmp_path, STREAMS_RBR, STREAMS, TimeLimits(half_closed=5)) as server:
             wire = await Wire.open(server.url)
-            await wire.send("GET /numbers?count=2000 HTTP/1.1\r\nHost: a\r\n\r\n")
+            await wire.send("GET /numbers?count=200 HTTP/1.1\r\nHost: a\r\n\r\n")
             wire.writer.write_eof()
-            assert (await wire.rest()).endswith(b"5\r\n1999\n\r\n0\r\n\r\n")
+            assert (await wire.rest()).endswith(b"4\r\n199\n\r\n0\r\n\r\n")
 
     run(test())
 
