@@ -2,8 +2,13 @@
 
 In one line::
 
-    python -m redbarrel_lite app.rbr
+    python3 -m redbarrel_lite app.rbr
 """
+
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036  # a checkout is run by whatever Python there is
+    sys.exit("error: RedBarrel Lite needs Python 3.11 or newer")
 
 from . import exc
 from .errors import Refused, SocketClosed

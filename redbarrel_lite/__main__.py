@@ -1,4 +1,4 @@
-"""``python -m redbarrel_lite``."""
+"""``python3 -m redbarrel_lite``."""
 
 import sys
 

@@ -22,7 +22,10 @@ MAX_LOGGED_CHARACTERS: Final = 400
 
 
 class Entry(NamedTuple):
-    """What is known of an answer. ``at`` is in seconds since 1970, ``took`` in seconds."""
+    """What is known of an answer. ``at`` is in seconds since 1970, ``took`` in seconds.
+
+    ``size`` counts the bytes of content; None: the answer broke off.
+    """
 
     at: float
     client: str
@@ -30,7 +33,7 @@ class Entry(NamedTuple):
     target: str
     version: str
     status: int
-    size: int
+    size: int | None
     took: float
     agent: str
 
@@ -65,10 +68,11 @@ def common(entry: Entry) -> str:
     Method and target were checked by `http1`: no blank, no control character and
     no line break is in them; a quote is escaped, since it would end the field.
     """
+    size = "-" if entry.size is None else entry.size
     target = _target(entry.target).replace("\\", "\\\\").replace('"', '\\"')
     return (
         f"{entry.client or '-'} - - [{_time(entry.at)}]"
-        f' "{_cut(entry.method)} {target} HTTP/{entry.version}" {entry.status} {entry.size}'
+        f' "{_cut(entry.method)} {target} HTTP/{entry.version}" {entry.status} {size}'
     )
 
 

@@ -17,6 +17,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeAlias
 
+from .handover import Handover
 from .outgoing import settle
 
 # A client that never answers must not make us remember more; the oldest is forgotten.
@@ -77,6 +78,15 @@ def fail(ack: Ack, error: Exception) -> None:
     """Tell a `call` that it waits in vain; a callback is not called."""
     if isinstance(ack, Expected):
         ack.give(error)
+
+
+def wait(handover: Handover, ask: Ask, timeout: float | None) -> Any:
+    """What an event is acknowledged with; in the loop's thread, an awaitable of it."""
+    if not handover.is_here():
+        return wait_in_thread(ask, timeout)
+    if asyncio.current_task() is None:
+        raise RuntimeError("a callback, in the loop's thread, must not wait")
+    return wait_in_loop(ask, timeout)
 
 
 def wait_in_thread(ask: Ask, timeout: float | None) -> list[Any]:

@@ -13,10 +13,10 @@ In one line::
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 from . import builtin, docpage, services
 from .conditions import Rules, Tools, made, with_last
@@ -26,33 +26,37 @@ from .engineio import POLLING
 from .errors import AppError, Diagnostic, RbrError
 from .files import directory_service, file_service
 from .globs import Globs
-from .handlers import Lines
+from .handlers import Lines, is_async
 from .hub import Hub
 from .loading import File, Reading
+from .packed import path_at
 from .raw import EnginePeers, Peers
 from .rbr_keys import HTTP_VERBS
 from .rbr_nodes import Location, Name, Node, Path, Text, UnlessValidates, Url
 from .refusals import not_served, operations
 from .request import Request
-from .response import Response
 from .routes import WEBSOCKET, NotRouted, Route, Router, Service, compile_template
 from .socketoptions import SharedOptions, allowed_origins
+from .targets import EnginePath, NamespacesPath, RawPath, SocketPath, Target, WebPath
 from .wsgi import wsgi_service
 
 if TYPE_CHECKING:
     import re
 
-CLIENT_SCRIPT = FilePath(__file__).parent / "static" / "socket.io.js"
+CLIENT_SCRIPT = path_at(__file__).parent / "static" / "socket.io.js"
 
 # What makes the service of a `proxy:` from its address and the url where it is
 # mounted. It lives on the floor above, for it opens connections: it is handed in.
 ProxyFactory: TypeAlias = Callable[[str, str], Service]
 
+# What the server itself answers below a root, for the files that are there.
+Page: TypeAlias = Callable[[str, Sequence["Home"]], Route[Target]]
+
 
 def no_proxy(address: str, _mount: str) -> Service:
     """For who has no factory. Raises `AppError`."""
     what = f"nothing here opens connections to {address[:60]}"
-    raise AppError(what, "serve the file: python -m redbarrel_lite")
+    raise AppError(what, "serve the file: python3 -m redbarrel_lite")
 
 
 # A WSGI application or another server knows its own methods, unless the file says which.
@@ -62,88 +66,19 @@ _POLLED = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _ANY_METHOD = tuple(verb for verb in HTTP_VERBS if verb != "CONNECT")
 
 
-@dataclass(frozen=True, slots=True)
-class WebPath:
-    """What answers the requests of a path."""
-
-    home: Home
-    service: Service
-    max_body: int = 0
-    cors: Cors | None = None
-    wants_stream: bool = False  # the request's body as it comes
-
-    def __call__(self, request: Request) -> Any:
-        return self.service(request)
-
-
-@dataclass(frozen=True, slots=True)
-class SocketPath:
-    """The url of sockets, the options of its transport, and the rules of its handshake."""
-
-    home: Home
-    url: str
-    shared: SharedOptions
-    rules: list[tuple[str, Rules]]  # with their namespaces
-
-    @property
-    def is_guarded(self) -> bool:
-        return any(rules.guards for _, rules in self.rules)
-
-    async def refusal(self, request: Request) -> Response | None:
-        """The answer to a handshake that the rules refuse.
-
-        Several namespaces may share the url, and the client says later which it
-        wants: so long as one is for it, it may begin, and the request remembers
-        which are not.
-        """
-        refused: dict[str, Response] = {}
-        for namespace, rules in self.rules:
-            refusal = await rules.refusal(request)
-            if refusal is not None:
-                refused[namespace] = refusal
-        if len(refused) == len(self.rules):
-            return next(iter(refused.values()))
-        request.refused = {name: response.status for name, response in refused.items()}
-        return None
-
-
-@dataclass(frozen=True, slots=True)
-class NamespacesPath(SocketPath):
-    """A url of Socket.IO, with the namespaces that share it."""
-
-    doors: Doors
-
-
-@dataclass(frozen=True, slots=True)
-class PeersPath(SocketPath):
-    """A path whose sockets are without Socket.IO."""
-
-    door: Door
-    peers: Peers
-
-
-@dataclass(frozen=True, slots=True)
-class RawPath(PeersPath):
-    """... and without Engine.IO."""
-
-    subprotocols: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class EnginePath(PeersPath):
-    """... but with Engine.IO."""
-
-
-Target: TypeAlias = SocketPath | WebPath
+P = TypeVar("P", bound=Peers)
 
 
 class Home:
     """What one .rbr file gives to the application: routes, globals and sockets of its own."""
 
-    def __init__(self, file: File, pool: services.Pool, proxy: ProxyFactory) -> None:
+    def __init__(
+        self, file: File, pool: services.Pool, proxy: ProxyFactory, before: Home | None = None
+    ) -> None:
+        """``before``: that of the same file, as it was; sockets of both know each other."""
         self.file = file
-        self.hub = Hub()
-        self.globs = Globs(file, self.hub)
+        self.hub: Hub = before.hub if before else Hub()
+        self.globs: Globs = Globs(file, self.hub, before.globs if before else None)
         self.hooked: list[str] = []
         self._pool = pool
         self._proxy = proxy
@@ -213,6 +148,7 @@ class Home:
             cors,
             # A rule about the body needs all of it.
             wants_stream=kind == "proxy" and path.section.section("request-body") is None,
+            given_up=self._given_up(path.use),
         )
         return [Route(path.name.text, url, methods, self._pattern(path.url, kind), target)]
 
@@ -236,6 +172,12 @@ class Home:
         if use.kind == "wsgi":
             return wsgi_service(folder.application(use.target), self._mount(path), self._pool)
         return services.service(folder.callable(use.target), self._pool)
+
+    def _given_up(self, use: Location | None) -> Container[str]:
+        """The methods whose work ends when the client goes; of ours, what only reads."""
+        if use is not None and use.kind == "python":
+            return ("GET", "HEAD") if is_async(self.file.folder.callable(use.target)) else ()
+        return _ANY_METHOD if use is not None and use.kind == "proxy" else ()
 
     def _mount(self, path: Path) -> str:
         """The part of the url that what is mounted does not see."""
@@ -278,7 +220,7 @@ class Home:
     def _engine_routes(self, path: Path, url: Url) -> list[Route[Target]]:
         shared = SharedOptions.of([path])
         peers = EnginePeers(url.text, self.hub, polls=POLLING in shared.engine.transports)
-        self.hub.paths[url.text] = peers
+        peers = self._group(peers)
         rules = [(url.text, Rules(path, self._tools))]
         at = self.file.root + url.text
         target = EnginePath(self, at, shared, rules, self._door(path), peers)
@@ -286,7 +228,7 @@ class Home:
         return [Route(path.name.text, at, _POLLED, one, target) for one in patterns]
 
     def _websocket_route(self, path: Path, url: Url) -> Route[Target]:
-        peers = self.hub.paths[url.text] = Peers(url.text, self.hub)
+        peers = self._group(Peers(url.text, self.hub))
         rules = [(url.text, Rules(path, self._tools))]
         subprotocols = tuple(one.text for one in path.all("subprotocol") if isinstance(one, Text))
         at = self.file.root + url.text
@@ -294,6 +236,14 @@ class Home:
             self, at, SharedOptions.of([path]), rules, self._door(path), peers, subprotocols
         )
         return Route(path.name.text, at, (WEBSOCKET,), self._pattern(url, ""), target)
+
+    def _group(self, new: P) -> P:
+        """The group of a path: that which there is already, with all who are in it."""
+        known = self.hub.paths.get(new.name)
+        if isinstance(known, type(new)) and isinstance(new, type(known)):
+            return known
+        self.hub.paths[new.name] = new
+        return new
 
     def _sharing(self, path: Path) -> list[Path]:
         """The paths of sockets at this one's url."""
@@ -319,13 +269,29 @@ class App:
     """An application: what .rbr files describe, ready to be served."""
 
     def __init__(
-        self, files: Sequence[File], proxy: ProxyFactory = no_proxy, *, doc: bool = True
+        self,
+        files: Sequence[File],
+        proxy: ProxyFactory = no_proxy,
+        *,
+        doc: bool = True,
+        pages: Sequence[Page] = (),
+        own: Mapping[str, Service] | None = None,
+        before: App | None = None,
     ) -> None:
-        self._pool = services.Pool()
+        self.pool: services.Pool = before.pool if before else services.Pool()
+        self._own: Mapping[str, Service] = before._own if before else own or {}
         self.warnings: tuple[Diagnostic, ...] = ()
         self.doc = doc
-        self.homes = [Home(file, self._pool, proxy) for file in files]
+        self._more_pages = pages
+        known = {home.file.folder: home for home in (before.homes if before else ())}
+        self.homes: list[Home] = [
+            Home(file, self.pool, proxy, known.get(file.folder)) for file in files
+        ]
         self._routers = self._by_root()
+        # What was found for urls without placeholders: it is always the same. No more than
+        # the paths have urls and methods, whatever clients ask for.
+        self._known: dict[tuple[str, str, bool], Target] = {}
+        self._preflights: dict[int, WebPath] = {}  # by the identity of what is asked about
 
     @classmethod
     def load(
@@ -334,20 +300,31 @@ class App:
         proxy: ProxyFactory = no_proxy,
         *,
         doc: bool = True,
-    ) -> App:
-        """The application of a file, or of several.
+        pages: Sequence[Page] = (),
+        own: Mapping[str, Service] | None = None,
+        before: App | None = None,
+        anew: bool = False,
+    ) -> Self:
+        """The application of a file, or of several; ``before`` it there was another of them.
+
+        ``anew``: of that nothing is kept but what is our own, the page of the wire and such.
+        ``pages`` are the server's own, at each root beside the files' paths.
+        ``own`` are the server's too, by their urls; another application inherits them.
 
         Raises OSError, and `RbrError`: if one of the user's modules failed, with
         its exception as the cause.
         """
-        reading = Reading()
+        known = [home.file for home in before.homes] if before else []
+        if anew:
+            known = [file for file in known if _is_ours(file)]
+        reading = Reading(before=known)
         for file in [files] if isinstance(files, FilePath) else files:
             reading.add(file, str(file))
         for one in reading.files:
             reading.diagnostics += not_served(one.tree)
         if reading.errors:
             raise RbrError(reading.errors) from next(iter(reading.failures), None)
-        app = cls(reading.files, proxy, doc=doc)
+        app = cls(reading.files, proxy, doc=doc, pages=pages, own=own, before=before)
         app.warnings = tuple(reading.diagnostics)
         return app
 
@@ -357,9 +334,33 @@ class App:
         return self.homes[0].hub
 
     @property
+    def hubs(self) -> dict[str, Hub]:
+        """The sockets of each file, by a name that other processes have for it too.
+
+        It is that of the file: "chat.rbr", and "chat.rbr 2".
+        """
+        found: dict[str, Hub] = {}
+        counts: Counter[str] = Counter()
+        for home in self.homes:
+            if _is_ours(home.file):
+                continue  # a page of ours, about this process
+            name = home.file.path.name
+            counts[name] += 1
+            found[name if counts[name] == 1 else f"{name} {counts[name]}"] = home.hub
+        return found
+
+    @property
     def hooked(self) -> list[str]:
         """A line for each service, as it is told at the start."""
         return [line for home in self.homes for line in home.hooked]
+
+    def targets(self) -> Iterator[tuple[str, Target]]:
+        """What requests can be for, each with its url as the file has it."""
+        for _, router in self._routers:
+            for route in router.routes:
+                yield route.url, route.target
+                if id(route.target) in self._preflights:
+                    yield route.url, self._preflights[id(route.target)]
 
     # -- what the server asks ------------------------------------------------------
 
@@ -372,38 +373,72 @@ class App:
             await self.stop()
             raise
 
+    def take_over(self) -> None:
+        """What there was before is not in charge any more."""
+        for home in self.homes:
+            home.globs.take_over()
+
     async def stop(self, grace: float = 5.0) -> None:
         """End the globals, in reverse order, within ``grace`` seconds if they let us."""
         deadline = asyncio.get_running_loop().time() + grace
         for home in reversed(self.homes):
             await home.globs.stop(deadline)
 
-    def find(self, request: Request, *, upgrades: bool = False) -> tuple[Target, dict[str, str]]:
+    def find(self, request: Request, upgrade: str = "") -> tuple[Target, dict[str, str]]:
         """What answers a request, and what its url's placeholders matched.
 
-        ``upgrades``: it asks for a WebSocket. The request is told of the globals and sockets
-        of its file. Raises `NotRouted`.
+        ``upgrade`` is what its client would rather speak. The request is told of the globals
+        and sockets of its file. Raises `NotRouted`.
         """
-        router = self._router(request.path)
-        if request.method == "OPTIONS" and (preflight := _preflight(router, request)) is not None:
-            return preflight, {}
-        route, match = router.find(request.method, request.path, upgrades=upgrades)
-        home = route.target.home
+        upgrades = "websocket" in upgrade
+        target = self._known.get((request.method, request.path, upgrades))
+        match: dict[str, str] = {}
+        if target is None:
+            target, match = self._look_for(request, upgrades=upgrades)
+        home = target.home
         request.globs = home.globs.values
         request.server = home.hub
+        return target, match
+
+    def _look_for(self, request: Request, *, upgrades: bool) -> tuple[Target, dict[str, str]]:
+        method, path = request.method, request.path
+        router = self._router(path)
+        if method == "OPTIONS" and (preflight := self._preflight(router, request)) is not None:
+            return preflight, {}
+        route, match = router.find(method, path, upgrades=upgrades)
+        if path == route.url and not route.pattern.groups and method != "OPTIONS":
+            self._known[method, path, upgrades] = route.target
         return route.target, match
 
-    def max_body(self, target: Target | None) -> int:
-        """The most bytes that a request's body may have."""
-        if isinstance(target, SocketPath):
-            return target.shared.engine.max_payload
-        return target.max_body if target is not None else 0
-
-    def wants_stream(self, target: Target | None) -> bool:
-        """Whether it is called as soon as the head is there, with a body that still comes."""
-        return isinstance(target, WebPath) and target.wants_stream
+    def _preflight(self, router: Router[Target], request: Request) -> WebPath | None:
+        """What answers a browser that asks whether a page may send something (Fetch 3.2.2)."""
+        wanted = request.headers.get("access-control-request-method")
+        if wanted is None:
+            return None
+        try:
+            target = router.find(wanted, request.path)[0].target
+        except NotRouted:
+            return None
+        if isinstance(target, SocketPath) or target.cors is None:
+            return None
+        answer = WebPath(target.home, target.cors.preflight)
+        return self._preflights.setdefault(id(target), answer)
 
     # -- roots -----------------------------------------------------------------------
+
+    def at_each_root(self, page: Page) -> list[Route[Target]]:
+        """A page of the server's at every root, each for the files at it or below it."""
+        return [route for root, _ in self._routers for route in self._at_root(root, [page])]
+
+    def _at_root(self, root: str, pages: Iterable[Page]) -> list[Route[Target]]:
+        # Files of the server's own, such as the page of the wire, are nobody's application.
+        homes = [one for one in self._below(root) if not one.file.root.startswith("/__")]
+        return [page(root, homes) for page in pages if homes]
+
+    def _below(self, root: str) -> list[Home]:
+        """The files at a root or below it, its own first."""
+        below = (one for one in self.homes if f"{one.file.root}/".startswith(f"{root}/"))
+        return sorted(below, key=lambda home: home.file.root != root)
 
     def _router(self, path: str) -> Router[Target]:
         """That of the longest root that fits.
@@ -434,36 +469,25 @@ class App:
 
     def _pages(self, root: str, homes: list[Home]) -> list[Route[Target]]:
         pages: dict[str, Service] = {}
+        below = self._below(root)
         if self.doc and homes:
             sources = (home.file.tree.source.text for home in homes)
             pages[f"{root}/__api__"] = builtin.text("\n".join(sources))
-            below = (
-                home.file for home in self.homes if f"{home.file.root}/".startswith(f"{root}/")
-            )
-            pages |= docpage.services(sorted(below, key=lambda file: file.root != root), root)
+            pages |= docpage.services([home.file for home in below], root)
         if not root:
             pages["/__health__"] = builtin.health
+            pages |= self._own
         patterns = (route.pattern for home in homes for route in home.routes)
         if root and not any(pattern.fullmatch(root) for pattern in patterns):
             pages[root] = builtin.to_folder
-        return [
+        return self._at_root(root, self._more_pages) + [
             Route("", url, ("GET",), compile_template([url]), WebPath(self.homes[0], service))
             for url, service in pages.items()
         ]
 
 
-def _preflight(router: Router[Target], request: Request) -> WebPath | None:
-    """What answers a browser that asks whether a page may send something (Fetch 3.2.2)."""
-    wanted = request.headers.get("access-control-request-method")
-    if wanted is None:
-        return None
-    try:
-        target = router.find(wanted, request.path)[0].target
-    except NotRouted:
-        return None
-    if isinstance(target, SocketPath) or target.cors is None:
-        return None
-    return WebPath(target.home, target.cors.preflight)
+def _is_ours(file: File) -> bool:
+    return file.path.parent == CLIENT_SCRIPT.resolve().parent
 
 
 def _callable(found: Any, name: str) -> Callable[..., Any]:

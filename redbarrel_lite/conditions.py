@@ -14,6 +14,7 @@ runs in the pool, so that neither can hold up another request.
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import inspect
 import logging
@@ -43,7 +44,7 @@ from .rbr_nodes import (
     Value,
     Words,
 )
-from .request import Headers, Request
+from .request import Headers, Request, line_for
 from .response import FileContent, Response, Stream, close_stream, copied, error_response
 from .routes import Service
 from .services import Failed, Full, Pool, failure
@@ -228,9 +229,7 @@ class Rules:
         what = "answer" if is_answer else "request"
         if is_answer:
             # The client can't mend that: it is for whoever wrote the service to know.
-            log.warning(
-                "%s %s: the answer breaks a rule: %d", request.method, ascii(request.path), code
-            )
+            log.warning("%s: the answer breaks a rule: %d", line_for(request), code)
         headers = [("www-authenticate", self._challenge(request))] if code == 401 else []
         return error_response(code, f"the {what} breaks a rule of this path", headers)
 
@@ -264,15 +263,18 @@ class Rules:
         if is_switch or response.status >= 400 or not (self._headers or self._body):
             return response
         answer = copied(response)
-        refusal = await self._refusal(self._headers, request, answer)
-        if refusal is None and self._body and answer.status < 300:
-            try:
+        try:
+            refusal = await self._refusal(self._headers, request, answer)
+            if refusal is None and self._body and answer.status < 300:
                 await self._collect(answer)
                 refusal = await self._refusal(self._body, request, answer)
-            except Exception as error:
-                refusal = self._failed(request, error, self._error_code)
-        if refusal is not None and answer.stream is not None:
-            await close_stream(answer.stream)
+        except Exception as error:
+            refusal = self._failed(request, error, self._error_code)
+        except asyncio.CancelledError:
+            await _throw_away(answer)
+            raise
+        if refusal is not None:
+            await _throw_away(answer)
         return refusal or answer
 
     async def _collect(self, answer: Response) -> None:
@@ -360,7 +362,7 @@ class Rules:
             if isinstance(error, (ValueError, Response)):
                 return False
             trace = user_traceback(error)
-            log.warning("%s %s is refused:\n%s", request.method, ascii(request.path), trace)
+            log.warning("%s is refused:\n%s", line_for(request), trace)
             return False
         return result is None or bool(result)
 
@@ -405,7 +407,6 @@ class _AlterFailed(Exception):
     """A function that alters a body has raised; with the status that answers it, or 0."""
 
     def __init__(self, error: Exception, code: int) -> None:
-        super().__init__()
         self.error = error
         self.code = code
 
@@ -471,6 +472,11 @@ def _read(content: FileContent) -> bytes:
         raise TooLarge
     content.file.seek(content.offset)
     return content.file.read(content.count)
+
+
+async def _throw_away(answer: Response) -> None:
+    if answer.stream is not None:
+        await close_stream(answer.stream)
 
 
 async def _gather(stream: Stream) -> bytes:

@@ -210,7 +210,7 @@ class CoroutineRunner(Base):
 
     # -- what `sockets` calls --------------------------------------------------------
 
-    def _waiting(self) -> int:
+    def waiting(self) -> int:
         return len(self._inbox or ())
 
     def deliver(self, message: Message) -> None:

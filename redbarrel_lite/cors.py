@@ -41,7 +41,7 @@ class Cors:
             if response.status < 200:  # a proxy switches to a WebSocket, which knows no CORS
                 return response
             fresh = copied(response)
-            self._tell(request, fresh)
+            self.tell(request, fresh)
             return fresh
 
         return told
@@ -49,7 +49,7 @@ class Cors:
     def preflight(self, request: Request) -> Response:
         """The answer to a browser that asks beforehand (Fetch 3.2.2)."""
         response = Response(b"", 204)
-        self._tell(request, response)
+        self.tell(request, response)
         if response.header("access-control-allow-origin") is None:
             return response
         response.set_header("access-control-allow-methods", self._methods)
@@ -62,7 +62,7 @@ class Cors:
         _vary(response, "Access-Control-Request-Headers")
         return response
 
-    def _tell(self, request: Request, response: Response) -> None:
+    def tell(self, request: Request, response: Response) -> None:
         """Name the request's origin if it is allowed; with credentials if it is named in the file.
 
         "*" never goes with them: any page could then act for whoever looks at it.

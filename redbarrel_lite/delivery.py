@@ -82,7 +82,7 @@ async def deliver(
         async for part in stream:
             size += len(part)
             transport.write(http.chunk(part))
-            before_part()
             await congestion.wait(transport)
+            before_part()
     transport.write(http.end_response())
     return size

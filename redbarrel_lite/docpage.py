@@ -21,12 +21,12 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.resources import files as resources
 from typing import Final
 
 from . import openapi, wording
 from .loading import File
 from .markup import Html, inline, join, render, tag
+from .packed import path_at
 from .rbr_keys import DEFAULT_URLS, OF_THE_SOCKET
 from .rbr_nodes import Path, Placeholder, Url
 from .response import Response, if_modified
@@ -61,28 +61,30 @@ def _service(text: str, content_type: str, headers: dict[str, str]) -> Service:
 # -- the page ------------------------------------------------------------------
 
 
-def _static(name: str) -> str:
-    # Not by a path: the package may run from within a zip file.
-    return resources(__package__).joinpath("static", name).read_text(encoding="utf-8")
+def static(name: str) -> str:
+    """A file beside the package's own."""
+    return (path_at(__file__).parent / "static" / name).read_text(encoding="utf-8")
 
 
-def _hash(text: str) -> str:
+def hash_of(text: str) -> str:
+    """As a Content-Security-Policy names a style or a script by what is in it."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-_STYLE: Final = Html(_static("docpage.css"))
-_SCRIPT: Final = Html(_static("docpage.js"))
+_STYLE: Final = Html(static("docpage.css"))
+_SCRIPT: Final = Html(static("docpage.js"))
 # 'strict-dynamic': the page's script loads the client from the socket's own url, and
 # nobody else may load anything, from the same origin neither.
 _POLICY: Final = (
-    f"default-src 'none'; style-src {_hash(_STYLE)}; script-src {_hash(_SCRIPT)} 'strict-dynamic'; "
-    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'"
+    f"default-src 'none'; style-src {hash_of(_STYLE)};"
+    f" script-src {hash_of(_SCRIPT)} 'strict-dynamic'; connect-src 'self';"
+    " img-src data:; base-uri 'none'; form-action 'none'"
 )
-_BARREL: Final = "M9 4h14q9 12 0 24H9Q0 16 9 4"
-_HOOPS: Final = "M6.2 11h19.6M6.2 21h19.6"
-_ICON: Final = (
+BARREL: Final = "M9 4h14q9 12 0 24H9Q0 16 9 4"
+HOOPS: Final = "M6.2 11h19.6M6.2 21h19.6"
+ICON: Final = (
     "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'>"
-    f"<path fill='%23c62f35' d='{_BARREL}'/></svg>"
+    f"<path fill='%23c62f35' d='{BARREL}'/></svg>"
 )
 
 
@@ -115,7 +117,7 @@ def page(files: Sequence[File], root: str, *, live: bool) -> str:
         tag("title", title),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
-        tag("link", rel="icon", href=_ICON),
+        tag("link", rel="icon", href=ICON),
         tag("style", _STYLE),
     ]
     body = [
@@ -156,8 +158,8 @@ def _header(files: Sequence[File], root: str, title: str, *, live: bool) -> Html
     version, about = meta.text("version"), meta.text("description")
     barrel = tag(
         "svg",
-        tag("path", d=_BARREL),
-        tag("path", d=_HOOPS),
+        tag("path", d=BARREL),
+        tag("path", d=HOOPS),
         viewBox="0 0 32 32",
         aria_hidden="true",
     )

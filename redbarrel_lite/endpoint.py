@@ -15,11 +15,10 @@ import logging
 import secrets
 import sys
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from . import engineio, wsproto_handshake
-from .app import EnginePath, NamespacesPath, SocketPath
+from . import engineio, wsproto, wsproto_handshake
 from .client import Client
 from .engineio_query import (
     ERRORS,
@@ -33,13 +32,14 @@ from .engineio_query import (
     refusal,
 )
 from .engineio_v3 import Revision3
-from .entrance import Entrance, Handshake, values_of
+from .entrance import SHUTTING_DOWN, Entrance, Handshake, values_of
 from .errors import RemoteProtocolError
 from .forms import parse_urlencoded
 from .oldclient import OldClient
 from .raw import EngineClient
 from .request import Request
 from .response import Response, error_response
+from .targets import EnginePath, NamespacesPath, SocketPath
 from .transports import Above, EngineConnection
 from .transports_v3 import Connection3
 from .websocket import Exchange
@@ -68,8 +68,15 @@ CROSSING_S: Final = 0.5
 class Endpoint(Entrance):
     """All sessions of one url, and the requests that make, feed and end them."""
 
-    def __init__(self, path: SocketPath, when_forgotten: Callable[[], None]) -> None:
+    def __init__(
+        self, path: SocketPath, when_forgotten: Callable[[], None], prefix: str = ""
+    ) -> None:
+        """``prefix`` is what all sids begin with: the number of a worker, where there are several.
+
+        So whichever of them a request comes to can tell whose it is.
+        """
         super().__init__(path)
+        self._prefix = prefix
         self.connect_timeout = path.shared.connect_timeout
         self._sessions: dict[str, EngineConnection] = {}
         self._when_forgotten = when_forgotten
@@ -85,6 +92,14 @@ class Endpoint(Entrance):
     def __len__(self) -> int:
         return len(self._sessions)
 
+    @property
+    def sessions(self) -> Iterator[engineio.Session]:
+        """Those that are open."""
+        return (connection.session for connection in self._sessions.values())
+
+    def knows(self, sid: str) -> bool:
+        return sid in self._sessions or sid in self._released
+
     def forget(self, sid: str) -> bool:
         """Take a session off the list; False if it has been."""
         known = self._sessions.pop(sid, None) is not None
@@ -96,10 +111,10 @@ class Endpoint(Entrance):
         self._released[sid] = payload
         self.flusher.loop.call_later(CROSSING_S, self._released.pop, sid, None)
 
-    def close(self) -> None:
+    def close(self, code: int = wsproto.GOING_AWAY, reason: str = SHUTTING_DOWN) -> None:
         super().close()
         for connection in tuple(self._sessions.values()):
-            connection.close()
+            connection.close(code, reason)
 
     def drop(self) -> None:
         """End the sessions that are left."""
@@ -221,7 +236,8 @@ class Endpoint(Entrance):
 
     def _new(self, request: Request, query: Query) -> EngineConnection:
         now = self.flusher.loop.time()
-        sid = secrets.token_urlsafe(16)  # 128 bits: whoever knows it is the client
+        # 128 bits: whoever knows it is the client.
+        sid = self._prefix + secrets.token_urlsafe(16)
         connection = (
             self._new_of_old(request, query, sid, now)
             if query.version == engineio.OLD_PROTOCOL
@@ -245,6 +261,7 @@ class Endpoint(Entrance):
         self, request: Request, fields: Mapping[str, Sequence[str]], error: RemoteProtocolError
     ) -> None:
         """Say in the log what was refused; of old clients only now and then, for they retry."""
+        self.noted["request"] += 1
         old = error.code == UNSUPPORTED_PROTOCOL_VERSION
         if not old or fields.get("EIO") != [engineio.OLD_PROTOCOL]:
             log.info("%s: %s", request.remote_addr, error)
@@ -286,8 +303,10 @@ class Endpoint(Entrance):
 class NamespacesEndpoint(Endpoint):
     """The sessions of a url of Socket.IO."""
 
-    def __init__(self, path: NamespacesPath, when_forgotten: Callable[[], None]) -> None:
-        super().__init__(path, when_forgotten)
+    def __init__(
+        self, path: NamespacesPath, when_forgotten: Callable[[], None], prefix: str = ""
+    ) -> None:
+        super().__init__(path, when_forgotten, prefix)
         self._doors = path.doors
 
     def new_client(
@@ -304,8 +323,10 @@ class NamespacesEndpoint(Endpoint):
 class EngineEndpoint(Endpoint):
     """The sessions of a path whose method is ENGINEIO."""
 
-    def __init__(self, path: EnginePath, when_forgotten: Callable[[], None]) -> None:
-        super().__init__(path, when_forgotten)
+    def __init__(
+        self, path: EnginePath, when_forgotten: Callable[[], None], prefix: str = ""
+    ) -> None:
+        super().__init__(path, when_forgotten, prefix)
         self._path = path
 
     def new_client(

@@ -15,19 +15,22 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, NamedTuple, TypeAlias
 
-from . import deflate, wsproto_handshake
-from .app import SocketPath
+from . import deflate, wsproto, wsproto_handshake
 from .errors import RemoteProtocolError
 from .origins import Origins
+from .patience import Pulse
 from .request import Request
 from .response import Response, error_response
+from .targets import SocketPath
 from .websocket import Exchange, Flusher, Layer, WebSocket
 
 log = logging.getLogger("redbarrel_lite")
 
+SHUTTING_DOWN: Final = "server shutting down"
 _RETRY_SOON: Final = (("retry-after", "1"),)
 
 # Asked before a session begins: the answer to a request that may not have one.
@@ -71,6 +74,7 @@ class Entrance(ABC):
         shared = path.shared
         self.options = shared.engine
         self.flusher = Flusher(asyncio.get_running_loop())
+        self.pulse = Pulse(self.flusher.loop, self.__len__)
         self._closed = False
         self._url = path.url
         self._max_connections = shared.max_connections
@@ -78,6 +82,7 @@ class Entrance(ABC):
         self._headers = shared.headers
         self._guard: Guard | None = path.refusal if path.is_guarded else None
         self._at_the_door: set[asyncio.Task[None]] = set()
+        self.noted: Counter[str] = Counter()  # what happens seldom, and an administrator asks for
 
     @abstractmethod
     def __len__(self) -> int:
@@ -93,7 +98,11 @@ class Entrance(ABC):
         ``version`` is that of HTTP; ``upgrades``: it asks for a WebSocket.
         """
 
-    def close(self) -> None:
+    def knows(self, sid: str) -> bool:
+        """Whether a request with this sid is for somebody inside."""
+        return False
+
+    def close(self, code: int = wsproto.GOING_AWAY, reason: str = SHUTTING_DOWN) -> None:
         """Close all that are inside, and let nobody in: the server is going away."""
         self._closed = True
 
@@ -106,6 +115,7 @@ class Entrance(ABC):
     def _may(self, request: Request, *, is_script: bool = False) -> bool:
         fault = self._origins.fault(request, is_script=is_script)
         if fault is not None:
+            self.noted["origin"] += 1
             log.info("%s: %s", request.remote_addr, fault)
         return fault is None
 
@@ -115,6 +125,7 @@ class Entrance(ABC):
             refuse_at_the_end(exchange)
             return
         if 0 < self._max_connections <= len(self) + len(self._at_the_door):
+            self.noted["max-connections"] += 1
             request = exchange.request
             what = "%s: over %d connections to %s"
             log.info(what, request.remote_addr, self._max_connections, self._url)
@@ -124,7 +135,9 @@ class Entrance(ABC):
         if self._guard is None:
             go_on()
             return
-        task = self.flusher.loop.create_task(self._ask(self._guard, exchange, go_on))
+        gone: list[bool] = []
+        exchange.on_abort(lambda: gone.append(True))
+        task = self.flusher.loop.create_task(self._ask(self._guard, exchange, go_on, gone))
         self._at_the_door.add(task)  # the loop itself holds tasks but weakly
         task.add_done_callback(self._at_the_door.discard)
 
@@ -136,9 +149,9 @@ class Entrance(ABC):
         headers = [] if self._origins.fault(request) else self._origins.headers(request)
         return Response(b"", 413, headers)
 
-    async def _ask(self, guard: Guard, exchange: Exchange, go_on: Callable[[], None]) -> None:
-        gone: list[bool] = []
-        exchange.on_abort(lambda: gone.append(True))
+    async def _ask(
+        self, guard: Guard, exchange: Exchange, go_on: Callable[[], None], gone: list[bool]
+    ) -> None:
         refusal = await guard(exchange.request)
         self._at_the_door.difference_update({asyncio.current_task()})
         if gone:  # a session for nobody would only wait for its first ping to fail
@@ -146,6 +159,7 @@ class Entrance(ABC):
         if refusal is None:
             go_on()
         else:
+            self.noted["rule"] += 1
             for name, value in self._origins.headers(exchange.request):
                 refusal.set_header(name, value)
             exchange.respond(refusal)
@@ -164,6 +178,7 @@ class Entrance(ABC):
             if self.options.compression:
                 agreed = deflate.accept(values_of(request, "sec-websocket-extensions"))
         except RemoteProtocolError as error:
+            self.noted["handshake"] += 1
             log.info("%s: %s", request.remote_addr, error)
             more = wsproto_handshake.UPGRADE_REQUIRED if error.code == 426 else []
             exchange.respond(error_response(error.code, str(error), more))

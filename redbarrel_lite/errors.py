@@ -19,6 +19,18 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 
+def show(value: str | bytes, most: int = 60) -> str:
+    """A value from a peer for a message: escaped, and no longer than ``most`` and its quotes.
+
+    An escape may be ten characters long, so what counts is what will be read.
+    """
+    text = value[:most].decode("latin-1") if isinstance(value, bytes) else value[:most]
+    shown = ascii(text)
+    if len(value) <= most and len(shown) <= most + 2:
+        return shown
+    return f"{shown[: most - 2]}...{shown[0]}"
+
+
 class RedBarrelError(Exception):
     """Root of every error that this package raises on purpose."""
 

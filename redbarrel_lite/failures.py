@@ -1,7 +1,8 @@
 """What the log is told when user code fails.
 
-What it implements: tracebacks that show the user's frames and no others, and, for the
-mistakes that people bring along from other servers, a line that says what to write.
+What it implements: what is a failure, and what an order to end; tracebacks that show the user's
+frames and no others, and, for the mistakes that people bring along from other servers, a line
+that says what to write.
 
 In one line::
 
@@ -10,19 +11,37 @@ In one line::
 
 from __future__ import annotations
 
+import asyncio
 import importlib
+import json
 import os
 import re
 import traceback
 from pathlib import Path
 from typing import Final
 
-# Files whose frames are not the user's: ours, and those of the import machinery.
+# Files whose frames are not the user's: ours, and those by which Python imports and writes JSON.
 _NOT_THE_USERS: Final = (
     str(Path(__file__).parent) + os.sep,
     str(Path(importlib.__file__).parent) + os.sep,
+    str(Path(json.__file__).parent) + os.sep,
     "<frozen ",
 )
+
+# An exception may quote what a client sent, and that must not give commands to a terminal.
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def is_its_own(error: BaseException) -> bool:
+    """Whether user code that was awaited failed; False: its task is cancelled, or closed.
+
+    SystemExit is a failure too. So is CancelledError, if the task goes on: it has waited for
+    another one that was cancelled, often by itself.
+    """
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is None or not task.cancelling()
+    return not isinstance(error, GeneratorExit)
 
 
 def user_traceback(error: BaseException) -> str:
@@ -36,7 +55,10 @@ def user_traceback(error: BaseException) -> str:
             one.stack = traceback.StackSummary.from_list(frames)
             waiting += (one.__cause__, one.__context__, *(one.exceptions or ()))
     help_ = help_for(error)
-    return "".join(told.format()).rstrip("\n") + (f"\nhelp: {help_}" if help_ else "")
+    text = _UNPRINTABLE.sub(
+        lambda match: ascii(match[0])[1:-1], "".join(told.format()).rstrip("\n")
+    )
+    return text + (f"\nhelp: {help_}" if help_ else "")
 
 
 # What Python says of a mistake, and what was probably meant.

@@ -28,14 +28,15 @@ import secrets
 import stat
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import formatdate
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
 from urllib.parse import quote
 
-from .request import Request
-from .response import FileContent, HeaderPairs, Response, error_response
+from .packed import PackedPath
+from .request import Request, line_for
+from .response import NO_SNIFFING, FileContent, HeaderPairs, Response, error_response
 from .selection import Range, byte_ranges, http_date, precondition, prefers_gzip
 
 log = logging.getLogger("redbarrel_lite")
@@ -50,7 +51,7 @@ STALE_NS: Final = 2_000_000_000
 
 INDEX: Final = "index.html"
 
-_Opener: TypeAlias = Callable[[str], int]  # from what is put behind the name to a descriptor
+_Opener: TypeAlias = "Callable[[str], _Opened | None]"  # of what is put behind the name
 
 
 def file_service(path: Path) -> FileService:
@@ -59,8 +60,13 @@ def file_service(path: Path) -> FileService:
     The author has named it, so it may be hidden, or a symbolic link to anywhere.
     """
 
+    def open_(suffix: str) -> _Opened | None:
+        if isinstance(path, PackedPath):
+            return _opened_member(path.with_name(path.name + suffix))
+        return _opened(os.open(f"{path}{suffix}", _READ))
+
     def serve(request: Request) -> Response:
-        return _answer(request, path.name, lambda suffix: os.open(f"{path}{suffix}", _READ))
+        return _answer(request, path.name, open_)
 
     return serve
 
@@ -80,7 +86,7 @@ def directory_service(root: Path, variable: str) -> FileService:
         response = _answer(
             request,
             names[-1],
-            lambda suffix: open_beneath(root, (*names[:-1], names[-1] + suffix)),
+            lambda suffix: _opened_beneath(root, (*names[:-1], names[-1] + suffix)),
         )
         if response.status == 404 and name and _is_folder_with_index(root, names):
             return _to_folder(request)
@@ -91,11 +97,12 @@ def directory_service(root: Path, variable: str) -> FileService:
 
 def _is_folder_with_index(root: Path, names: Sequence[str]) -> bool:
     try:
-        found = open_beneath(root, (*names, INDEX))
+        found = _opened_beneath(root, (*names, INDEX))
     except (OSError, ValueError):
         return False
-    os.close(found)
-    return True
+    if found is not None:
+        found.file.close()
+    return found is not None
 
 
 def _to_folder(request: Request) -> Response:
@@ -216,28 +223,48 @@ class _Opened:
 
     file: BinaryIO
     size: int
-    mtime_ns: int
-    coding: str  # "gzip", or "" for the file as it is
+    mtime_ns: int = 0
+    crc: int | None = None  # of a packed file, whose date says nothing
+    start: int = 0  # where the content begins in what is open
+    coding: str = ""  # "gzip", or "" for the file as it is
 
     @property
     def etag(self) -> str:
         """A validator that changes with the content (RFC 9110 8.8.3), and with the coding."""
-        return f'"{self.mtime_ns:x}-{self.size:x}{self.coding and "-" + self.coding}"'
+        mark = self.mtime_ns if self.crc is None else self.crc
+        return f'"{mark:x}-{self.size:x}{self.coding and "-" + self.coding}"'
 
     @property
-    def modified(self) -> int:
+    def modified(self) -> int | None:
         """When it was last written, in seconds, and never in the future (RFC 9110 8.8.2.1)."""
+        if self.crc is not None:
+            return None
         return max(0, min(self.mtime_ns // 10**9, int(time.time())))
 
 
-def _opened(descriptor: int, coding: str = "") -> _Opened | None:
+def _opened(descriptor: int) -> _Opened | None:
     """What was opened, if it is a regular file; anything else is closed at once."""
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
         return None
     file = open(descriptor, "rb")  # noqa: SIM115  # the server closes it when it is sent
-    return _Opened(file, status.st_size, status.st_mtime_ns, coding)
+    return _Opened(file, status.st_size, status.st_mtime_ns)
+
+
+def _opened_member(path: PackedPath) -> _Opened | None:
+    """The same of a file in the archive that we run from; None if there is none."""
+    member = path.member
+    if member is None:
+        return None
+    file, start = member.open()
+    return _Opened(file, member.size, crc=member.crc, start=start)
+
+
+def _opened_beneath(root: Path, names: Sequence[str]) -> _Opened | None:
+    if isinstance(root, PackedPath):
+        return _opened_member(root.joinpath(*names))
+    return _opened(open_beneath(root, names))
 
 
 # -- which file, and whether it is sent ------------------------------------------
@@ -254,7 +281,7 @@ _NOTHING_THERE: Final = frozenset(
 
 def _answer(request: Request, name: str, open_: _Opener) -> Response:
     try:
-        plain = _opened(open_(""))
+        plain = open_("")
         if plain is None:
             return _not_found()
         return _negotiated(request, name, plain, _compressed(plain, open_))
@@ -263,20 +290,22 @@ def _answer(request: Request, name: str, open_: _Opener) -> Response:
     except OSError as error:
         if error.errno in _NOTHING_THERE:
             return _not_found()
-        log.error("%s can't be read: %s", ascii(request.path), error.strerror or error)
+        log.error("%s: it can't be read: %s", line_for(request), error.strerror or error)
         return error_response(503, "the file can't be read now", [("retry-after", "1")])
 
 
 def _compressed(plain: _Opened, open_: _Opener) -> _Opened | None:
     """The file beside, with ``.gz`` behind its name, unless it is of an earlier version."""
     try:
-        found = _opened(open_(".gz"), "gzip")
+        found = open_(".gz")
     except (OSError, ValueError):
         return None
-    if found is not None and found.mtime_ns < plain.mtime_ns - STALE_NS:
+    if found is None:
+        return None
+    if found.mtime_ns < plain.mtime_ns - STALE_NS:
         found.file.close()
         return None
-    return found
+    return replace(found, coding="gzip")
 
 
 def _negotiated(request: Request, name: str, plain: _Opened, gz: _Opened | None) -> Response:
@@ -304,14 +333,17 @@ def _negotiated(request: Request, name: str, plain: _Opened, gz: _Opened | None)
 def _conditional(request: Request, opened: _Opened, kind: str, headers: HeaderPairs) -> Response:
     """The preconditions, in the order of RFC 9110 13.2.2, then the content."""
     etag = opened.etag
-    validators = [("etag", etag), ("last-modified", formatdate(opened.modified, usegmt=True))]
-    status = precondition(request, etag, opened.modified)
+    modified = opened.modified
+    validators = [("etag", etag)]
+    if modified is not None:
+        validators.append(("last-modified", formatdate(modified, usegmt=True)))
+    status = precondition(request, etag, modified)
     if status == 412:
         return error_response(412, "the file is not the one that you mean", validators)
     if status == 304:
         varies = [pair for pair in headers if pair[0] == "vary"]
         return Response(b"", 304, [*validators, *varies])
-    headers = [*headers, *validators, ("accept-ranges", "bytes")]
+    headers = [*headers, *validators, ("accept-ranges", "bytes"), NO_SNIFFING]
     ranges = _wanted_ranges(request, opened)
     if ranges is None:
         return _part(opened, 200, headers, kind, (0, opened.size))
@@ -334,8 +366,10 @@ def _wanted_ranges(request: Request, opened: _Opened) -> Sequence[Range] | None:
         return None
     if_range = request.headers.get("if-range")
     # 13.1.5: a strong comparison, and a date must be the very one that we told.
-    if if_range not in (None, opened.etag) and http_date(if_range) != opened.modified:
-        return None
+    if if_range not in (None, opened.etag):
+        date = http_date(if_range)
+        if date is None or date != opened.modified:
+            return None
     return byte_ranges(value, opened.size)
 
 
@@ -350,9 +384,9 @@ def _content_range(wanted: Range, size: int) -> str:
 def _part(opened: _Opened, status: int, headers: HeaderPairs, kind: str, wanted: Range) -> Response:
     offset, count = wanted
     if count > SMALL_BYTES:
-        content = FileContent(opened.file, offset, count)
+        content = FileContent(opened.file, opened.start + offset, count)
         return Response(b"", status, headers, kind, stream=content)
-    return Response(_read(opened.file, offset, count), status, headers, kind)
+    return Response(_read(opened.file, opened.start + offset, count), status, headers, kind)
 
 
 def _read(file: BinaryIO, offset: int, count: int) -> bytes:
@@ -379,18 +413,19 @@ def _parts(opened: _Opened, headers: HeaderPairs, kind: str, ranges: Sequence[Ra
         206,
         headers,
         f"multipart/byteranges; boundary={boundary}",
-        stream=_Multipart(opened.file, _multipart(opened.file, heads, ranges, end)),
+        stream=_Multipart(opened.file, _multipart(opened, heads, ranges, end)),
         length=length,
     )
 
 
 def _multipart(
-    file: BinaryIO, heads: Sequence[bytes], ranges: Sequence[Range], end: bytes
+    opened: _Opened, heads: Sequence[bytes], ranges: Sequence[Range], end: bytes
 ) -> Iterator[bytes]:
     for head, (offset, count) in zip(heads, ranges, strict=True):
         yield head
-        for start in range(offset, offset + count, SMALL_BYTES):
-            yield _read(file, start, min(SMALL_BYTES, offset + count - start))
+        first = opened.start + offset
+        for start in range(first, first + count, SMALL_BYTES):
+            yield _read(opened.file, start, min(SMALL_BYTES, first + count - start))
     yield end
 
 

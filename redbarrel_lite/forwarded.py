@@ -67,7 +67,7 @@ _OLDER: Final = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host")
 _PAIR: Final = re.compile(r'[ \t]*([A-Za-z-]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s";,]+))[ \t]*')
 # With a port, or brackets, or both: "[2001:db8::1]:4711".
 _NODE: Final = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::\w+)?|([0-9.]+)(?::\w+)?|([0-9A-Fa-f:.]+)")
-_HOST: Final = re.compile(r"[A-Za-z0-9._~-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?")
+_HOST: Final = re.compile(r"[A-Za-z0-9._~-]+(?::[0-9]{0,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{0,5})?")
 
 
 def seen_through(headers: Mapping[str, str], peer: str, trusted: Trust) -> Origin:

@@ -21,7 +21,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import Any, TypeAlias
 
 from .errors import AppError, RbrError
-from .failures import user_traceback
+from .failures import is_its_own, user_traceback
 from .hub import Hub
 from .loading import File
 from .rbr_nodes import Global, Location, Number, Value, Words
@@ -46,9 +46,11 @@ class Globals(dict[str, Any]):
 class Globs:
     """The globals of one .rbr file, whose sockets are those of ``server``."""
 
-    def __init__(self, file: File, server: Hub) -> None:
+    def __init__(self, file: File, server: Hub, before: Globs | None = None) -> None:
+        """``before``: those of the same file, as it was; what is the same in both is kept."""
         self.values = Globals(server)
         self._file = file
+        self._before = before
         self._running: list[tuple[str, _Generator]] = []
 
     async def start(self) -> None:
@@ -56,12 +58,45 @@ class Globs:
 
         Those that were built before it are not ended: that is for `stop`.
         """
+        kept = self._kept()
+        self._values_from_before(kept)
         for definition in self._file.tree.globals:
             name = definition.name.text
+            if name in kept:
+                continue
             try:
                 self.values[name] = await self._build(name, definition.value)
             except Exception as error:
                 raise self._failed(definition, error) from error
+
+    def _kept(self) -> set[str]:
+        """Whose definitions are the same. A file may have another text by now: it is read again."""
+        before = self._before._file.tree.globals if self._before else ()
+        return {
+            one.name.text
+            for one in self._file.tree.globals
+            if one in before and not (isinstance(one.value, Location) and one.value.kind == "file")
+        }
+
+    def _values_from_before(self, kept: set[str]) -> None:
+        """Those that are kept, and what somebody put there that no file has defined."""
+        if self._before is None:
+            return
+        defined = {one.name.text for one in self._before._file.tree.globals}
+        for name, value in self._before.values.items():
+            if name in kept or name not in defined:
+                self.values[name] = value
+
+    def take_over(self) -> None:
+        """From now on, to end what was kept is ours; what was not is still to be ended there."""
+        before, kept = self._before, self._kept()
+        if before is None:
+            return
+        order = [one.name.text for one in self._file.tree.globals]
+        self._running += [one for one in before._running if one[0] in kept]
+        self._running.sort(key=lambda one: order.index(one[0]))
+        before._running = [one for one in before._running if one[0] not in kept]
+        self._before = None
 
     def _failed(self, definition: Global, error: Exception) -> RbrError:
         what = f"global '{definition.name.text}' fails: {type(error).__name__}: {error}"
@@ -106,7 +141,9 @@ class Globs:
                     await _rest(generator)
             except TimeoutError:
                 log.error("global '%s' did not end in time", name)
-            except Exception as error:
+            except BaseException as error:
+                if not is_its_own(error):
+                    raise
                 log.error("the end of global '%s' failed:\n%s", name, user_traceback(error))
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from . import socketio
 from .errors import Refused
@@ -20,9 +20,13 @@ from .messages import new_id
 from .outgoing import Connection, Outgoing, Wire, size_of
 from .recovery import RECOVERABLE, Absentee, Memory, Return, Trace
 from .sockets import Socket
+from .wsproto import NORMAL_CLOSURE
 
 if TYPE_CHECKING:
     from .hub import Hub
+
+# Why the connection of who has come back another way ends, in the words of Socket.IO.
+_LOST: Final = "transport close"
 
 
 class Group(ABC):
@@ -73,6 +77,8 @@ class Group(ABC):
         """Send to all members but those of the session ids in ``skip``; from any thread."""
         messages = self.encode(event, args)
         send = self.send_to_ready if volatile else self.send_to_all
+        if self.hub.others is not None:  # first, for they are told in JSON, which may refuse
+            self.hub.run(self.hub.others.broadcast, self, messages, room, skip, volatile)
         self.hub.run(send, Outgoing(messages), room, skip)
         if not self.hub.is_here():
             self.hub.pace(size_of(messages))
@@ -96,10 +102,40 @@ class Group(ABC):
             if sid not in skip and socket.connection.ready:
                 socket.connection.send(outgoing)
 
+    def send_here(
+        self,
+        outgoing: Outgoing,
+        room: str | frozenset[str] | None,
+        skip: Collection[str],
+        *,
+        volatile: bool,
+    ) -> None:
+        """Send to those `members` that are in this process; in the loop's thread."""
+        if self.memory is not None:
+            number = self.memory.number
+            outgoing = number(outgoing) if volatile else self.remember(outgoing, room, skip)
+        for sid, socket in self.members(room).items():
+            if sid not in skip and (socket.connection.ready or not volatile):
+                socket.connection.send(outgoing)
+
+    def members(self, room: str | frozenset[str] | None) -> dict[str, Socket]:
+        """All, or who is in a room, or in any of several.
+
+        Several come from other servers, to whom a session id is a room, too.
+        """
+        if not isinstance(room, frozenset):
+            return dict(self.sockets if room is None else self.rooms.get(room, {}))
+        found: dict[str, Socket] = {}
+        for name in room:
+            found |= self.rooms.get(name, {})
+            if name in self.sockets:
+                found[name] = self.sockets[name]
+        return found
+
     def remember(
         self,
         outgoing: Outgoing,
-        room: str | None = None,
+        room: str | frozenset[str] | None = None,
         skip: Collection[str] = (),
         to: str | None = None,
     ) -> Outgoing:
@@ -112,6 +148,8 @@ class Group(ABC):
         """Add a socket, which may yet have to wait at the door."""
         self.sockets[socket.session.session_id] = socket
         self.hub.by_sid[socket.session.session_id] = socket
+        if self.hub.tallies is not None:
+            self.hub.tallies.entered(socket)
         for room in socket.rooms:  # of one that comes back
             self.join(socket, room)
 
@@ -135,6 +173,8 @@ class Group(ABC):
         del self.hub.by_sid[socket.session.session_id]
         for room in socket.rooms:
             self.leave(socket, room)
+        if self.hub.tallies is not None:
+            self.hub.tallies.left(socket)
         if not self.sockets:
             self.hub.forget(self)
 
@@ -186,7 +226,11 @@ class Namespace(Group):
     def _returned(self, pid: str, offset: object) -> Return | None:
         if pid in self._by_pid:
             # Its network has changed: of the old connection we have heard nothing yet.
-            self._by_pid[pid].end("transport close")
+            old = self._by_pid[pid]
+            old.end(_LOST)
+            # Or it is this CONNECT that comes late, and its client has come back already:
+            # it must learn that nobody hears it any more, and come again.
+            old.connection.hang_up(NORMAL_CLOSURE, _LOST)
         absentee = self.hub.absent.by_pid(pid)
         now = self.hub.loop.time()
         if absentee is None or absentee.namespace != self.name or absentee.until <= now:
@@ -210,7 +254,7 @@ class Namespace(Group):
 
     def join(self, socket: Socket, room: str) -> None:
         super().join(socket, room)
-        if self.memory is not None and socket.trace is not None:
+        if self.memory is not None and socket.trace is not None and not socket.gone:
             socket.trace.rooms.setdefault(room, self.memory.count)
 
     def leave(self, socket: Socket, room: str) -> None:

@@ -13,19 +13,80 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Final
+import secrets
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from .acks import wait
+from .errors import SocketClosed
 from .groups import Group, Namespace
 from .handover import Handover
 from .messages import Handler, Runner
-from .outgoing import Outgoing
+from .outgoing import Outgoing, Wire, size_of
 from .recovery import Absent
 from .request import Request
 from .sockets import Socket
 
+if TYPE_CHECKING:
+    from .tally import Tallies
+
+# Each process makes its own, and none may take the answer to another's question for its own.
+# JavaScript and others hold no whole number of more bits.
+ASK_ID_BITS: Final = 53
 # How often, at the most, a look is taken for what is too old to be kept.
 _TIDY_EVERY_S: Final = 0.5
+
+
+class Others(Protocol):
+    """The same file in other processes, which are told in the loop's thread."""
+
+    def broadcast(
+        self,
+        group: Group,
+        messages: tuple[Wire, ...],
+        room: str | None,
+        skip: Collection[str],
+        volatile: object,
+    ) -> None:
+        """Send to their members of a group, too."""
+
+    def emit_to(self, group: Group, messages: tuple[Wire, ...], sid: str, volatile: object) -> None:
+        """Send to the socket of a session id, whoever has it."""
+
+    def ask(
+        self,
+        group: Group,
+        messages: tuple[Wire, ...],
+        sid: str,
+        ask_id: int,
+        give: Callable[[Any], object],
+    ) -> None:
+        """The same, for an acknowledgement, whose arguments are given to a function."""
+
+    def forget(self, ask_id: int) -> None:
+        """Nobody waits for it any more."""
+
+    def tell_servers(
+        self,
+        group: Group,
+        messages: tuple[Wire, ...],
+        room: str | None,
+        skip: Collection[str],
+        sid: str | None,
+        volatile: object,
+    ) -> None:
+        """Send to clients of other servers, and not to those of other workers of this one."""
+
+    @property
+    def has_servers(self) -> bool:
+        """Whether there may be other servers."""
+
+    async def ask_workers(self, what: str, details: Any, seconds: float) -> list[Any]:
+        """What the other workers of this server answer."""
+
+    def disconnect(self, sid: str, reason: str | None) -> None:
+        """Turn out the socket of a session id, whoever has it."""
 
 
 class Hub(Handover):
@@ -41,6 +102,8 @@ class Hub(Handover):
         self.paths: dict[str, Group] = {}  # those without Socket.IO, by their urls
         self.by_sid: dict[str, Socket] = {}
         self.absent = Absent()
+        self.others: Others | None = None  # if there are any
+        self.workers: Collection[int] = ()  # the other workers of this server, as of now
         self._patterns: dict[str, re.Pattern[str]] = {}
         self._keep_s: dict[str, float] = {}
         self._reminder: asyncio.TimerHandle | None = None
@@ -49,6 +112,7 @@ class Hub(Handover):
         self._tasks: set[asyncio.Task[None]] = set()
         self._when_handler_ends: Callable[[], object] = lambda: None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.tallies: Tallies | None = None  # if somebody counts; to be set before anybody comes
 
     # -- what user code calls ----------------------------------------------------
 
@@ -88,24 +152,66 @@ class Hub(Handover):
         is sent. The rest is as for `broadcast`.
         """
         if to is not None:
-            self._emit_to(to, event, args, volatile=volatile)
+            if not self.emit_here(to, event, args, volatile=volatile) and self.others is not None:
+                self._emit_elsewhere(to, event, args, namespace, volatile=volatile)
             return
         group = self._group(namespace)
         if group is not None:
             group.broadcast(event, args, room, frozenset(exceptions), volatile=volatile)
 
-    def _emit_to(self, sid: str, event: str, args: tuple[Any, ...], *, volatile: bool) -> None:
+    def emit_here(self, sid: str, event: str, args: Sequence[Any], *, volatile: bool) -> bool:
+        """Send an event to one socket; False: nobody here has its session id."""
         socket = self.by_sid.get(sid)
         if socket is not None:
             socket.emit_for_server(event, args, volatile=volatile)
-            return
+            return True
         absentee = self.absent.by_sid(sid)
         group = self.namespaces.get(absentee.namespace) if absentee is not None else None
         if group is not None and not volatile:
             self.run(group.remember, Outgoing(group.encode(event, args)), None, (), sid)
+        return absentee is not None
+
+    def _emit_elsewhere(
+        self, sid: str, event: str, args: Sequence[Any], namespace: str, *, volatile: bool
+    ) -> None:
+        assert self.others is not None
+        group = self.words(namespace)
+        messages = group.encode(event, args)
+        self.run(self.others.emit_to, group, messages, sid, volatile)
+        if not self.is_here():
+            self.pace(size_of(messages))
+
+    def call(
+        self, event: str, *args: Any, to: str, namespace: str = "/", timeout: float | None = 60
+    ) -> Any:
+        """Send an event to the one socket ``to`` and wait for its acknowledgement, as a list.
+
+        It is `Socket.call` for a session id. Raises `SocketClosed` if nobody has it; where
+        there are other processes, that shows as a TimeoutError.
+        """
+        socket = self.by_sid.get(to)
+        if socket is not None:
+            return socket.call(event, *args, timeout=timeout)
+        if self.others is None:
+            raise SocketClosed("nobody has this session id")
+        return wait(self, partial(self._ask_elsewhere, to, event, args, namespace), timeout)
+
+    def _ask_elsewhere(
+        self,
+        sid: str,
+        event: str,
+        args: tuple[Any, ...],
+        namespace: str,
+        give: Callable[[Any], object],
+    ) -> Callable[[], object]:
+        assert self.others is not None
+        group = self.words(namespace)
+        ask_id = secrets.randbits(ASK_ID_BITS)
+        self.run(self.others.ask, group, group.encode(event, args), sid, ask_id, give)
+        return partial(self.run, self.others.forget, ask_id)
 
     def sockets(self, namespace: str = "/", room: str | None = None) -> list[Socket]:
-        """The sockets of a namespace, or of a room of it, as of now.
+        """The sockets of a namespace, or of a room of it, as of now: those of this process.
 
         Raises ValueError for a namespace that the file has not.
         """
@@ -118,10 +224,16 @@ class Hub(Handover):
 
     def disconnect(self, sid: str, reason: str | None = None) -> None:
         """Turn out the socket of a session id; nothing, if nobody has it."""
+        if not self.disconnect_here(sid, reason) and self.others is not None:
+            self.run(self.others.disconnect, sid, reason)
+
+    def disconnect_here(self, sid: str, reason: str | None = None) -> bool:
+        """The same; False: nobody here has it."""
         socket = self.by_sid.get(sid)
         if socket is not None:
             socket.close(*([] if reason is None else [reason]))
         self.run(self._shut_out, sid)
+        return socket is not None
 
     def _shut_out(self, sid: str) -> None:
         absentee = self.absent.by_sid(sid)
@@ -130,11 +242,21 @@ class Hub(Handover):
 
     def _group(self, name: str) -> Group | None:
         """None: there is such a namespace, but nobody in it."""
-        group = self.namespaces.get(name) or self.paths.get(name)
-        if group is None and not self._fits(name):
+        group = self.group_here(name)
+        if group is not None:
+            return group
+        if not self._fits(name):
             known = ", ".join((*self._patterns, *self.paths))
             raise ValueError(f"no path has the namespace {name!r}; there are: {known or 'none'}")
-        return group
+        return None if self.others is None else self.words(name)
+
+    def words(self, name: str) -> Group:
+        """A group that may have members elsewhere alone: for how it says something."""
+        return self.group_here(name) or Namespace(name, self)
+
+    def group_here(self, name: str) -> Group | None:
+        """The namespace or the path of a name, if it is there."""
+        return self.namespaces.get(name) or self.paths.get(name)
 
     def _fits(self, name: str) -> bool:
         return any(pattern.fullmatch(name) for pattern in self._patterns.values())

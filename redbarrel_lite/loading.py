@@ -12,6 +12,7 @@ In one line::
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 
@@ -30,13 +31,16 @@ class File:
     tree: Rbr
     folder: Folder
     root: str
+    path: FilePath = FilePath()
 
 
 class Reading:
     """Files as they are read, and all there is to say of them."""
 
-    def __init__(self, *, syntax_only: bool = False) -> None:
+    def __init__(self, *, syntax_only: bool = False, before: Iterable[File] = ()) -> None:
+        """``before``: what was read of them the last time; their modules are not imported again."""
         self.syntax_only = syntax_only
+        self._before = list(before)
         self.files: list[File] = []
         self.diagnostics: list[Diagnostic] = []
         self.failures: list[BaseException] = []  # what the user's modules raised
@@ -53,7 +57,8 @@ class Reading:
 
         Raises OSError if it can't be read.
         """
-        folder = Folder(file.parent.resolve(), apart=bool(self.files))
+        path = file.resolve()  # before a module is imported, which may go to another folder
+        folder = self._folder(path)
         text = file.read_bytes()
         handlers = _handlers(read(text, shown)[0])
 
@@ -64,12 +69,21 @@ class Reading:
 
         tree, found = examine(text, shown, None if self.syntax_only else resolve)
         root = prefix + tree.root
-        self.files.append(File(tree, folder, root))
+        self.files.append(File(tree, folder, root, path))
         self.diagnostics += found
         self.failures += folder.failures
         self._compare_urls(tree, root)
         if not self.syntax_only:
-            self._add_included(tree, root, file, (*includers, file.resolve()))
+            self._add_included(tree, root, path, (*includers, path))
+
+    def _folder(self, path: FilePath) -> Folder:
+        for known in self._before:
+            if known.path == path:
+                self._before.remove(known)
+                known.folder.failures.clear()
+                known.folder.modules.look_again()
+                return known.folder
+        return Folder(path.parent, apart=bool(self.files))
 
     def _add_included(
         self, tree: Rbr, root: str, file: FilePath, includers: tuple[FilePath, ...]

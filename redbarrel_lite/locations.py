@@ -20,7 +20,7 @@ from typing import Any
 
 from .errors import AppError
 from .forms import BadContent, MultiDict
-from .handlers import Line, is_async, is_short
+from .handlers import Line, is_async, is_short, mark_async
 from .messages import Handler
 from .modules import Modules, instead
 from .rbr_nodes import Location
@@ -72,6 +72,8 @@ class Folder:
         path = self.path / name
         if path.is_dir():
             raise AppError(f"'{name}' is a folder", f"write directory:{name}")
+        if path.exists() and not path.is_file():
+            raise AppError(f"'{name}' is a pipe, a socket or a device", "name a regular file")
         if not path.is_file():
             raise AppError(f"no file '{name}' in {self.path}", instead(name, path.parent))
         return path
@@ -139,16 +141,23 @@ def _called(function: Callable[..., Any], skip: int, further: _Further | None) -
     async def awaited(globs: dict[str, Any], request: Request) -> Any:
         return await arguments(globs, request)
 
-    async def short(_globs: dict[str, Any], request: Request) -> Any:
-        return await function(request)
+    def short(_globs: dict[str, Any], request: Request) -> Any:
+        return function(request)
 
     async def parts(globs: dict[str, Any], request: Request) -> Any:
         return arguments(globs, request)
 
-    called: Handler = parts if make_parts else arguments
-    if is_async(function):
-        called = short if skip and further is None else awaited
-    return update_wrapper(called, function)  # a log line names the user's function
+    called: Handler = arguments
+    if make_parts:
+        called = parts
+    elif skip and further is None:
+        called = short
+    elif is_async(function):
+        called = awaited
+    update_wrapper(called, function)  # a log line names the user's function
+    if called is short and is_async(function):
+        mark_async(called)
+    return called
 
 
 def _is_async_generator(function: Callable[..., Any]) -> bool:

@@ -17,19 +17,29 @@ whenever it runs.
 from __future__ import annotations
 
 import builtins
+import contextlib
 import importlib.util
 import itertools
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.abc import Loader
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
+from zipimport import zipimporter
 
 from .errors import AppError
 from .rbr_diagnostics import closest, did_you_mean
 
 _numbers = itertools.count(1)
+
+_NOT_THE_USERS: Final = (
+    str(Path(__file__).parent) + os.sep,
+    str(Path(os.__file__).parent) + os.sep,
+)
+_INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
 
 class Modules:
@@ -47,6 +57,10 @@ class Modules:
         if apart or any(map(self._is_taken, _top_level(folder))):
             self._prefix = f"_rbr_{next(_numbers)}"
             self._make_apart()
+
+    def look_again(self) -> None:
+        """What was not in the folder may have come."""
+        self._own = {top: has for top, has in self._own.items() if has}
 
     def find(self, dotted: str) -> Any:
         """What a dotted name stands for: an attribute of a module.
@@ -136,6 +150,7 @@ class _Finder:
     """Finds the modules below a prefix, and gives them an ``__import__`` of their own."""
 
     def __init__(self, prefix: str, own_import: Any) -> None:
+        self.package = prefix
         self._prefix = prefix + "."
         self._builtins = {**vars(builtins), "__import__": own_import}
 
@@ -145,19 +160,98 @@ class _Finder:
         if not name.startswith(self._prefix):
             return None
         spec = PathFinder.find_spec(name, path, target)
-        if spec is not None and isinstance(spec.loader, SourceFileLoader):
+        if spec is not None and isinstance(spec.loader, SourceFileLoader | zipimporter):
             spec.loader = _Loader(spec.loader, self._builtins)
         return spec
 
 
-class _Loader(SourceFileLoader):
-    def __init__(self, plain: SourceFileLoader, own_builtins: dict[str, Any]) -> None:
-        super().__init__(plain.name, plain.path)
+class _Loader(Loader):
+    """Another loader, from a folder or an archive, with an ``__import__`` for what it loads."""
+
+    def __init__(self, plain: SourceFileLoader | zipimporter, own_builtins: dict[str, Any]) -> None:
+        self._plain = plain
         self._builtins = own_builtins
 
     def exec_module(self, module: ModuleType) -> None:
         module.__dict__["__builtins__"] = self._builtins
-        super().exec_module(module)
+        self._plain.exec_module(module)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._plain, name)
+
+
+# -- once more ---------------------------------------------------------------------
+
+
+def is_of_the_user(file: str) -> bool:
+    """Whether a file of Python is neither its own, nor installed, nor ours."""
+    outside = file.endswith(".py") and not file.startswith(_NOT_THE_USERS)
+    return outside and not any(part in file for part in _INSTALLED)
+
+
+def users_modules() -> dict[str, str]:
+    """The user's modules that have been imported, with their files."""
+    # A list of a dictionary is made in one go: another thread may import meanwhile.
+    files = {name: _file(module) for name, module in list(sys.modules.items())}
+    del files["__main__"]
+    return {name: file for name, file in files.items() if is_of_the_user(file)}
+
+
+def _file(module: object) -> str:
+    """That of a module; of a folder that is one, the file that it could have.
+
+    Without asking the module itself: one that is imported when it is first used would be.
+    """
+    if not isinstance(module, ModuleType):
+        return ""
+    names = object.__getattribute__(module, "__dict__")
+    if names.get("__file__"):
+        return str(names["__file__"])
+    with contextlib.suppress(KeyError, TypeError):  # its package has gone; it is no list
+        return next((f"{folder}/__init__.py" for folder in names.get("__path__", ())), "")
+    return ""
+
+
+def modules_now() -> dict[str, ModuleType]:
+    """The user's modules as they are, for `restore_modules`."""
+    return {name: sys.modules[name] for name in users_modules() if name in sys.modules}
+
+
+def forget_modules(changed: Iterable[str]) -> dict[str, ModuleType]:
+    """Have the user's modules imported once more by who asks for them next.
+
+    All of them: who has imported a ``changed`` one holds what that was. They are returned.
+    """
+    forgotten = modules_now()
+    for name in forgotten:
+        sys.modules.pop(name, None)
+    for file in filter(is_of_the_user, changed):
+        # What Python keeps of a module is for a size and a time in whole seconds.
+        with contextlib.suppress(OSError, NotImplementedError):
+            Path(importlib.util.cache_from_source(file)).unlink()
+    importlib.invalidate_caches()
+    return forgotten
+
+
+def restore_modules(forgotten: Mapping[str, ModuleType]) -> set[str]:
+    """Have those again, and no others; the files of all that had been imported are returned."""
+    instead = users_modules()
+    for name in instead.keys() - forgotten.keys():
+        module = sys.modules.pop(name, None)
+        package, _, part = name.rpartition(".")
+        attributes = vars(forgotten[package]) if package in forgotten else {}
+        if attributes.get(part) is module:
+            del attributes[part]  # or it would be found there
+    sys.modules.update(forgotten)
+    drop_finders()
+    return set(instead.values())
+
+
+def drop_finders() -> None:
+    """Leave no finder behind whose package has been forgotten."""
+    sys.meta_path[:] = [
+        one for one in sys.meta_path if not isinstance(one, _Finder) or one.package in sys.modules
+    ]
 
 
 def _is_elsewhere(top: str) -> bool:

@@ -40,11 +40,11 @@ def write_doc(file: Path, output: Path | None = None, form: str = "html") -> int
         text = FORMATS[form](reading.files, first.root)
         if output is not None:
             output.write_text(text, encoding="utf-8", newline="\n")
-        else:
-            sys.stdout.buffer.write(text.encode())
     except OSError as error:
         sys.stderr.write(f"error: {error.filename or file}: {error.strerror}\n")
         return 2
+    if output is None:
+        sys.stdout.buffer.write(text.encode())
     return 0
 
 

@@ -38,9 +38,6 @@ class Carrier(Connection, Protocol):
     def refuse(self, reason: str) -> None:
         """It may not."""
 
-    def hang_up(self, code: int, reason: str) -> None:
-        """Close from our side, after what is queued; ``code`` is that of RFC 6455 7.4."""
-
 
 class RawSocket(Socket):
     """One client of a path without Socket.IO, as its handler sees it."""
@@ -57,6 +54,10 @@ class RawSocket(Socket):
         self.close_code: int | None = None
         self.close_reason = ""
         self._bye = (NORMAL_CLOSURE, "")
+
+    @property
+    def template(self) -> str:
+        return self._home.name
 
     # -- what is Socket.IO's -------------------------------------------------------
 

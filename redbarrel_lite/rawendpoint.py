@@ -15,20 +15,17 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable
-from typing import Final
 
 from . import wsproto, wsproto_handshake
-from .app import RawPath
-from .entrance import Entrance, Handshake, refuse_at_the_end
+from .entrance import SHUTTING_DOWN, Entrance, Handshake, refuse_at_the_end
 from .errors import RemoteProtocolError
 from .outgoing import Outgoing
 from .raw import RawClient
 from .response import error_response
+from .targets import RawPath
 from .websocket import LOOK_EVERY_S, Exchange, WebSocket
 
 log = logging.getLogger("redbarrel_lite")
-
-_SHUTTING_DOWN: Final = "server shutting down"
 
 
 class RawEndpoint(Entrance):
@@ -69,10 +66,10 @@ class RawEndpoint(Entrance):
         self._inside.discard(connection)
         self._when_forgotten()
 
-    def close(self) -> None:
+    def close(self, code: int = wsproto.GOING_AWAY, reason: str = SHUTTING_DOWN) -> None:
         super().close()
         for connection in tuple(self._inside):
-            connection.close()
+            connection.close(code, reason)
 
     def drop(self) -> None:
         """They have gone: `close` says so at once."""
@@ -129,6 +126,7 @@ class RawConnection:
         exchange = self._answered()
         now = self.flusher.loop.time()
         self._ping_at = now + self._endpoint.options.ping_interval
+        self._endpoint.pulse.start()
         self._schedule(self._ping_at)
         headers, self._headers = self._headers, []  # nobody will need them again
         exchange.switch(headers, self._websocket)
@@ -184,12 +182,16 @@ class RawConnection:
             self._client.receive(message)
         except RemoteProtocolError as error:
             log.info("%s: %s", self.who, error)
+            self.note("protocol error")
             self.hang_up(wsproto.POLICY_VIOLATION, str(error))
 
     def drained(self) -> None:
         waiting, self._drained = self._drained, []
         for callback in waiting:
             callback()
+
+    def note(self, what: str) -> None:
+        self._endpoint.noted[what] += 1
 
     def lost(self, websocket: WebSocket, reason: str) -> None:
         if not self._is_over:
@@ -199,14 +201,14 @@ class RawConnection:
 
     # -- the end, and time ---------------------------------------------------------------
 
-    def close(self) -> None:
+    def close(self, code: int, reason: str) -> None:
         """The server is going away."""
         if self._exchange is None:
-            self.hang_up(wsproto.GOING_AWAY, _SHUTTING_DOWN)
+            self.hang_up(code, reason)
         else:
             self._let_go()
             refuse_at_the_end(self._answered())
-        self._client.end(_SHUTTING_DOWN)
+        self._client.end(reason)
 
     def _let_go(self) -> None:
         self._is_over = True
@@ -227,20 +229,24 @@ class RawConnection:
         self._timer = self.flusher.loop.call_at(at, self._tick)
 
     def _tick(self) -> None:
-        self._timer = None
+        timer, self._timer = self._timer, None
+        assert timer is not None
         now = self.flusher.loop.time()
+        pulse = self._endpoint.pulse
+        fair = pulse.is_fair(now, timer.when())
         if self._paused:
             self._look(now)
         elif self._pong_by and self._websocket.heard:
             self._pong_by = 0.0
-        elif self._pong_by and now >= self._pong_by:
+        elif fair and self._pong_by and now >= self._pong_by:
             log.info("%s: no answer to a ping", self.who)
+            self.note("ping timeout")
             self.lost(self._websocket, "ping timeout")
             self._websocket.abort()
             return
         if now >= self._ping_at and not self._paused:
             self._ping(now)
-        self._schedule(min(self._ping_at, self._pong_by or self._ping_at))
+        self._schedule(max(min(self._ping_at, self._pong_by or self._ping_at), pulse.fair_at))
 
     def _ping(self, now: float) -> None:
         self._ping_at = now + self._endpoint.options.ping_interval

@@ -48,6 +48,7 @@ from .rbr_nodes import (
     Value,
     Words,
 )
+from .rbr_patterns import is_server_address
 
 Severity: TypeAlias = Literal["error", "warning"]
 
@@ -370,7 +371,7 @@ class EntryChecker:
         self.check_location(use)
 
     def _check_use(self, use: Location) -> None:
-        if use.kind == "proxy" and not use.target.startswith(("http://", "https://")):
+        if use.kind == "proxy" and not is_server_address(use.target):
             message = f"'{clip(use.target)}' is no address of a server"
             server = use.target if _SERVER.fullmatch(use.target) else "localhost:5000"
             hint = f"write: use proxy:http://{clip(server)}"

@@ -67,6 +67,7 @@ CODES: dict[str, str] = {
     "RBR045": "an operation that means nothing here",
     "RBR046": "files that include each other",
     "RBR047": "a callable that does not work at the start",
+    "RBR048": "something that can't be packed",
     "RBR050": "a path without a url",
     "RBR051": "a definition that is ignored",
     "RBR052": "a path that nothing answers",
@@ -78,11 +79,12 @@ CODES: dict[str, str] = {
     "RBR058": "an event named almost as one that sockets make",
 }
 
-# What a terminal would obey or hide rather than show: controls, and the marks that turn the
-# direction of text, with which a line can be made to look like another one (CVE-2021-42574).
-_UNPRINTABLE = re.compile(
-    r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-)
+# Categories of what a terminal would obey or hide rather than show: controls, what has no width,
+# line ends of other alphabets, and the marks that turn the direction of text, with which a line
+# can be made to look like another one (CVE-2021-42574).
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+# A tab is shown as what it is, and scripts and emoji are joined by the other two.
+_SHOWN_ALL_THE_SAME = "\t\u200c\u200d"
 
 _SHOWN_BEFORE = 60  # characters of the line that are shown before the guilty ones,
 _SHOWN_IN_ALL = 120  # and in all: a line of 5 MB is pictured by its part that matters
@@ -166,12 +168,16 @@ class Source:
 
 
 def _printable(text: str) -> str:
-    return _UNPRINTABLE.sub("\ufffd", text)
+    return "".join("\ufffd" if _is_hidden(char) else char for char in text)
+
+
+def _is_hidden(char: str) -> bool:
+    return unicodedata.category(char) in _HIDDEN and char not in _SHOWN_ALL_THE_SAME
 
 
 def _width(char: str) -> int:
     """Columns that a terminal gives to a character (Unicode Annex 11, in short)."""
-    if _UNPRINTABLE.match(char):
+    if _is_hidden(char):
         return 1
     if unicodedata.category(char) in {"Mn", "Me", "Cf"}:
         return 0

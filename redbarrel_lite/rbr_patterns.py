@@ -11,17 +11,28 @@ import re
 import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from .errors import Span
 from .rbr_diagnostics import clip
 from .rbr_nodes import Placeholder, template_parts
 
+_SERVER_ADDRESS = re.compile(
+    r"""https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?(/[!"$->@-~]*)?"""
+)
 _BRACES = re.compile(r"\{[^{}]*\}?|\}")
 _PIECE = re.compile(r"\\.|\[\^?\]?(?:\\.|[^]\\])*\]|\(\?[:=!>]|\(\?P?<?[^>:)]*[>:]", re.DOTALL)
 # How other frameworks write what is `{name}` here, and where a path ends: `<int:id>` of Flask,
-# `:id` of Express, `*` of servers.
-_FOREIGN = re.compile(r"<(?:\w+:)?(\w+)>|(?<=/):([A-Za-z_]\w*)|\*+|\?.*")
+# `:id` of Express, `*` of servers. And how a url is written where it is sent: what it is
+# compared with here is decoded.
+_FOREIGN = re.compile(r"<(?:\w+:)?(\w+)>|(?<=/):([A-Za-z_]\w*)|\*+|\?.*|(?:%[0-9A-Fa-f]{2})+")
 _UNBOUNDED = re.compile(r"[*+]|\{\d*,\}")
+
+
+def is_server_address(text: str) -> bool:
+    """Whether a text says where a server is, as ``proxy:`` wants it: no query, no user."""
+    found = _SERVER_ADDRESS.fullmatch(text)
+    return found is not None and int(found["port"] or 0) <= 65535
 
 
 class Fault(NamedTuple):
@@ -72,6 +83,11 @@ def _foreign_placeholders(literal: str, at: int) -> Iterator[Fault]:
         )
         if match.group().startswith("?"):
             hint = "remove it: the query of a request is no part of the url"
+        elif match.group().startswith("%"):
+            meant = unquote(match.group())
+            hint = "urls are compared decoded: write what it stands for, or '{name}'"
+            if meant.isalnum():
+                hint = f"write: {clip(meant)}"
         message = f"'{clip(match.group())}' fits only itself"
         yield Fault("RBR056", Span(at + match.start(), at + match.end()), message, hint)
 

@@ -154,8 +154,9 @@ class ValueParser(Scanner):
 
     def _report_dotted(self, text: str, span: Span) -> None:
         cure = "a dotted name is made of Python names: letters, digits and '_', joined by '.'"
-        if text.count(":") == 1 and _IDENTIFIERS.fullmatch(text.replace(":", ".")):
-            cure = f"join all parts by dots: {text.replace(':', '.')}"
+        dotted = text.replace(".py:", ".").replace(":", ".")
+        if text.count(":") == 1 and _IDENTIFIERS.fullmatch(dotted):
+            cure = f"join all parts by dots: {dotted}"
         elif "/" in text:
             cure = f"join the parts by dots: {text.replace('.py', '').replace('/', '.')}"
         elif "-" in text:

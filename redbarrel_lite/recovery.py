@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, OrderedDict, deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any, Final, NamedTuple
 
 from .outgoing import Outgoing, Wire, size_of
@@ -32,6 +32,9 @@ from .outgoing import Outgoing, Wire, size_of
 # memory for as long as the file allows a client to be away, which may be a day.
 MAX_LOGGED_PACKETS: Final = 10_000
 MAX_LOGGED_BYTES: Final = 8 * 1024 * 1024
+# What one client may have missed. It waits for that client to read it, beside what is said
+# meanwhile, and who lets too much wait is dropped: it would come back for ever.
+MAX_MISSED_BYTES: Final = 512 * 1024
 # Clients of one file that are away. Whoever connects and drops, again and again, makes
 # us remember one more each time.
 MAX_ABSENT: Final = 10_000
@@ -49,7 +52,7 @@ class Sent(NamedTuple):
 
     at: float
     messages: tuple[Wire, ...]
-    room: str | None
+    room: str | frozenset[str] | None  # several: rooms, and session ids
     skip: Collection[str]
     to: str | None  # the one session id
 
@@ -118,6 +121,25 @@ class Absent:
         """Who has this session id."""
         return self._by_sid.get(sid)
 
+    def within(self, namespace: str, rooms: Collection[str]) -> set[str]:
+        """The session ids of a namespace that are in one of these rooms."""
+        return {
+            sid
+            for sid, one in self._by_sid.items()
+            if one.namespace == namespace and not one.rooms.keys().isdisjoint(rooms)
+        }
+
+    def enter(self, sid: str, room: str, count: int) -> None:
+        """One that is away is let into a room, when so much had been sent."""
+        if sid in self._by_sid:
+            self._by_sid[sid].rooms.setdefault(room, count)
+
+    def leave(self, sids: Iterable[str], room: str) -> None:
+        """Those that are away are taken out of a room."""
+        for sid in sids:
+            if sid in self._by_sid:
+                self._by_sid[sid].rooms.pop(room, None)
+
     def expire(self, now: float) -> None:
         """Forget those whose time is over. Each url may have a time of its own, so look at all."""
         for absentee in [one for one in self._by_pid.values() if one.until <= now]:
@@ -144,7 +166,7 @@ class Memory:
         self,
         outgoing: Outgoing,
         now: float,
-        room: str | None = None,
+        room: str | frozenset[str] | None = None,
         skip: Collection[str] = (),
         to: str | None = None,
     ) -> Outgoing:
@@ -186,9 +208,13 @@ class Memory:
             return None
         sid = absentee.session.session_id
         missed: list[Wire] = []
+        left = MAX_MISSED_BYTES
         for number, sent in enumerate(self._log, first + 1):
             if number > last and _was_for(sent, number, sid, absentee.rooms):
                 missed += sent.messages
+                left -= size_of(sent.messages)
+                if left < 0:
+                    return None
         return Return(absentee, tuple(missed))
 
 
@@ -197,4 +223,6 @@ def _was_for(sent: Sent, number: int, sid: str, rooms: dict[str, int]) -> bool:
         return sent.to == sid
     if sid in sent.skip:
         return False
+    if isinstance(sent.room, frozenset):
+        return sid in sent.room or any(rooms.get(room, number) < number for room in sent.room)
     return sent.room is None or rooms.get(sent.room, number) < number

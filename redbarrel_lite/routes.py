@@ -91,9 +91,6 @@ class Router(Generic[T]):
 
     def __init__(self, routes: Iterable[Route[T]]) -> None:
         self.routes = tuple(routes)
-        # What was found for urls without placeholders: it is always the same. No more than
-        # the paths have urls and methods, whatever clients ask for.
-        self._known: dict[tuple[str, str, bool], Route[T]] = {}
 
     def find(
         self, method: str, path: str, *, upgrades: bool = False
@@ -102,17 +99,12 @@ class Router(Generic[T]):
 
         ``upgrades``: it asks for a WebSocket. Raises `NotRouted`.
         """
-        known = self._known.get((method, path, upgrades))
-        if known is not None:
-            return known, {}
         methods: list[str] = []
         for route in self.routes:
             match = route.pattern.fullmatch(path)
             if match is None:
                 continue
             if method in route.methods or (method == "HEAD" and "GET" in route.methods):
-                if path == route.url and not route.pattern.groups:
-                    self._known[method, path, upgrades] = route
                 return route, match.groupdict()
             if upgrades and method == "GET" and WEBSOCKET in route.methods:
                 return route, match.groupdict()

@@ -81,12 +81,12 @@ class Base(ABC):
         self._bytes_out = 0
 
     @abstractmethod
-    def _waiting(self) -> int:
+    def waiting(self) -> int:
         """How many messages the inbox holds."""
 
     def _filled(self) -> None:
         waiting = self._bytes_in - self._bytes_out
-        if not self._paused and (self._waiting() >= INBOX_HIGH or waiting >= INBOX_HIGH_BYTES):
+        if not self._paused and (self.waiting() >= INBOX_HIGH or waiting >= INBOX_HIGH_BYTES):
             self._paused = True
             self._connection.pause()
             # The handler's thread may have emptied the inbox in between, and seen
@@ -94,7 +94,7 @@ class Base(ABC):
             self._read_on()
 
     def _is_low(self) -> bool:
-        return self._waiting() <= INBOX_LOW and self._bytes_in - self._bytes_out <= INBOX_LOW_BYTES
+        return self.waiting() <= INBOX_LOW and self._bytes_in - self._bytes_out <= INBOX_LOW_BYTES
 
     def _read_on(self) -> None:
         """Resume, if it is time; in the loop's thread."""
@@ -180,7 +180,7 @@ class ThreadRunner(Base):
             self._returned(None)
         self._hub.run(self._hub.handler_ended, self)
 
-    def _waiting(self) -> int:
+    def waiting(self) -> int:
         return self._inbox.qsize()
 
     def deliver(self, message: Message) -> None:

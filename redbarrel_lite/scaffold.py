@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
+from .packed import PROGRAM
 from .rbr_format import quoted
 
 # Lower case, as some file systems do not tell `Chat` from `chat`; a name of RBR besides.
@@ -59,8 +60,8 @@ def new(given: Mapping[str, str], parent: Path, ask: Callable[[str], str] | None
     shown = folder.relative_to(parent)
     sys.stdout.write(
         f"Written to {shown}/. Run it, and test it:\n"
-        f"  python -m redbarrel_lite {shown}/{project.name}.rbr\n"
-        f"  python -m unittest discover {shown}\n"
+        f"  {PROGRAM} {shown}/{project.name}.rbr\n"
+        f"  python3 -m unittest discover {shown}\n"
     )
     return 0
 
@@ -203,6 +204,9 @@ _PAGE = """\
 <!doctype html>
 <html lang="en">
 <meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<link rel="icon" href="data:,">
 <title>$title</title>
 <h1>$title</h1>
 <form><input autofocus autocomplete="off" aria-label="Say something"> <button>Say it</button></form>
@@ -263,11 +267,13 @@ _README = """\
 
 $description
 
-    python -m redbarrel_lite $name.rbr
+    python3 -m redbarrel_lite $name.rbr --reload
 
-then open http://127.0.0.1:8000. Test it with
+then open http://127.0.0.1:8000; it follows your files as you change them. Test it with
 
-    python -m unittest
+    python3 -m unittest
+
+Both need the package `redbarrel_lite`: installed, or in a folder that `PYTHONPATH` names.
 """
 
 _PYPROJECT = """\

@@ -56,22 +56,29 @@ def _weight(parameter: str) -> float:
 # -- conditions -----------------------------------------------------------------
 
 
-def precondition(request: Request, etag: str, modified: int) -> int | None:
-    """304 or 412 where the request's conditions ask for it (RFC 9110 13.2.2), or None."""
+def precondition(request: Request, etag: str, modified: int | None) -> int | None:
+    """304 or 412 where the request's conditions ask for it (RFC 9110 13.2.2), or None.
+
+    Without ``modified``, what is said of a date is ignored, as 13.1.3 and 13.1.4 have it.
+    """
     headers = request.headers
     is_read = request.method in ("GET", "HEAD")
     if_match = headers.get("if-match")
     if if_match is not None:
         if not _names_etag(if_match, etag):
             return 412
-    elif (date := http_date(headers.get("if-unmodified-since"))) is not None and modified > date:
-        return 412
+    elif modified is not None:
+        date = http_date(headers.get("if-unmodified-since"))
+        if date is not None and modified > date:
+            return 412
     if_none_match = headers.get("if-none-match")
     if if_none_match is not None:
         # A weak comparison: a cache may have marked what we gave it as weak.
         same = _names_etag(if_none_match.replace("W/", ""), etag)
         return (304 if is_read else 412) if same else None
-    date = http_date(headers.get("if-modified-since")) if is_read else None
+    if not is_read or modified is None:
+        return None
+    date = http_date(headers.get("if-modified-since"))
     return 304 if date is not None and modified <= date else None
 
 

@@ -26,11 +26,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from .acks import Ack, Acks, Expected, fail, wait_in_loop, wait_in_thread
+from .acks import Ack, Acks, Expected, fail, wait
 from .brake import Brake
 from .errors import Refused, SocketClosed
 from .failures import user_traceback
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("redbarrel_lite")
 
 # Held while a socket makes something that it has done without so far: see `_own_rooms`.
+_MAX_SHOWN: Final = 60  # characters of a namespace, in the log
 _making: Final = threading.Lock()
 
 
@@ -112,7 +113,9 @@ class Socket:
     def __repr__(self) -> str:
         # The beginning of the sid will do to find it again. Whoever reads a log must
         # not learn the whole: with `to=` it is an address.
-        return f"<socket {self.session.session_id[:6]}... of {self._home.name}>"
+        # And a namespace with a placeholder is in its client's words.
+        name = ascii(self._home.name)[1:-1]
+        return f"<socket {self.session.session_id[:6]}... of {name[:_MAX_SHOWN]}>"
 
     # -- about the connection ----------------------------------------------
 
@@ -120,6 +123,11 @@ class Socket:
     def namespace(self) -> str:
         """The Socket.IO namespace, "/" if the client asked for none."""
         return self._home.name
+
+    @property
+    def template(self) -> str:
+        """The same as the .rbr file has it, ``{name}`` and all."""
+        return self._door.namespace if self._door is not None else ""
 
     @property
     def transport(self) -> str:
@@ -210,7 +218,7 @@ class Socket:
         queue = self._queue_if_ready if volatile else self._queue
         return self._hand_over(queue, self._home.encode(event, args))
 
-    def emit_for_server(self, event: str, args: tuple[Any, ...], *, volatile: bool) -> None:
+    def emit_for_server(self, event: str, args: Sequence[Any], *, volatile: bool) -> None:
         """The same, for somebody who must not wait for this client."""
         messages = self._home.encode(event, args)
         hub = self._home.hub
@@ -226,16 +234,12 @@ class Socket:
         """
         if not (self.is_in or self._closed):
             raise RuntimeError("call() would wait for ever: 'on connect' has let nobody in yet")
-        ask = partial(self._ask, event, args)
-        if not self._home.hub.is_here():
-            return wait_in_thread(ask, timeout)
-        if asyncio.current_task() is None:
-            raise RuntimeError("a callback, in the loop's thread, must not wait")
-        return wait_in_loop(ask, timeout)
+        return wait(self._home.hub, partial(self.ask_for_server, event, args), timeout)
 
-    def _ask(
+    def ask_for_server(
         self, event: str, args: tuple[Any, ...], give: Callable[[Any], object]
     ) -> Callable[[], object]:
+        """The same, but ``give`` is called, with the list or the exception; returns its end."""
         acks = self._own_acks()
         ack_id = acks.new_id()
         self._emit_for_ack(ack_id, event, args, Expected(give))

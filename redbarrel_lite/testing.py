@@ -24,8 +24,7 @@ import weakref
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from os import PathLike
-from pathlib import Path
+from os import PathLike, fspath
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 from urllib.parse import urljoin, urlsplit
 
@@ -35,6 +34,7 @@ from .dial_raw import AsyncEngine, AsyncWebSocket
 from .dial_socket import TIMEOUT_S, AsyncSocket, Line, Received
 from .engineio import WEBSOCKET
 from .errors import SocketClosed
+from .packed import path_at
 from .request import Headers
 from .server import Server
 from .testing_bodies import Field, File, encoded, target_of
@@ -140,7 +140,7 @@ class AsyncClient:
         ``tls`` is for a url of https whose certificate is not to be found by itself.
         """
         self.cookies: dict[str, str] = {}
-        self._files = [Path(file) for file in files]
+        self._files = [path_at(fspath(file)) for file in files]
         self._timeout = timeout
         self._server: Server | None = None
         self._visitor: Visitor | None = None

@@ -15,10 +15,13 @@ import sys
 from pathlib import Path
 
 from . import rbr_format, rbr_json
+from .app import App
 from .errors import RbrError
 from .failures import user_traceback
 from .loading import Reading
 from .rbr import parse
+from .refusals import not_served
+from .upstream import Upstream
 
 
 def check_file(file: Path, *, syntax_only: bool = False, as_json: bool = False) -> int:
@@ -31,11 +34,25 @@ def check_file(file: Path, *, syntax_only: bool = False, as_json: bool = False) 
         reading.add(file, str(file))
     except OSError as error:
         return _unreadable(file, error)
+    for one in reading.files:
+        reading.diagnostics += not_served(one.tree)
+    if not (syntax_only or reading.errors):
+        _try(reading)
     if as_json:
         sys.stdout.write(json.dumps(_as_json(reading), indent=2) + "\n")
     else:
         _print_report(reading)
     return 1 if reading.errors else 0
+
+
+def _try(reading: Reading) -> None:
+    """Let the application be made, as for serving it, up to its globals: what has its faults?"""
+    try:
+        App(reading.files, Upstream)
+    except RbrError as error:
+        reading.diagnostics += error.diagnostics
+        if error.__cause__ is not None:
+            reading.failures.append(error.__cause__)
 
 
 def _print_report(reading: Reading) -> None:
@@ -71,17 +88,17 @@ def format_file(file: Path, *, check: bool = False, to_stdout: bool = False) -> 
     try:
         data = file.read_bytes()
         text = rbr_format.format(parse(data, str(file)))
-        if to_stdout:
-            sys.stdout.write(text)
-        elif check:
+        if check and not to_stdout:
             return _print_difference(file, data.decode("utf-8-sig"), text)
-        elif text.encode() != data:
+        if not to_stdout and text.encode() != data:
             _replace(file, text)
     except OSError as error:
         return _unreadable(file, error)
     except RbrError as error:
         _tell(error)
         return 1
+    if to_stdout:
+        sys.stdout.buffer.write(text.encode())
     return 0
 
 

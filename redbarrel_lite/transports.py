@@ -20,12 +20,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
 from . import engineio, wsproto
 from .errors import RemoteProtocolError
 from .outgoing import Outgoing
+from .patience import Pulse
 from .request import Request
 from .response import Response
 from .websocket import LOOK_EVERY_S, MAX_QUEUE_BYTES, QUEUE_HIGH_BYTES, Exchange, Flusher, WebSocket
@@ -60,7 +62,9 @@ class Owner(Protocol):
     """What a session needs of the endpoint that it belongs to."""
 
     flusher: Flusher
+    pulse: Pulse
     connect_timeout: float
+    noted: Counter[str]
 
     def new_client(
         self, connection: EngineConnection, request: Request, connect_by: float
@@ -133,6 +137,7 @@ class EngineConnection:
         self._entry: tuple[Exchange, Callable[[], None]] | None = None  # of who waits at the door
         self._drained: list[Callable[[], object]] = []
         self._timer: asyncio.TimerHandle | None = None
+        owner.pulse.start()
         self._schedule(now)
 
     # -- at the door -------------------------------------------------------------
@@ -193,6 +198,7 @@ class EngineConnection:
             return
         if self.session.queued > MAX_QUEUE_BYTES and self.session.state is engineio.State.OPEN:
             log.warning("%s does not poll: dropped", self.who)
+            self.note("slow client")
             self.session.end("transport error")
         self.session.send(outgoing.messages)
         if not self._flushing:
@@ -266,6 +272,7 @@ class EngineConnection:
             websocket.send_message(answer)
         if self.session.transport == engineio.WEBSOCKET:
             self._probe, self._websocket = None, websocket
+            self.note("upgrade")
             if self._paused:
                 websocket.pause()
             self._settle()  # releases a poll that still waits, moves the queue
@@ -395,13 +402,17 @@ class EngineConnection:
 
     # -- both --------------------------------------------------------------------
 
+    def note(self, what: str) -> None:
+        """Count it, for an administrator."""
+        self._owner.noted[what] += 1
+
     def is_over(self, now: float) -> bool:
         """Whether the client was silent for too long, looked at when it speaks again.
 
         A timer rings late in a busy loop, and its client must not be luckier for it.
-        While we don't read, its silence says nothing.
+        While we don't read, or have not read for a while, its silence says nothing.
         """
-        if now < self.session.deadline or self._paused:
+        if now < self.session.deadline or self._paused or not self._owner.pulse.is_fair(now):
             return False
         self.session.end("ping timeout")
         self._settle()
@@ -410,16 +421,17 @@ class EngineConnection:
     def fail(self, error: RemoteProtocolError) -> None:
         """The client broke a protocol: close, and say so in one line."""
         log.info("%s: %s", self.who, error)
+        self.note("protocol error")
         self.session.end("parse error")
         self._settle(wsproto.POLICY_VIOLATION, str(error))
 
-    def close(self) -> None:
+    def close(self, code: int, reason: str) -> None:
         """Close from our side, after what is queued."""
         if self._websocket is not None:
-            self.session.end("server shutting down")
-            self._settle(wsproto.GOING_AWAY, "server shutting down")
+            self.session.end(reason)
+            self._settle(code, reason)
         else:
-            self._let_poller_go("server shutting down")
+            self._let_poller_go(reason)
 
     def hang_up(self, code: int, reason: str) -> None:
         """Close because user code says so; only a WebSocket can say why."""
@@ -502,6 +514,7 @@ class EngineConnection:
             at = min(at, self.client.connect_by)
         if self._paused:
             at = min(at, now + LOOK_EVERY_S)
+        at = max(at, self._owner.pulse.fair_at)
         if self._timer is not None:
             if self._timer.when() <= at:
                 return
@@ -509,15 +522,19 @@ class EngineConnection:
         self._timer = self.flusher.loop.call_at(at, self._tick)
 
     def _tick(self) -> None:
-        self._timer = None
+        timer, self._timer = self._timer, None
+        assert timer is not None
         now = self.flusher.loop.time()
+        fair = self._owner.pulse.is_fair(now, timer.when())
         if self._paused:
             self._look(now)
-        self.session.tick(now)
-        if self.client.connect_by is not None and now >= self.client.connect_by:
+        self.session.tick(now, fair=fair)
+        if fair and self.client.connect_by is not None and now >= self.client.connect_by:
             log.info("%s: no CONNECT packet in time", self.who)
+            self.note("connect timeout")
             self.session.end("connect timeout")
         if self._probe is not None and self.session.upgrade is engineio.Upgrade.NONE:
+            self.note("upgrade timeout")
             self._refuse_probe(self._probe, "upgrade timeout")
         self._settle()
         if self.session.state is not engineio.State.CLOSED:

@@ -28,7 +28,7 @@ from types import TracebackType
 from typing import Any, Final, TypeAlias
 
 from .request import Request
-from .response import Response
+from .response import Response, checked
 from .routes import Service
 from .services import Pool, failure
 
@@ -42,7 +42,6 @@ Application: TypeAlias = Callable[[dict[str, Any], StartResponse], Iterable[byte
 Start: TypeAlias = tuple[int, list[tuple[str, str]]]
 
 _STATUS = re.compile(r"([2-5][0-9]{2})(?: [^\x00-\x1f\x7f]*)?")
-_NOT_IN_A_FIELD = re.compile(r"[\r\n\0]")
 
 
 class ClientHasGone(Exception):
@@ -87,9 +86,6 @@ def new_environ(request: Request, mount: str) -> dict[str, Any]:
     del environ["socketio"]
     # A header "Proxy" would be what HTTP clients take for the address of theirs (httpoxy).
     environ.pop("HTTP_PROXY", None)
-    cookies = [value for name, value in request.headers.pairs if name == "cookie"]
-    if cookies:
-        environ["HTTP_COOKIE"] = "; ".join(cookies)
     if environ.pop("HTTP_TRANSFER_ENCODING", None) is not None:
         # It has all come by now, and its length is known.
         environ["CONTENT_LENGTH"] = str(request.body_file.seek(0, io.SEEK_END))
@@ -163,13 +159,14 @@ class Answer:
         if match is None:
             raise ValueError(f"bad status {status!r:.60} (PEP 3333)")
         for name, value in headers:
-            if _NOT_IN_A_FIELD.search(name + value):
-                raise ValueError(f"CR, LF or NUL in header {name!r:.40}: {value!r:.60}")
+            checked(name, value)
         self._start = int(match[1]), [(name.lower(), value) for name, value in headers]
         return self.send
 
     def send(self, part: bytes) -> None:
         """A part of the content, the head before the first one; waits while there is no room."""
+        if not isinstance(part, bytes):  # one of bytes that no list is around is a number
+            raise TypeError(f"content of type {type(part).__name__}, not bytes (PEP 3333)")
         if not part:
             return
         if self._start is None:
@@ -178,7 +175,7 @@ class Answer:
             self._room.wait_for(lambda: self._abandoned or self._waiting < HIGH_BYTES)
             if self._abandoned:
                 raise ClientHasGone
-            self._parts.append(bytes(part))
+            self._parts.append(part)
             self._waiting += len(part)
         if not self._head_is_sent:
             self.send_head()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -42,6 +43,12 @@ def test_version_is_told() -> None:
     assert (done.returncode, done.stdout) == (0, f"RedBarrel Lite {redbarrel_lite.__version__}\n")
 
 
+def test_help_survives_a_python_without_docstrings() -> None:
+    assert (
+        "Say what is wrong with an .rbr file" in command("check", "--help", options=("-OO",)).stdout
+    )
+
+
 @pytest.mark.parametrize(
     "args",
     [[], ["--nonsense"], ["a.rbr", "--port", "x"], ["a.rbr", "--port", "65536"], ["--port", "-1"]],
@@ -57,6 +64,87 @@ def test_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     done = command(tmp_path / "nothing.rbr")
     assert done.returncode == 1
     assert done.stderr == f"error: {tmp_path}/nothing.rbr: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("chek", "did you mean 'check'?"),
+        ("print-cfg", "did you mean 'print-config'?"),
+        ("app", "did you mean 'app.rbr'?"),
+        ("serve", "a file is served by its name alone; --help tells what else there is"),
+    ],
+)
+def test_word_that_is_no_command_and_no_file_is_told_what_there_is(
+    word: str,
+    meant: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "app.rbr").write_text("path a ( url / );")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([word, "app.rbr"]) == 2
+    assert capsys.readouterr().err == f"error: '{word}' is no command and no file: {meant}\n"
+
+
+def test_older_python_is_told_that_it_is() -> None:
+    script = "import sys, runpy; sys.version_info = (3, 10); runpy.run_module('redbarrel_lite')"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    told = "error: RedBarrel Lite needs Python 3.11 or newer\n"
+    assert (done.returncode, done.stderr) == (1, told)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a signal ends a process there without asking")
+@pytest.mark.parametrize("words", [("check",), ()])
+def test_ctrl_c_is_no_traceback(words: tuple[str, ...], tmp_path: Path) -> None:
+    # As a terminal has it: who starts this in the background may have had the signal ignored.
+    as_ever = "signal.signal(signal.SIGINT, signal.default_int_handler)"
+    slow = f"import os, signal\n{as_ever}\nos.kill(os.getpid(), signal.SIGINT)\n"
+    (tmp_path / "slow.py").write_text(slow)
+    (tmp_path / "app.rbr").write_text("path a ( url /, use python:slow.f );")
+    done = command(*words, tmp_path / "app.rbr")
+    assert (done.returncode, done.stderr) == (130, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("explain", "--as", "socketio", "é"), rb"\xe9  no packet"),
+        (("fmt", "--stdout", "app.rbr"), "# é\n".encode()),
+    ],
+)
+def test_terminal_that_has_not_all_characters_is_no_fault(
+    words: tuple[str, ...], told: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "app.rbr").write_text("# é\npath a ( url / );", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "redbarrel_lite", *words],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert (told in done.stdout, done.stderr) == (True, b"")
+
+
+@pytest.mark.parametrize("words", [("doc",), ("check", "--json"), ("fmt", "--stdout")])
+def test_reader_who_has_read_enough_is_no_fault(words: tuple[str, ...]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as closed:
+        done = subprocess.run(
+            [sys.executable, "-m", "redbarrel_lite", *words, "examples/chat/chat.rbr"],
+            cwd=ROOT,
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 def test_faulty_file_is_pictured(tmp_path: Path) -> None:
@@ -89,7 +177,7 @@ def test_config_file_gives_options_and_the_command_line_wins(serve: Serve, tmp_p
     (tmp_path / "page.html").write_text("x")
     (tmp_path / "app.rbr").write_text("path a ( url /, use file:page.html );")
     config = tmp_path / "rbr.ini"
-    config.write_text("[rbr]\nport = 1\nlog = json\ndebug = yes\nrbr-file = app.rbr\n")
+    config.write_text("[rbr]\nport = 1\nlog = json\ndebug = on\nno-doc = off\nrbr-file = app.rbr\n")
     server = serve(f"--config={config}")  # `serve` adds --port 0
     assert urllib.request.urlopen(server.url, timeout=10).read() == b"x"
     line = json.loads(server.wait_for_line(r"^\{.*\}$").group())
@@ -107,7 +195,10 @@ def test_config_file_gives_options_and_the_command_line_wins(serve: Serve, tmp_p
         ("port = 1", "File contains no section headers"),
         ("[other]", "it has no section [rbr]"),
         ("[rbr]\nport = x", "'x' is not a port"),
+        ("[rbr]\nport = on", "'on' is not a port"),
         ("[rbr]\nnonsense = x", "unrecognized arguments: --nonsense=x"),
+        ("[rbr]\nhost =", "it is empty; for all addresses write 0.0.0.0"),
+        ("[rbr]\ndebug = maybe", "debug is yes or no, not 'maybe'"),
     ],
 )
 def test_faulty_config_file_is_status_2(
@@ -117,6 +208,19 @@ def test_faulty_config_file_is_status_2(
     if text is not None:
         config.write_text(text)
     assert message in refused(capsys, "examples/chat/chat.rbr", "--config", config)
+
+
+def test_certificate_is_found_though_the_application_goes_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("import os\nos.chdir('/')\nf = print\n")
+    (tmp_path / "app.rbr").write_text("path a ( url /, use python:app.f );")
+    done = command(tmp_path / "app.rbr", "--certfile", "README.md")
+    assert f"{ROOT / 'README.md'} is no certificate in PEM" in done.stderr
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:80", "[::1]", "http://a", "a..b", "x" * 70, "a b"])
+def test_host_is_a_name_or_an_address(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+    told = refused(capsys, "examples/chat/chat.rbr", "--host", host)
+    assert f"{host!r} is no name and no address" in told
 
 
 @pytest.mark.parametrize("value", ["-1", "x", "inf", "nan"])
@@ -129,8 +233,12 @@ def test_time_limit_is_a_number_of_seconds(value: str, capsys: pytest.CaptureFix
     ("args", "message"),
     [
         (["--keyfile", "tests/tls/key.pem"], "a key needs its certificate"),
-        (["--certfile", "tests/tls/none.pem"], "No such file"),
-        (["--certfile", "README.md"], "--certfile, --keyfile: "),
+        (["--certfile", "tests/tls/none.pem"], "No such file or directory: 'tests/tls/none.pem'"),
+        (
+            ["--certfile", "README.md"],
+            "README.md is no certificate in PEM, or README.md has not its",
+        ),
+        (["--certfile", "tests/tls/cert.pem"], "or tests/tls/cert.pem has not its key"),
         (["--uds", "README.md"], "can't serve on README.md: File exists"),
     ],
 )
@@ -167,6 +275,25 @@ def test_access_log_has_a_line_for_each_answer(serve: Serve, tmp_path: Path) -> 
     with pytest.raises(urllib.error.HTTPError):
         urllib.request.urlopen(server.url + "/nowhere", timeout=10)
     server.wait_for_line(r'"GET /nowhere HTTP/1\.1" 404 \d+$')
+
+
+def test_access_log_has_the_answers_that_break_off_and_counts_what_is_sent(
+    serve: Serve, tmp_path: Path
+) -> None:
+    (tmp_path / "half.py").write_text(
+        "def half(request):\n    yield 'a'\n    raise OSError('no disk')\n"
+        "def whole(request):\n    return 'page'\n"
+    )
+    (tmp_path / "app.rbr").write_text(
+        "path half ( url /half, use python:half.half );path whole ( url /, use python:half.whole );"
+    )
+    server = serve(tmp_path / "app.rbr", traceback_expected=True)
+    with socket.create_connection(("127.0.0.1", server.port), 10) as client:
+        client.sendall(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\nGET /half HTTP/1.1\r\nHost: a\r\n\r\n")
+        while client.recv(65536):
+            pass
+    server.wait_for_line(r'"HEAD / HTTP/1\.1" 200 0$')
+    server.wait_for_line(r'"GET /half HTTP/1\.1" 200 -$')
 
 
 def test_failing_global_ends_the_start_with_the_user_s_frames_alone(tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ from wire import PATIENCE_S, Live, Wire, ask, live, run, until
 from redbarrel_lite.app import App
 from redbarrel_lite.connection import HttpConnection
 from redbarrel_lite.gate import Gate
+from redbarrel_lite.listener import Address
 from redbarrel_lite.patience import TimeLimits
-from redbarrel_lite.server import Address, Server
+from redbarrel_lite.server import Server
 
 RBR = """
     path page ( url /, use file:page.html );
@@ -517,11 +518,41 @@ def test_unix_socket_is_listened_on_and_left_alone_if_it_is_not_ours(tmp_path: P
         with pytest.raises(OSError, match="in use"):
             await Server(App.load(tmp_path / "app.rbr")).start(Address(uds=str(path)))
         await server.close(1.0)
+        assert not path.exists()
         with pytest.raises(FileExistsError):
             await Server(App.load(tmp_path / "app.rbr")).start(
                 Address(uds=str(tmp_path / "page.html"))
             )
         assert (tmp_path / "page.html").read_text() == "page"
+
+    run(test())
+
+
+def test_unix_socket_that_another_server_has_replaced_stays(tmp_path: Path) -> None:
+    async def test() -> None:
+        (tmp_path / "page.html").write_text("page")
+        (tmp_path / "app.rbr").write_text("path page ( url /, use file:page.html );")
+        path = tmp_path / "s"
+        server = Server(App.load(tmp_path / "app.rbr"))
+        await server.start(Address(uds=str(path)))
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(str(tmp_path / "new"))
+            (tmp_path / "new").rename(path)
+            await server.close(1.0)
+            assert path.is_socket()
+
+    run(test())
+
+
+def test_start_that_fails_leaves_no_unix_socket(tmp_path: Path) -> None:
+    async def test() -> None:
+        (tmp_path / "page.html").write_text("page")
+        (tmp_path / "app.rbr").write_text("path page ( url /, use file:page.html );")
+        server = Server(App.load(tmp_path / "app.rbr"))
+        server.emits_on = str(tmp_path / "s")
+        with pytest.raises(FileExistsError):
+            await server.start(Address(uds=str(tmp_path / "page.html")))
+        assert not (tmp_path / "s").exists()
 
     run(test())
 
@@ -575,6 +606,22 @@ def test_threads_that_hang_do_not_keep_it_from_ending(serve: Serve, tmp_path: Pa
     assert server.stderr[-1] == "Some threads have not ended: left behind."
 
 
+def test_idle_threads_of_asyncio_are_no_trouble_at_the_end(serve: Serve, tmp_path: Path) -> None:
+    """They are there once a name was looked up, or a handler has asked for one."""
+    (tmp_path / "away.py").write_text(
+        "import asyncio, atexit, sys\n"
+        "atexit.register(print, 'at the end', file=sys.stderr)\n"
+        "async def work(request):\n"
+        "    return await asyncio.to_thread(str, 1)\n"
+    )
+    (tmp_path / "away.rbr").write_text("path p ( url /, use python:away.work );")
+    server = serve(tmp_path / "away.rbr", "--log", "off")
+    with urllib.request.urlopen(server.url, timeout=PATIENCE_S) as page:
+        assert page.read() == b"1"
+    server.stop()
+    assert server.stderr[2:] == ["at the end"]
+
+
 def with_few_descriptors(folder: Path) -> str:
     """A Python that may open forty files."""
     limited = folder / "limited"
@@ -592,6 +639,46 @@ def test_running_out_of_descriptors_is_one_line_and_passes(serve: Serve, tmp_pat
     with urllib.request.urlopen(server.url, timeout=PATIENCE_S) as page:
         assert page.status == 200
     assert len(server.stderr) < 10
+
+
+def test_those_inside_are_served_while_no_descriptor_is_left(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "inside.py").write_text(
+        "async def quick(request):\n    return 'quick'\n"
+        "async def echo(request):\n"
+        "    async for message in request.socketio:\n"
+        "        await request.socketio.send(message[0])\n"
+    )
+    (tmp_path / "page.html").write_text("page")
+    (tmp_path / "inside.rbr").write_text(
+        "path quick ( url /quick, use python:inside.quick );"
+        "path page ( url /, use file:page.html );"
+        "path echo ( method WEBSOCKET, use python:inside.echo );"
+    )
+    server = serve(tmp_path / "inside.rbr", python=with_few_descriptors(tmp_path))
+    address = ("127.0.0.1", server.port)
+    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    key = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    with contextlib.ExitStack() as stack:
+        http, ws = [
+            stack.enter_context(socket.create_connection(address, PATIENCE_S)) for _ in range(2)
+        ]
+        ws.sendall(b"GET /ws HTTP/1.1\r\nHost: a\r\n" + upgrade + key + b"\r\n")
+        assert ws.recv(65536).startswith(b"HTTP/1.1 101 ")
+        for _ in range(60):
+            stack.enter_context(socket.create_connection(address, PATIENCE_S))
+        server.wait_for_line("no connection can be accepted")
+        for number in range(50):
+            http.sendall(b"GET /quick HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert http.recv(65536).endswith(b"quick"), number
+            ws.sendall(b"\x81\x81\x00\x00\x00\x00x")
+            assert ws.recv(65536) == b"\x81\x01x"
+        http.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")  # a file has to be opened
+        answer = http.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nretry-after: 1\r\n" in answer
+    with urllib.request.urlopen(server.url, timeout=PATIENCE_S) as page:
+        assert page.read() == b"page"
+    assert len(server.stderr) < 80  # a line for each answer, and but few besides
 
 
 def test_server_without_descriptors_ends_cleanly(serve: Serve, tmp_path: Path) -> None:
