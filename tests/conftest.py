@@ -27,7 +27,8 @@ import pytest
 if TYPE_CHECKING:
     from siege import InProcess
 
-pytest.register_assert_rewrite("siege")  # so that its rules say what was wrong
+# So that their rules say what was wrong, and are asked under python -O too.
+pytest.register_assert_rewrite("segments", "siege", "wire")
 
 ROOT = Path(__file__).resolve().parent.parent
 START_S = 30.0  # generous: a loaded machine is slow, and only a fault waits this long
@@ -46,7 +47,7 @@ _SERVING = re.compile(r"^Serving on http://127\.0\.0\.1:(\d+)$")
 
 
 class Server:
-    """One running `python -m redbarrel_lite`, and what it said so far."""
+    """One running `python3 -m redbarrel_lite`, and what it said so far."""
 
     def __init__(self, command: list[str], environment: dict[str, str]) -> None:
         self.stderr: list[str] = []
@@ -95,6 +96,15 @@ class Server:
             pytest.fail(f"no line {wanted.pattern!r} within {timeout} s; it said:\n{self.said()}")
         return found
 
+    def wait_for_count(self, line: str, count: int, timeout: float = STOP_S) -> None:
+        """Wait until it has said a line so many times."""
+        with self._news:
+            self._news.wait_for(lambda: self.stderr.count(line) >= count or self._ended, timeout)
+            there = self.stderr.count(line)
+        if there < count:
+            self.kill()
+            pytest.fail(f"{there} lines {line!r} within {timeout} s; it said:\n{self.said()}")
+
     def said(self) -> str:
         return "\n".join(self.stderr) or "(nothing)"
 
@@ -102,11 +112,15 @@ class Server:
         """End it the way an administrator does; anything but a clean end is a failure."""
         if self.process.poll() is None:
             self.process.send_signal(signum)
+        self.ends()
+
+    def ends(self) -> None:
+        """It has got its signal: a second one would be its end at once."""
         try:
             status = self.process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             self._abort()
-            pytest.fail(f"still running {STOP_S} s after signal {signum}:\n{self.said()}")
+            pytest.fail(f"still running {STOP_S} s after its signal:\n{self.said()}")
         self._close()
         assert status == 0, f"exit status {status}; it said:\n{self.said()}"
 
@@ -185,6 +199,18 @@ def serving() -> Iterator[Serve]:
 
 
 @pytest.fixture
+def own_modules() -> Iterator[None]:
+    """A test's applications have their modules, by whatever names, to themselves."""
+    from redbarrel_lite.modules import users_modules  # noqa: PLC0415  # most tests have none
+
+    path, finders, modules = list(sys.path), list(sys.meta_path), users_modules()
+    yield
+    sys.path[:], sys.meta_path[:] = path, finders
+    for name in users_modules().keys() - modules:
+        del sys.modules[name]
+
+
+@pytest.fixture
 def optimized_python(tmp_path: Path) -> Path:
     """A Python that skips assertions: no check of what a client sends may be one."""
     python = tmp_path / "optimized"
@@ -201,11 +227,12 @@ STRONGHOLDS = ["behind a proxy" if os.environ.get("RBL_SIEGE") == "proxy" else "
 def stronghold(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[InProcess]:
-    """The server that the hostile tests of a file attack."""
-    from siege import InProcess, Proxied  # noqa: PLC0415  # it imports us
+    """The server that the hostile tests of a file attack; the file may say which, as ATTACKED."""
+    from siege import FILE, InProcess, Proxied  # noqa: PLC0415  # it imports us
 
+    file = getattr(request.module, "ATTACKED", FILE)
     is_alone = request.param == "alone"
-    siege = InProcess() if is_alone else Proxied(tmp_path_factory.mktemp("front"))
+    siege = InProcess(file) if is_alone else Proxied(tmp_path_factory.mktemp("front"), file)
     yield siege
     siege.end()
 

@@ -71,6 +71,10 @@ def codes() -> str:
             "'a.rbr' includes this file, directly or through others",
             "remove one of the 'include' lines",
         ),
+        "RBR048": (
+            "shop.py:3 imports 'flask', which is not beside the application",
+            "put it there: python3 -m pip install --target /srv/shop flask",
+        ),
         "RBR047": (
             "global 'db' fails: OSError: no such database",
             "mend it where the traceback points",

@@ -42,6 +42,12 @@ def test_json_has_the_same_and_more() -> None:
     }
 
 
+def test_answer_that_broke_off_has_no_size() -> None:
+    broken = ENTRY._replace(size=None)
+    assert common(broken).endswith('"GET /a?b=c HTTP/1.1" 200 -')
+    assert json.loads(as_json(broken))["size"] is None
+
+
 @pytest.mark.parametrize("form", [common, as_json])
 def test_line_is_one_line_of_bounded_length(form: object) -> None:
     assert callable(form)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,8 @@ def test_each_of_a_crowd_is_served_by_a_thread_that_ends_with_it(
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 8192)), hard))
     server = serve(ECHO, "--log", "off")
     pid = server.process.pid
+    with urllib.request.urlopen(f"{server.url}/__health__", timeout=10):
+        pass  # it has begun: the watchdog has its thread
     before = threads_of(pid)
 
     async def test() -> None:

@@ -553,7 +553,7 @@ def test_doc_of_no_file_or_to_nowhere_is_status_2(
 
 def test_page_is_made_in_a_zip_file_too() -> None:
     assert isinstance(docpage._STYLE, Html)
-    assert docpage._static("docpage.css") == docpage._STYLE
+    assert docpage.static("docpage.css") == docpage._STYLE
 
 
 # --- docs/docpage.md ----------------------------------------------------------

@@ -24,8 +24,9 @@ from urllib.parse import urlsplit
 import pytest
 from conftest import ROOT
 
-from redbarrel_lite import services
+from redbarrel_lite import cli, services
 from redbarrel_lite.http1_reader import USUAL
+from redbarrel_lite.listener import BACKLOG
 from redbarrel_lite.patience import TimeLimits
 from redbarrel_lite.rbr_keys import PATH_KEYS
 
@@ -34,8 +35,11 @@ TEXT = PAGE.read_text(encoding="utf-8")
 BLOCKS: list[tuple[str, str]] = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.M | re.S)
 # The listings by the path in their first line, and the commands in their order.
 FILES = {code.split("\n", 1)[0].removeprefix("# "): code for kind, code in BLOCKS if kind != "sh"}
-COPY, START, NAMES, TLS = (code for kind, code in BLOCKS if kind == "sh")
-UNITS = [name for name in FILES if name.startswith("/etc/systemd/")]
+BUNDLE, COPY, PRINT, START, NGINX, PREFIX, NAMES, TLS, WORKERS, MACHINES, FRONTS = (
+    code for kind, code in BLOCKS if kind == "sh"
+)
+SOCKET = "/etc/systemd/system/chat.socket"
+UNITS = [name for name in FILES if name.startswith("/etc/systemd/") and name != SOCKET]
 UNIT, UNIX, OWN_TLS = UNITS
 HANDSHAKE = "/socket.io/?EIO=4&transport=polling"
 START_S = 30.0
@@ -118,11 +122,57 @@ def test_every_listing_is_known() -> None:
     assert list(FILES) == [
         "/srv/chat/rbr.ini",
         UNIT,
+        SOCKET,
         "/etc/nginx/sites-available/chat",  # tests/interop/test_nginx.py runs it
         "/srv/chat/unix.ini",
         UNIX,
         OWN_TLS,
     ]
+
+
+def test_bundle_of_the_page_serves(tmp_path: Path) -> None:
+    make, pack, serve = BUNDLE.replace("/srv/", f"{tmp_path}/").splitlines()
+    subprocess.run(shlex.split(make), check=True)
+    subprocess.run(arguments(pack), cwd=ROOT, check=True, capture_output=True)
+    with running([*arguments(serve)[:-1], "0"], tmp_path) as (url, _):
+        assert status(url, {}) == 200
+
+
+def test_files_are_printed_as_the_page_has_them(srv: Path) -> None:
+    """The nginx of the page is what the command prints; the others print something."""
+    for command in (NGINX, *PREFIX.splitlines(), *PRINT.splitlines(), *FRONTS.splitlines()):
+        done = subprocess.run(
+            arguments(command.replace("\\\n", "")), cwd=srv, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        if command is NGINX:
+            assert done.stdout == FILES["/etc/nginx/sites-available/chat"]
+    assert {one.name for one in (srv / "units").iterdir()} == {"chat.socket", "chat.service"}
+
+
+def test_workers_of_the_page_serve(srv: Path) -> None:
+    with running([*arguments(WORKERS), "--port", "0"], srv) as (url, _):
+        assert status(url, {}) == 200
+
+
+def test_options_of_machines_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    """tests/interop/test_many_machines.py runs them so."""
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    offered = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+    assert set(re.findall(r"--[a-z-]+", MACHINES)) <= offered
+
+
+def test_command_of_machines_is_printed(
+    srv: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (more,) = re.findall(r"^With `(--workers .*?)` besides", PAGE.read_text(encoding="utf-8"), re.M)
+    monkeypatch.chdir(srv)
+    for command in FRONTS.splitlines():
+        cli.main(shlex.split(f"{command} {more}")[3:])
+        (printed,) = re.findall(r"^#     (python3 .*)$", capsys.readouterr().out, re.M)
+        first = MACHINES.splitlines()[0].replace("--host 10.0.0.1", "--host 0.0.0.0 --port 8000")
+        assert sorted(printed.split()) == sorted(first.split())
 
 
 def test_unit_s_command_serves_the_copied_folder(srv: Path) -> None:
@@ -136,6 +186,25 @@ def test_unit_s_command_serves_the_copied_folder(srv: Path) -> None:
     lines = [json.loads(line) for line in said if line.startswith("{")]
     assert [line["status"] for line in lines] == [200, 404, 200, 200]
     assert [line["client"] for line in lines] == ["127.0.0.1"] * 3 + ["192.0.2.7"]
+
+
+def test_socket_is_where_the_server_would_listen_without_it() -> None:
+    ini = configparser.ConfigParser()
+    ini.read_string(FILES["/srv/chat/rbr.ini"])
+    assert unit(SOCKET)["Socket"]["ListenStream"] == f"127.0.0.1:{ini['rbr']['port']}"
+    assert int(unit(SOCKET)["Socket"]["Backlog"]) == BACKLOG
+
+
+def test_unit_s_reload_has_the_files_read_again(srv: Path) -> None:
+    service = unit(UNIT)["Service"]
+    command = [*arguments(service["ExecStart"]), "--port", "0"]
+    with subprocess.Popen(command, cwd=srv, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert any(line.startswith("Serving on ") for line in process.stderr)
+        reload = service["ExecReload"].replace("$MAINPID", str(process.pid))
+        subprocess.run(shlex.split(reload), check=True)
+        assert any(line == "Read again.\n" for line in process.stderr)
+        process.terminate()
 
 
 def test_command_of_the_page_serves_too(srv: Path) -> None:
@@ -186,15 +255,17 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("no systemd-analyze on this machine")
-    for name in UNITS:
+    for name in (*UNITS, SOCKET):
         file = tmp_path / Path(name).relative_to("/etc/systemd/system")
         file.parent.mkdir(exist_ok=True)
         code = FILES[name].replace("/usr/bin/python3", sys.executable)
         file.write_text(code, encoding="utf-8")
     verified = subprocess.run(
-        [analyze, "verify", str(tmp_path / "chat.service")], capture_output=True, text=True
+        [analyze, "verify", str(tmp_path / "chat.service"), str(tmp_path / "chat.socket")],
+        capture_output=True,
+        text=True,
     )
-    faults = [line for line in verified.stderr.splitlines() if "chat.service" in line]
+    faults = [line for line in verified.stderr.splitlines() if "/chat." in line]
     assert (verified.returncode, faults) == (0, [])
 
 

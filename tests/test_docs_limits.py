@@ -17,12 +17,22 @@ PAGE = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| ([^|]+) \| ([^|]+) \| (`[^|]+`) \| ([^|]+) \|$", PAGE, re.M)
 # These bound what we do to others, or what a file of ours may be: no client comes near them.
 OUR_OWN = {
+    "anatomy.MAX_SEARCHED",
+    "anatomy.MAX_SHOWN",
+    "anatomy_http.MAX_CONTENT_BYTES",
+    "anatomy_socketio.MAX_PARTS",
     "accesslog.MAX_LOGGED_CHARACTERS",
+    "batch.MAX_ANSWERS",
+    "batch.MAX_ANSWER_BYTES",
+    "batch.MAX_WAIT_S",
     "brake.MAX_PAUSES",
     "brake.MAX_PAUSE_S",
-    "cli.MAX_OPEN_FILES",
+    "conversations.MAX_HEARD",
+    "conversations.MAX_SHOWN_BYTES",
+    "conversations.MAX_SHOWN_CHARACTERS",
     "cors.MAX_AGE_S",
     "deflate.MAX_STREAMS",
+    "emitting.MAX_TOKEN_BYTES",
     "dial_websocket.MAX_MESSAGE_BYTES",
     "http1.MAX_REMEMBERED_BYTES",
     "http1_client.MAX_INTERIM",
@@ -31,8 +41,15 @@ OUR_OWN = {
     "rbr_recovery.MAX_DEPTH",
     "rbr_tokens.MAX_TARGET_BYTES",
     "runners.MAX_CALLS_AFTER_CLOSE",
+    "serving.MAX_OPEN_FILES",
     "socketio.MAX_DEPTH",
+    "statuspage.MAX_ROWS",
+    "tap.MAX_HELD_BYTES",
     "testing.MAX_REDIRECTS",
+    "wirepage.MAX_ENDED",
+    "wirepage.MAX_ITEMS",
+    "wirepage.MAX_ITEM_BYTES",
+    "workers.MAX_TEMPORARY_BYTES",
     "wsproto.MAX_CONTROL_BYTES",
     "wsproto.MAX_FRAGMENTS",
     "wsproto.MAX_LENGTH_IN_16_BITS",
@@ -62,13 +79,14 @@ def test_page_has_rows() -> None:
 
 @pytest.mark.parametrize(("default", "place"), [row[1:3] for row in ROWS], ids=lambda text: text)
 def test_default_is_that_of_the_source(default: str, place: str) -> None:
-    told = [float(number) for number in re.findall(r"\d+", default)]
+    told = [float(number) for number in re.findall(r"\d+(?:\.\d+)?", default)]
     assert told == [default_of(name) for name in re.findall(r"`([^`]+)`", place)]
 
 
 def test_each_limit_of_the_command_line_is_on_the_page() -> None:
     options = re.findall(r"--[a-z-]+", cli._parser([]).format_help())
-    limits = {option for option in options if re.match(r"--max-|--.*-timeout|--grace", option)}
+    limit = re.compile(r"--max-|--.*-timeout|--grace|--watchdog")
+    limits = set(filter(limit.match, options))
     assert limits == {name for name in names() if name.startswith("--")}
 
 

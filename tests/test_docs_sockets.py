@@ -64,9 +64,9 @@ def test_feature_is_there_with_its_test_or_not_there_with_a_reason(
 
 def test_every_public_name_of_a_socket_is_told_of() -> None:
     from_below = {
-        "acknowledge", "admit", "back", "complain", "connection", "deliver", "emit_for_server",
-        "end", "fail", "gone", "is_at_work", "is_in", "is_refused", "may_return", "next_event",
-        "reason", "refuse", "report", "start", "trace",
+        "acknowledge", "admit", "ask_for_server", "back", "complain", "connection", "deliver",
+        "emit_for_server", "end", "fail", "gone", "is_at_work", "is_in", "is_refused",
+        "may_return", "next_event", "reason", "refuse", "report", "start", "template", "trace",
     }  # fmt: skip
     public = {name for name in dir(Socket) if not name.startswith("_")} - from_below
     table = TEXT.split("## The socket")[1].split("## Everybody")[0]

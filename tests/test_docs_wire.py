@@ -13,6 +13,7 @@ from conftest import ROOT
 from wire import Live, Poller, WebSocket, Wire, ask, live, run, socketio, until
 
 from redbarrel_lite import engineio_query, wsproto
+from redbarrel_lite.succession import NextApp
 
 TEXT = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
 PACKAGE = ROOT / "redbarrel_lite"
@@ -160,6 +161,13 @@ async def shut_down(server: Live) -> tuple[int, str]:
     return told
 
 
+async def restart(server: Live) -> tuple[int, str]:
+    websocket = await socketio(server.url)
+    files = [home.file.path for home in server.server.app.homes]
+    await server.server.restart(NextApp.load(files, before=server.server.app, anew=True))
+    return await websocket.read_close()
+
+
 MASK = bytes(4)
 CLOSES: dict[int, Callable[[Live], Awaitable[tuple[int, str]]]] = {
     1000: lambda server: says(server, "/quick", b""),
@@ -169,6 +177,7 @@ CLOSES: dict[int, Callable[[Live], Awaitable[tuple[int, str]]]] = {
     1008: lambda server: says(server, SOCKET, b"\x81\x85" + MASK + b'42["]'),
     1009: lambda server: says(server, SOCKET, b"\x81\xfe\x03\xe9" + MASK + bytes(1001)),
     1011: lambda server: says(server, "/ws", b"\x81\x84" + MASK + b"fail"),
+    1012: restart,
 }
 
 
@@ -176,6 +185,7 @@ def codes_in_the_source() -> set[int]:
     """Those whose names stand anywhere in our side of the connection."""
     names = {"NORMAL_CLOSURE", "GOING_AWAY", "PROTOCOL_ERROR", "UNSUPPORTED_DATA"}
     names |= {"INVALID_PAYLOAD", "POLICY_VIOLATION", "MESSAGE_TOO_BIG", "INTERNAL_ERROR"}
+    names |= {"SERVICE_RESTART"}
     used = set()
     for room in PACKAGE.glob("*.py"):
         if not re.search("client|dial|testing", room.name):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from wire import (
+    PATIENCE_S,
     SOCKET_IO,
     Live,
     Poller,
@@ -423,6 +424,22 @@ def test_connections_over_the_limit_of_their_url_get_503(
         run(test())
     lines = [r.getMessage() for r in caplog.records if r.name == "redbarrel_lite"]
     assert lines == ["127.0.0.1: over 2 connections to /socket.io/"] * 2
+
+
+def test_who_comes_while_the_server_ends_is_told_to_come_back(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            wire = await Wire.open(server.url)
+            await wire.send(f"GET {POLL} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n")
+            await until(server.busy)
+            ending = asyncio.create_task(server.server.close(PATIENCE_S))
+            await until(lambda: server.server.closing)
+            await wire.send("ab")
+            status, headers, _ = await wire.answer()
+            assert (status, headers["retry-after"]) == (503, "1")
+            await ending
+
+    run(test())
 
 
 def test_client_that_waits_for_a_rule_counts_as_a_connection(tmp_path: Path) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import textwrap
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from redbarrel_lite import testing
+from redbarrel_lite import socketio, strictjson, testing
 from redbarrel_lite.failures import help_for, user_traceback
 
 # What people write who come from elsewhere, and what the log must say to it.
@@ -44,6 +46,19 @@ MISTAKES = {
             asyncio.run(all_of_them())
     """): "`for message in socketio` wait",
 }
+
+
+def test_what_a_client_sent_gives_no_commands_to_a_terminal() -> None:
+    told = user_traceback(ValueError("no user \x1b[2Jann\r\x9b1m\u2028grüße\n\ttwo lines\udcff"))
+    assert told == r"ValueError: no user \x1b[2Jann\r\x9b1m\u2028grüße" + "\n\ttwo lines\\udcff"
+
+
+@pytest.mark.parametrize("write", [partial(socketio.encode_ack, 1), strictjson.dumps])
+def test_what_is_no_json_is_told_where_the_user_says_it(write: Callable[..., object]) -> None:
+    with pytest.raises(TypeError) as raised:
+        write([object()])
+    told = user_traceback(raised.value)
+    assert [told.count(word) for word in ("Traceback", f'File "{__file__}"', "File")] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("source", MISTAKES)

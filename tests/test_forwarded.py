@@ -24,6 +24,10 @@ CASES = {
         },
         Origin("1.2.3.4", "https", "example.org:8443"),
     ),
+    "a port of no digits, as a Host may have": (
+        {"x-forwarded-for": "1.2.3.4", "x-forwarded-host": "a:"},
+        Origin("1.2.3.4", None, "a:"),
+    ),
     "a client that lies": ({"x-forwarded-for": "6.6.6.6, 1.2.3.4"}, Origin("1.2.3.4")),
     "two proxies": ({"x-forwarded-for": "6.6.6.6, 1.2.3.4, 10.1.1.1"}, Origin("1.2.3.4")),
     "all of them trusted": ({"x-forwarded-for": "10.0.0.2, 10.0.0.1"}, Origin("10.0.0.2")),

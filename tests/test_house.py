@@ -48,7 +48,8 @@ KINDS = {
     "wire": Kind(
         1,
         "http1 http1_client http1_reader wsproto wsproto_handshake wsproto_client deflate"
-        " engineio engineio_query engineio_v3 engineio_client socketio socketio_client resp",
+        " engineio engineio_query engineio_v3 engineio_client socketio socketio_client"
+        " resp msgpack",
         _IO + " " + _CHANCE,
         neighbours=False,
     ),
@@ -57,26 +58,35 @@ KINDS = {
     # Awaits and starts threads for user code, but never touches a connection.
     "application": Kind(
         2,
-        "request response forwarded cookies forms exc routes handlers runners coroutines"
+        "packed request response forwarded cookies forms exc routes handlers runners coroutines"
         " failures handover services eager modules"
         " locations loading globs conditions files selection cors origins builtin wsgi refusals"
+        " metrics tally"
         " outgoing messages acks brake recovery sockets groups hub doors client raw oldclient"
+        " cluster cluster_messages emitter"
         " socketoptions"
-        " markup wording openapi docpage app",
+        " markup wording openapi docpage targets app emitting",
         "selectors socket socketserver ssl select",
     ),
     "io": Kind(
         3,
-        "sendfile delivery bodystream patience server connection entrance endpoint rawendpoint"
-        " transports"
-        " intake gate tlsdoor"
+        "sendfile delivery batch bodystream patience server host connection exchange answering"
+        " reception"
+        " backdoor lingering presence entrance endpoint rawendpoint"
+        " transports succession channel mesh handing"
+        " intake gate tlsdoor listener systemd watchdog tap"
+        " counting lag trail census process"
         " transports_v3 websocket"
-        " accesslog upstream backplane"
+        " accesslog upstream redis redis_connection backplane"
         " dial dial_inbox dial_websocket dial_engine dial_socket dial_raw",
     ),
     "tools": Kind(
         4,
-        "testing testing_bodies testing_sync bundle scaffold tidy publish trace explain cli"
+        "anatomy* drawing status statuspage"
+        " bundle contents needs pyz bundled"
+        " testing testing_bodies testing_sync scaffold tidy publish keeper trace explain cli"
+        " options serving"
+        " connect conversations wirepage emit workers post doctor* changes reload printconfig*"
         " __main__",
     ),
 }
@@ -193,6 +203,21 @@ def test_bytes_move_on_the_third_floor_only(room: str) -> None:
     used = {node.attr for node in attributes if ast.unparse(node.value) in {"asyncio", "loop"}}
     assert not any(map(TRANSPORT_NAME.search, used)), f"{room} uses {sorted(used)}"
     assert "asyncio" not in from_imports(room), f"{room}: write asyncio.name, so that it shows"
+
+
+def test_only_dates_ask_the_clock_on_the_wall() -> None:
+    """It is set now and then, and no timeout may notice."""
+    asking = {"time.time", "time.time_ns", "datetime.now", "datetime.datetime.now"}
+    rooms = [
+        room
+        for room in ROOMS
+        if any(
+            isinstance(node, ast.Attribute) and ast.unparse(node) in asking
+            for node in ast.walk(tree_of(room))
+        )
+    ]
+    # When a request came; the Date of an answer; no Last-Modified is later than it.
+    assert rooms == ["answering", "files", "server"]
 
 
 @pytest.mark.parametrize("room", [room for room in ROOMS if kind_of(room) == "language"])

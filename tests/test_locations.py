@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import sys
-from collections.abc import Iterator
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from redbarrel_lite.forms import BadContent
-from redbarrel_lite.handlers import is_async
+from redbarrel_lite.handlers import is_async, name_of
 from redbarrel_lite.locations import Folder
 from redbarrel_lite.rbr_nodes import Location
 from redbarrel_lite.request import Request
 
 _numbers = itertools.count()
-
-
-@pytest.fixture(autouse=True)
-def path_and_modules_are_left_alone() -> Iterator[None]:
-    path, modules = list(sys.path), set(sys.modules)
-    yield
-    sys.path[:] = path
-    for name in set(sys.modules) - modules:
-        del sys.modules[name]
+pytestmark = pytest.mark.usefixtures("own_modules")
 
 
 def module(folder: Path, source: str) -> str:
@@ -109,6 +100,27 @@ def test_parameters_are_filled_by_name(
     assert handler(GLOBS, request_) == filled
 
 
+def test_line_of_an_event_is_asked_for_its_arguments(tmp_path: Path) -> None:
+    """A handler of requests takes what the request has; a line what the client says."""
+    name = module(tmp_path, "def f(request, text): pass\ndef g(request, *, text): pass")
+    folder = Folder(tmp_path)
+    assert folder.trouble(Location("python", f"{name}.f"), "say") is None
+    assert folder.line(f"{name}.f", "say").least == 1
+    trouble = folder.trouble(Location("python", f"{name}.g"), "say")
+    assert trouble is not None
+    assert "'text'" in trouble[0]
+    assert folder.trouble(Location("python", f"{name}.g")) is None
+
+
+def test_wsgi_application_is_something_to_call(tmp_path: Path) -> None:
+    name = module(tmp_path, "f, g = print, 3")
+    assert Folder(tmp_path).trouble(Location("wsgi", f"{name}.f")) is None
+    assert Folder(tmp_path).trouble(Location("wsgi", f"{name}.g")) == (
+        f"'{name}.g' is no WSGI application but of type int",
+        "name what a WSGI server would call: wsgi:module.app",
+    )
+
+
 def test_parameter_that_is_missing_is_named(tmp_path: Path) -> None:
     handler = located(tmp_path, "def f(globs, request, page, size='1'): return page")
     for request in (asked("/?size=2"), asked("/?page=2", "POST")):
@@ -153,6 +165,15 @@ def test_coroutine_stays_one_whatever_it_takes(tmp_path: Path, source: str) -> N
     assert asyncio.run(handler(GLOBS, asked("/?b=1"))) == "x"
 
 
+def test_coroutine_of_the_request_alone_has_no_other_around_it(tmp_path: Path) -> None:
+    """It would be a frame more for each time that it is resumed."""
+    handler = located(tmp_path, "async def named(request): return 'x'\nf = named")
+    coroutine = handler(GLOBS, REQUEST)
+    assert coroutine.cr_code is handler.__wrapped__.__code__
+    assert name_of(handler) == "named"
+    coroutine.close()
+
+
 @pytest.mark.parametrize(
     "source",
     [
@@ -180,6 +201,69 @@ def test_dotted_name_goes_through_packages_and_objects(tmp_path: Path) -> None:
     (tmp_path / "located_sibling.py").write_text("")
     handler = Folder(tmp_path).callable("located_package.inner.leaf.C.f")
     assert handler(GLOBS, REQUEST) == "leaf"
+
+
+def test_whole_sentence_names_what_was_written(tmp_path: Path) -> None:
+    name = module(tmp_path, "f = 3")
+    folder = Folder(tmp_path)
+    (tmp_path / "page.html").write_text("x")
+    (tmp_path / "static").mkdir()
+    for kind, target, trouble in (
+        ("python", f"{name}.f", (f"'{name}.f' is not callable but of type int", "name a function")),
+        (
+            "wsgi",
+            f"{name}.f",
+            (
+                f"'{name}.f' is no WSGI application but of type int",
+                "name what a WSGI server would call: wsgi:module.app",
+            ),
+        ),
+        ("file", "static", ("'static' is a folder", "write directory:static")),
+        ("directory", "page.html", ("'page.html' is a file", "write file:page.html")),
+        (
+            "directory",
+            "no",
+            (f"no folder 'no' in {tmp_path}", "create it, or correct the name"),
+        ),
+    ):
+        assert folder.trouble(Location(kind, target)) == trouble
+
+
+def test_of_what_need_not_be_callable_only_the_absence_is_told(tmp_path: Path) -> None:
+    name = module(tmp_path, "f = 3")
+    folder = Folder(tmp_path)
+    assert folder.missing(Location("python", f"{name}.f")) is None
+    trouble = folder.missing(Location("python", f"{name}.g"))
+    assert trouble is not None
+    assert "has no 'g'" in trouble[0]
+
+
+def test_line_of_an_event_takes_what_an_event_brings(tmp_path: Path) -> None:
+    name = module(tmp_path, "def f(globs, request, a, b): pass\nnot_one = 3")
+    folder = Folder(tmp_path)
+    assert folder.trouble(Location("python", f"{name}.f"), "move") is None
+    assert folder.line(f"{name}.f", "move") is not None
+    trouble = folder.trouble(Location("python", f"{name}.not_one"), "move")
+    assert trouble is not None
+    assert "not_one" in trouble[0]
+
+
+def test_paths_and_applications_are_given(tmp_path: Path) -> None:
+    name = module(tmp_path, "def f(environ, start): pass")
+    (tmp_path / "page.html").write_text("x")
+    (tmp_path / "static").mkdir()
+    folder = Folder(tmp_path)
+    assert folder.file("page.html") == tmp_path / "page.html"
+    assert folder.directory("static") == tmp_path / "static"
+    assert folder.application(f"{name}.f").__name__ == "f"
+    assert folder.trouble(Location("wsgi", f"{name}.f")) is None
+
+
+def test_what_has_no_signature_is_called_as_in_2011(tmp_path: Path) -> None:
+    name = module(
+        tmp_path, "class C:\n __signature__ = 5\n def __call__(self, *a): return a\nf = C()"
+    )
+    assert Folder(tmp_path).callable(f"{name}.f")(GLOBS, REQUEST) == (GLOBS, REQUEST)
 
 
 BAD_SOURCES = {
@@ -239,6 +323,7 @@ def test_module_that_fails_is_told_from_one_that_is_missing(
 def test_files_and_folders_are_looked_for(tmp_path: Path) -> None:
     (tmp_path / "page.html").write_text("x")
     (tmp_path / "static").mkdir()
+    os.mkfifo(tmp_path / "pipe")
     folder = Folder(tmp_path)
     assert folder.trouble(Location("file", "page.html")) is None
     assert folder.trouble(Location("directory", "static")) is None
@@ -246,6 +331,7 @@ def test_files_and_folders_are_looked_for(tmp_path: Path) -> None:
     for kind, name, hint in (
         ("file", "pge.html", "did you mean 'page.html'?"),
         ("file", "static", "write directory:static"),
+        ("file", "pipe", "name a regular file"),
         ("file", "nowhere/x", "create it, or correct the name"),
         ("file", "nine.html", "create it, or correct the name"),
         ("file", "page.htm", "did you mean 'page.html'?"),

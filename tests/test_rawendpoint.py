@@ -17,7 +17,8 @@ from wire import Live, WebSocket, Wire, ask, live, run, until
 
 from redbarrel_lite import brake, rawendpoint, websocket, wsproto
 from redbarrel_lite.app import App
-from redbarrel_lite.server import Address, Server
+from redbarrel_lite.listener import Address
+from redbarrel_lite.server import Server
 
 # An echo that notes how it ended.
 ECHO = """
@@ -72,6 +73,17 @@ def test_texts_and_bytes_come_and_go_as_they_are(tmp_path: Path) -> None:
             for data in (b"", b"\x00\xff", bytes(70_000)):
                 await client.frame(0x82, data)
                 assert await client.read_frame() == (wsproto.BINARY, data)
+
+    run(test())
+
+
+def test_socket_is_known_by_its_connection_and_by_no_sid(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with echo(tmp_path) as server:
+            await WebSocket.connect(server.url, "/ws")
+            (endpoint,) = server.server._endpoints.values()
+            assert len(endpoint) == 1
+            assert not endpoint.knows("any")
 
     run(test())
 

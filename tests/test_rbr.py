@@ -412,7 +412,8 @@ def test_columns_count_characters(text: str, line: int, column: int) -> None:
         ('"你" ', "     "),
         ('"\u202e" ', "    "),
         ('"a\u20dd" ', "    "),
-        ('"\u200b" ', "   "),
+        ('"\u200b" ', "    "),
+        ('"\u200d" ', "   "),
     ],
 )
 def test_carets_stand_under_the_guilty_text(before: str, blanks: str) -> None:

@@ -64,7 +64,18 @@ def test_option_table_is_the_help_text() -> None:
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0
     offered = set(re.findall(r"--[a-z][a-z-]*", run.stdout)) - {"--help"}
-    assert set(re.findall(r"^\| `(--[a-z-]+)", TEXT, re.M)) == offered
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`--[^|]+) \|", page, re.M)
+    assert set(re.findall(r"`(--[a-z-]+)", " ".join(rows))) == offered
+
+
+def test_commands_of_the_help_text_are_in_the_table() -> None:
+    command = [sys.executable, "-m", "redbarrel_lite", "--help"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    names = re.search(r"Other commands: ([^;]+);", " ".join(told.split()))
+    assert names is not None
+    rows = re.findall(r"^\| `python3 -m redbarrel_lite ([a-z-]+)", TEXT, re.M)
+    assert rows == names[1].split(", ")
 
 
 def test_source_table_names_every_room() -> None:

@@ -361,6 +361,8 @@ def test_client_that_is_back_before_its_end_was_noticed_takes_its_place() -> Non
     assert (old.socket.connected(), old.socket.reason) == (False, "transport close")
     assert old.runner.news[-1] == "finish"
     assert world.hub.sockets() == [a.peer.socket]
+    # It may be alive, and its client deaf without knowing.
+    assert old.connection.hung_up == [(1000, "transport close")]
     # What the old one still does concerns nobody.
     old.say('2["late"]')
     old.socket.leave("red")
@@ -370,6 +372,9 @@ def test_client_that_is_back_before_its_end_was_noticed_takes_its_place() -> Non
     assert world.hub.sockets(room="blue") == []
     world.hub.emit("here", to=a.sid)
     assert a.hears() == ['2["here"]']
+    a.drop()
+    a.connect()
+    assert a.peer.socket.rooms == {"red"}
 
 
 def test_server_may_shut_out_who_is_away() -> None:
@@ -476,6 +481,25 @@ def test_offset_that_was_forgotten_is_no_offset(monkeypatch: pytest.MonkeyPatch)
     b.connect()
     assert b.has_recovered()
     assert b.hears() == [*(f'2["message","{number}"]' for number in (1, 2, 3)), "0"]
+
+
+def test_who_has_missed_too_much_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = Recovering()
+    a, b = world.client(), world.client()
+    for client in (a, b):
+        client.peer.socket.send("x")
+        client.hears()
+        client.drop()
+    world.hub.emit("many", "y" * 1000)
+    memory = world.hub.namespaces["/"].memory
+    assert memory is not None
+    monkeypatch.setattr(recovery, "MAX_MISSED_BYTES", size_of(memory._log[-1].messages))
+    a.connect()
+    assert a.has_recovered()
+    world.hub.emit("many", "y")
+    b.connect()
+    assert not b.has_recovered()
+    assert b.hears() == ["0"]
 
 
 def test_absent_clients_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,11 +58,66 @@ def test_url_of_no_route_is_not_found(path: str) -> None:
     assert (refused.value.status, refused.value.allow) == (404, ())
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status", "body", "allow"),
+    [
+        ("GET", "/nowhere", 404, "404 no path of this server has this url\n", None),
+        ("OPTIONS", "/nowhere", 404, "404 no path of this server has this url\n", None),
+        ("PUT", "/a.b", 405, "405 PUT is not among GET, HEAD, OPTIONS\n", "GET, HEAD, OPTIONS"),
+        ("OPTIONS", "/show/x", 204, "", "GET, POST, DELETE, HEAD, OPTIONS"),
+    ],
+)
+def test_answer_says_why_not(
+    method: str, path: str, status: int, body: str, allow: str | None
+) -> None:
+    with pytest.raises(NotRouted) as refused:
+        ROUTER.find(method, path)
+    answer = refused.value.answer()
+    assert (answer.status, answer.header("allow")) == (status, allow)
+    assert answer.body == body.encode()
+
+
+def test_error_itself_has_the_reason() -> None:
+    for router, method, path, reason in (
+        (ROUTER, "GET", "/nowhere", "not found"),
+        (ROUTER, "PUT", "/", "method not allowed"),
+        (Router([route("/ws", "WEBSOCKET")]), "GET", "/ws", "upgrade required"),
+    ):
+        with pytest.raises(NotRouted, match=reason):
+            router.find(method, path)
+
+
+def test_template_for_what_lies_below_takes_the_url_itself_too() -> None:
+    pattern = compile_template(["/app"], below=True)
+    for path in ("/app", "/app/", "/app/a/b", "/app/a\nb"):
+        assert pattern.fullmatch(path), path
+    for path in ("/apple", "/ap", "/"):
+        assert not pattern.fullmatch(path), path
+    assert not compile_template(["/app"]).fullmatch("/app/a")
+
+
 def test_other_method_is_told_which_are_allowed() -> None:
     with pytest.raises(NotRouted) as refused:
         ROUTER.find("PUT", "/show/x")
     assert refused.value.status == 405
     assert refused.value.allow == ("GET", "POST", "DELETE", "HEAD", "OPTIONS")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "allow"),
+    [
+        ("GET", "/nowhere", 404, None),
+        ("PUT", "/a.b", 405, "GET, HEAD, OPTIONS"),
+        ("OPTIONS", "/a.b", 204, "GET, HEAD, OPTIONS"),
+    ],
+)
+def test_client_is_told_why_there_is_nothing(
+    method: str, path: str, status: int, allow: str | None
+) -> None:
+    with pytest.raises(NotRouted) as refused:
+        ROUTER.find(method, path)
+    answer = refused.value.answer()
+    assert (answer.status, answer.header("allow")) == (status, allow)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
@@ -73,6 +128,7 @@ def test_url_of_a_websocket_wants_an_upgrade(method: str) -> None:
         router.find(method, "/ws")
     answer = refused.value.answer()
     assert (answer.status, answer.header("upgrade")) == (426, "websocket")
+    assert answer.body == b"426 a WebSocket is here, and no page\n"
     with pytest.raises(NotRouted) as refused:
         router.find("POST", "/ws", upgrades=True)
     assert (refused.value.status, refused.value.allow) == (405, ("GET", "OPTIONS"))

@@ -39,8 +39,8 @@ def test_next_commands_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture
     assert new({"name": "demo"}, tmp_path) == 0
     assert capsys.readouterr().out == (
         "Written to demo/. Run it, and test it:\n"
-        "  python -m redbarrel_lite demo/demo.rbr\n"
-        "  python -m unittest discover demo\n"
+        "  python3 -m redbarrel_lite demo/demo.rbr\n"
+        "  python3 -m unittest discover demo\n"
     )
 
 

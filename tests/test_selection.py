@@ -210,6 +210,11 @@ def test_byte_ranges_of_nothing(value: str, ranges: list[tuple[int, int]] | None
     assert byte_ranges(value, 0) == ranges
 
 
+def test_sixteen_ranges_are_not_too_many() -> None:
+    assert byte_ranges("bytes=" + ",".join(["0-0"] * 16), 100) == [(0, 1)] * 16
+    assert byte_ranges("bytes=" + ",".join(["0-0"] * 17), 100) is None
+
+
 def test_ranges_select_what_their_numbers_say() -> None:
     """Against an oracle that counts bytes one by one."""
     seed = random.randrange(2**32)

@@ -35,6 +35,7 @@ class RecordingConnection:
         self.sent: list[Outgoing] = []
         self.reading: list[str] = []  # "pause" and "resume", as they came
         self.waiting: list[Callable[[], object]] = []
+        self.hung_up: list[tuple[int, str]] = []  # with which code, and why
 
     @property
     def said(self) -> list[socketio.Message]:
@@ -54,6 +55,9 @@ class RecordingConnection:
         waiting, self.waiting = self.waiting, []
         for callback in waiting:
             callback()
+
+    def hang_up(self, code: int, reason: str) -> None:
+        self.hung_up.append((code, reason))
 
     def pause(self) -> None:
         self.reading.append("pause")

@@ -6,7 +6,6 @@ import json
 import shutil
 import stat
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,18 +19,14 @@ BEGINNERS = sorted((FOLDER / "beginner").glob("*.rbr"))
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_modules: None) -> Path:
     """A copy of the beginners' folder to stand in; their modules are forgotten behind it."""
 
     home = tmp_path / "home"
     shutil.copytree(FOLDER / "beginner", home)
     monkeypatch.chdir(home)
-    monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    before = set(sys.modules)
-    yield home
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
+    return home
 
 
 @pytest.mark.parametrize("name", [path.stem for path in BEGINNERS])
@@ -57,6 +52,32 @@ def test_good_file_is_ok(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
     Path("good.rbr").write_text(GOOD)
     assert check_file(Path("good.rbr")) == 0
     assert capsys.readouterr() == ("Syntax OK.\n", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "syntax"),
+    [
+        ('path a ( url /, use app.hello, response-headers ( set "a b" "c" ) );', "RBR042", 1),
+        ("path a ( url /, use app.hello, on error return 101 );", "RBR033", 1),
+        ("path a ( url /, use app.hello, response-body ( alter with app.four ) );", "RBR047", 0),
+        ("type t app.number;", "RBR047", 0),
+        ("type t app.Fails;", "RBR047", 0),
+    ],
+)
+def test_what_would_not_start_is_not_ok(
+    folder: Path, text: str, code: str, syntax: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Path("app.py").open("a") as module:
+        module.write(
+            "\ndef four(a, b, c, d): pass\nnumber = 3\n"
+            "class Fails:\n    def __init__(self):\n        raise OSError('no disk')\n"
+        )
+    Path("stuck.rbr").write_text(text)
+    assert check_file(Path("stuck.rbr")) == 1
+    out, err = capsys.readouterr()
+    assert (out, f"error {code}: " in err) == ("", True)
+    assert ("no disk" in err) == ("Fails" in text)
+    assert check_file(Path("stuck.rbr"), syntax_only=True) == syntax
 
 
 def test_warnings_alone_are_ok(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import sys
 import zlib
@@ -61,6 +62,37 @@ def sessions(server: Live) -> int:
 
 
 # -- polling -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("transport", ["websocket", "polling"])
+def test_who_is_displaced_by_an_older_connection_is_told_so(tmp_path: Path, transport: str) -> None:
+    """Its CONNECT was long under way; the client has come back already, and must do so again."""
+
+    async def test() -> None:
+        async with echo(tmp_path, "recovery 60") as server:
+            target = f"{SOCKET_IO}&transport=websocket"
+            late = await WebSocket.connect(server.url, target)
+            assert (await late.read()).startswith("0{")
+            if transport == "polling":
+                poller = Poller(server.url)
+                await poller.handshake()
+                await poller.post("40")
+                answer, hello = await poller.read(), await poller.read()
+            else:
+                websocket = await WebSocket.connect(server.url, target)
+                await websocket.read()
+                await websocket.text("40")
+                answer, hello = await websocket.read(), await websocket.read()
+            assert hello == '42["message","hello","1"]'
+            claims = json.loads(answer[2:]) | {"offset": "1"}
+            await late.text("40" + json.dumps(claims))
+            assert json.loads((await late.read())[2:]) == json.loads(answer[2:])
+            if transport == "polling":
+                assert await poller.read() == "1"
+            else:
+                assert await websocket.read_close() == (1000, "transport close")
+
+    run(test())
 
 
 def test_poller_sends_and_receives(tmp_path: Path) -> None:
@@ -1068,7 +1100,7 @@ def test_heavy_messages_pause_reading_before_many_have_come(tmp_path: Path) -> N
             await until(lambda: not transport.is_reading())
             (socket,) = server.server.app.hub.sockets()
             assert socket._runner is not None
-            assert socket._runner._waiting() <= 3  # type: ignore[attr-defined]
+            assert socket._runner.waiting() <= 3  # type: ignore[attr-defined]
             sending.cancel()
             client.reset()  # what it has not sent yet would keep the connection
 

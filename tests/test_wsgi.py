@@ -19,6 +19,7 @@ from redbarrel_lite.errors import RbrError
 from redbarrel_lite.patience import TimeLimits
 from redbarrel_lite.request import Request
 from redbarrel_lite.upstream import Upstream
+from redbarrel_lite.wsgi import Answer
 
 RBR = """
     path demo ( url /demo, use wsgi:MODULE.checked_demo );
@@ -26,6 +27,8 @@ RBR = """
     path only ( method GET, url /only, use wsgi:MODULE.seen );
     path odd ( url /odd, use wsgi:MODULE.odd );
     path sent ( url /ruled, use wsgi:MODULE.seen, response-headers ( set X-Seen "yes" ) );
+    path late ( url /late, use wsgi:MODULE.late );
+    path nothing ( url /nothing, use wsgi:MODULE.late_and_empty );
     path socket ( method SOCKETIO, use python:MODULE.listen );
     path all ( url /, use wsgi:MODULE.seen );
 """
@@ -36,7 +39,7 @@ SOURCE = """
 
     checked_demo = validator(demo_app)
     closed = []
-    going = threading.Event()
+    entered, going = threading.Event(), threading.Event()
 
     def listen(request):
         for message in request.socketio:
@@ -54,6 +57,21 @@ SOURCE = """
         start_response("200 OK", [kind, ("Content-Length", size)])
         return [body]
     seen = validator(described)
+
+    def late(environ, start_response):
+        try:
+            entered.set()
+            going.wait()
+            start_response("200 OK", [])
+            yield b"for nobody"
+        finally:
+            closed.append("late")
+
+    def late_and_empty(environ, start_response):
+        entered.set()
+        going.wait()
+        start_response("200 OK", [])
+        return Parts([])
 
     class Parts:
         def __init__(self, parts):
@@ -136,6 +154,17 @@ SOURCE = """
 
     def bad_header(environ, start):
         plain(start, ("X", "a" + chr(13) + chr(10) + "b: c"))
+
+    def text(environ, start):
+        plain(start)
+        return ["text"]
+
+    def no_list(environ, start):
+        plain(start)
+        return b"bytes"
+
+    def bad_name(environ, start):
+        plain(start, ("Content-Length ", "5"))
 
     def exits(environ, start):
         sys.exit(3)
@@ -313,7 +342,18 @@ def test_headers_go_both_ways(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["at_once", "twice", "silent", "silent_and_empty", "bad_status", "bad_header", "exits"],
+    [
+        "at_once",
+        "twice",
+        "silent",
+        "silent_and_empty",
+        "bad_status",
+        "bad_header",
+        "bad_name",
+        "exits",
+        "text",
+        "no_list",
+    ],
 )
 def test_application_that_fails_before_its_first_byte_is_a_500(
     tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
@@ -391,17 +431,44 @@ def test_slow_client_holds_its_thread_and_one_that_goes_lets_it_go(
     run(test())
 
 
+@pytest.mark.parametrize("target", ["/late", "/nothing"])
+def test_application_that_begins_its_answer_behind_the_end_is_let_go(
+    tmp_path: Path, target: str
+) -> None:
+    async def test() -> None:
+        async with live(tmp_path, RBR, SOURCE) as server:
+            module = module_in(tmp_path)
+            wire = await Wire.open(server.url)
+            await wire.send(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")
+            await asyncio.to_thread(module["entered"].wait, PATIENCE_S)
+            await server.server.close(0.1)
+            assert (await wire.answer())[0] == 503
+            module["going"].set()
+            await until(lambda: len(module["closed"]) == 1)
+            assert await wire.rest() == b""
+
+    run(test())
+
+
+def test_application_may_outlive_the_loop() -> None:
+    """Its thread is left behind by a process that ends, and says nothing of it."""
+    loop = asyncio.new_event_loop()
+    answer = Answer(loop)
+    loop.close()
+    answer.start_response("200 OK", [])(b"for nobody")
+
+
 def test_more_requests_than_threads_wait_and_then_are_refused(tmp_path: Path) -> None:
     async def test() -> None:
         async with live(tmp_path, RBR, SOURCE) as server:
-            server.server.app._pool._max_threads = 1
-            server.server.app._pool._max_waiting = 1
+            server.server.app.pool._max_threads = 1
+            server.server.app.pool._max_waiting = 1
             module = module_in(tmp_path)
             wires = [await Wire.open(server.url) for _ in range(2)]
             for wire in wires:
                 await wire.send("GET /odd/waiting HTTP/1.1\r\nHost: a\r\n\r\n")
             await wires[0].reader.readuntil(b"begun")
-            await until(lambda: server.server.app._pool._busy == 2)
+            await until(lambda: server.server.app.pool._busy == 2)
             status, headers, _ = await ask(server.url, "GET", "/odd/lazily")
             assert (status, headers["retry-after"]) == (503, "1")
             module["going"].set()

@@ -16,17 +16,21 @@ import secrets
 import ssl
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
 from redbarrel_lite import wsproto, wsproto_handshake
-from redbarrel_lite.app import App, ProxyFactory
+from redbarrel_lite.app import App, Page, ProxyFactory
 from redbarrel_lite.connection import HttpConnection
+from redbarrel_lite.gate import Gate
+from redbarrel_lite.listener import Address
+from redbarrel_lite.mesh import Seat
 from redbarrel_lite.patience import TimeLimits
-from redbarrel_lite.server import Address, Server
+from redbarrel_lite.server import Server
+from redbarrel_lite.tap import Tap
 from redbarrel_lite.upstream import Upstream
 
 PATIENCE_S = 10.0  # only a fault waits this long
@@ -117,6 +121,12 @@ async def live(
     limits: TimeLimits | None = None,
     proxy: ProxyFactory = Upstream,
     tls: ssl.SSLContext | None = None,
+    tap: Tap | None = None,
+    pages: Sequence[Page] = (),
+    emits_on: str = "",
+    seat: Seat | None = None,
+    gate: Gate | None = None,
+    kind: type[Server] = Server,
 ) -> AsyncIterator[Live]:
     """Serve an .rbr file with one Python module, which it calls ``MODULE``."""
     module = f"module_of_test_{next(_modules)}"  # Python keeps modules by their name
@@ -124,7 +134,10 @@ async def live(
     path.write_text(textwrap.dedent(source))
     file = folder / "app.rbr"
     file.write_text(textwrap.dedent(rbr).replace("MODULE", module))
-    server = Server(App.load(file, proxy), limits)
+    server = kind(App.load(file, proxy, pages=pages), limits, gate=gate)
+    server.tap = tap
+    server.emits_on = emits_on
+    server.mesh.seat = seat
     url = await server.start(Address(port=0, tls=tls))
     try:
         yield Live(server, url, path)

@@ -1,4 +1,4 @@
-// node chat.cjs URL polling|websocket|upgrade [ORIGIN]
+// node chat.cjs URL polling|websocket|upgrade [ORIGIN [PATH]]
 // Three people in the chat: who they were, and what each heard.
 "use strict";
 
@@ -6,8 +6,9 @@ const { open, run, upgraded } = require("./clients.cjs");
 
 const LINES = Array.from({ length: 35 }, (_, number) => `line ${number}`);
 
-const scenario = async (url, mode, origin) => {
+const scenario = async (url, mode, origin, path) => {
   const options = origin ? { extraHeaders: { Origin: origin } } : {}; // as a browser sends it
+  if (path) options.path = path;
   const a = open(url, mode, options);
   await a.heard(1); // the buffer
   const b = open(url, mode, options);

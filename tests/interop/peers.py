@@ -60,11 +60,11 @@ def browser_environment(browser: str = "chromium") -> dict[str, str]:
 @cache
 def peers_python() -> str:
     python = os.environ.get("RBL_PEERS_PYTHON", sys.executable)
-    probe = [python, "-c", "import socketio, requests, websocket, aiohttp"]
+    probe = [python, "-c", "import socketio, requests, websocket, aiohttp, redis"]
     tried = subprocess.run(probe, capture_output=True, text=True)
     if tried.returncode:
         fault = tried.stderr.splitlines()[-1]
-        missing(f"{python} lacks python-socketio[client] and aiohttp: {fault}")
+        missing(f"{python} lacks python-socketio[client], aiohttp or redis: {fault}")
     return python
 
 

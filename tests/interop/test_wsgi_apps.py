@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Serve
+from conftest import ROOT, Serve, Server
 
 from redbarrel_lite import testing
 
@@ -142,3 +143,36 @@ def test_framework_runs_as_it_is_and_has_sockets(
         )
         assert answer == {"name": "t.bin", "size": len(content)}
         assert listener.recv() == ["tea"]
+
+
+# What `pip install --target FOLDER flask` puts there.
+OF_FLASK = ("flask", "werkzeug", "jinja2", "markupsafe", "click", "itsdangerous", "blinker")
+PACKED = """
+import flask, jinja2
+app = flask.Flask(__name__)
+app.jinja_loader = jinja2.PackageLoader(__name__)
+
+@app.route("/<name>")
+def show(name):
+    return flask.render_template("show.html", name=name)
+"""
+
+
+def test_framework_runs_from_an_archive(tmp_path: Path) -> None:
+    python = python_with("flask")
+    where = f"import {','.join(OF_FLASK)}; print(*(m.__path__[0] for m in ({','.join(OF_FLASK)})))"
+    folders = subprocess.check_output([python, "-c", where], text=True).split()
+    source = tmp_path / "source"
+    for folder in folders:
+        shutil.copytree(folder, source / Path(folder).name)
+    (source / "site_/templates").mkdir(parents=True)
+    (source / "site_/templates/show.html").write_text("<p>{{ name }}</p>")
+    (source / "site_/__init__.py").write_text(PACKED)
+    (source / "app.rbr").write_text("path site ( url /, use wsgi:site_.app );")
+    archive = tmp_path / "app.pyz"
+    bundle = [python, "-m", "redbarrel_lite", "bundle", f"{source}/app.rbr", "-o", f"{archive}"]
+    assert subprocess.run(bundle, cwd=ROOT, capture_output=True).returncode == 0
+    shutil.rmtree(source)
+    server = Server([python, "-S", "-I", str(archive), "--port", "0"], dict(os.environ))
+    assert ask(server.url + "/a&b") == b"<p>a&amp;b</p>"
+    server.stop()

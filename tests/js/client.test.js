@@ -232,13 +232,13 @@ test("a server that falls silent is left after pingInterval + pingTimeout", asyn
   const start = performance.now();
   assert.equal((await next(socket, "disconnect"))[0], "ping timeout");
   const waited = performance.now() - start;
-  assert.ok(waited > 60 && waited < 400, `after ${waited} ms`);
+  assert.ok(waited > 60, `after ${waited} ms`);
 });
 
 test("each ping puts the moment off", async () => {
-  const { peer, socket } = await connected(POLLING, { pingInterval: 60, pingTimeout: 60 });
+  const { peer, socket } = await connected(POLLING, { pingInterval: 300, pingTimeout: 300 });
   for (let times = 1; times <= 4; times++) {
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await new Promise((resolve) => setTimeout(resolve, 200));
     peer.session.send("2");
     await peer.got("3", times);
   }
