@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import socket
 import subprocess
 import sys
@@ -95,6 +96,13 @@ def test_older_python_is_told_that_it_is() -> None:
     )
     told = "error: RedBarrel Lite needs Python 3.11 or newer\n"
     assert (done.returncode, done.stderr) == (1, told)
+
+
+def test_folder_in_the_place_of_the_module_is_told_how_to_write_it() -> None:
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "redbarrel_lite" / "__main__.py"))
+    told = f"error: write python3 -m redbarrel_lite, in the folder {ROOT}"
+    assert ended.value.code == told
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a signal ends a process there without asking")
