@@ -10,13 +10,12 @@ from __future__ import annotations
 import argparse
 import difflib
 import io
-import os
 import sys
 from pathlib import Path
 from typing import Final
 
 from . import publish, scaffold, tidy
-from .keeper import fail, tell
+from .keeper import end_unread, fail, tell
 from .options import TRACES, add_address, add_arguments, from_config, refuse_conflicts
 from .packed import PROGRAM
 from .serving import serve
@@ -30,6 +29,19 @@ def main(argv: list[str] | None = None, *, app: str | None = None) -> int:
     0 is well, 1 is a fault in the user's files or a port in use, 2 wrong arguments. With
     ``app`` there is one command, to serve that file: it lies in the archive that we run from.
     """
+    try:
+        try:
+            return _main(argv, app)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        end_unread()
+
+
+def _main(argv: list[str] | None, app: str | None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     if app is not None:
         arguments = [app, *arguments]
@@ -51,22 +63,9 @@ def main(argv: list[str] | None = None, *, app: str | None = None) -> int:
             if meant := _meant(word):
                 tell(f"error: '{word}' is no command and no file: {meant}")
                 return 2
-    return _run(options)
-
-
-def _run(options: argparse.Namespace) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as standard error: better than none
-    try:
-        status: int = options.run(options)
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except KeyboardInterrupt:
-        return _INTERRUPTED
-    except BrokenPipeError:
-        # Whoever reads, such as `head`, has read enough; Python's end is to say nothing of it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    status: int = options.run(options)
     return status
 
 

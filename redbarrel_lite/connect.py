@@ -27,6 +27,7 @@ from .dial import trusting, why
 from .dial_socket import TRANSPORTS, UPGRADE
 from .drawing import pen_for
 from .errors import SocketClosed
+from .keeper import end_unread
 from .tap import Tap
 from .testing_sync import Loop
 from .trace import EXPLAIN, JSON, LINES, ClientTracer
@@ -62,10 +63,13 @@ class Terminal:
         if self.is_interactive and self._is_asking:
             # To the margin, clear the line; then the prompt again, and what was typed.
             text = f"\r\x1b[K{text}\n{PROMPT}{self._typed()}"
-            sys.stdout.write(text)
         else:
-            sys.stdout.write(text + "\n")
-        sys.stdout.flush()
+            text += "\n"
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError:  # a server's is another one
+            end_unread()
 
     def interrupt(self) -> None:
         """Let `ask` return, as Ctrl+C does. From any thread."""

@@ -18,7 +18,7 @@ import os
 import ssl
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, NoReturn
 
 from .app import App
 from .errors import RbrError
@@ -44,6 +44,14 @@ def fail(message: str, cause: BaseException | None = None) -> int:
         tell(user_traceback(cause))
     tell(message)
     return 1
+
+
+UNREAD: Final = 141  # as shells have it: 128, and the number of SIGPIPE
+
+
+def end_unread() -> NoReturn:
+    """End as other programs do whose reader, such as `head`, has read enough. From any thread."""
+    os._exit(UNREAD)
 
 
 STAYS: Final = "The application of before stays."

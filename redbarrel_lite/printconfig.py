@@ -114,14 +114,14 @@ def _run(options: argparse.Namespace) -> int:
         if why := _why_not(site, options.form):
             return fail(f"error: {why}")
         printed = list(FORMS[options.form](site))
-        if options.output is None:
-            sys.stdout.write("\n".join(text for _, text in printed))
-        else:
+        if options.output is not None:
             options.output.mkdir(parents=True, exist_ok=True)
             for path, text in printed:
                 (options.output / Path(path).name).write_text(text, encoding="utf-8")
     except OSError as error:
         return fail(f"error: {error.filename}: {error.strerror}")
+    if options.output is None:
+        sys.stdout.write("\n".join(text for _, text in printed))
     return 0
 
 
