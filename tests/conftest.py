@@ -32,7 +32,7 @@ pytest.register_assert_rewrite("segments", "siege", "wire")
 
 ROOT = Path(__file__).resolve().parent.parent
 START_S = 30.0  # generous: a loaded machine is slow, and only a fault waits this long
-STOP_S = 10.0  # twice the default of --grace
+STOP_S = 30.0  # several times the default of --grace
 
 # For what takes long, and whose short form runs always: each needs nothing but patience.
 TAKES_A_MINUTE = (
@@ -66,7 +66,7 @@ class Server:
         )
         self._reader = threading.Thread(target=self._read, name="server stderr", daemon=True)
         self._reader.start()
-        self.port = int(self.wait_for_line(_SERVING, START_S).group(1))
+        self.port = int(self.wait_for_line(_SERVING).group(1))
         self.url = f"http://127.0.0.1:{self.port}"
 
     def _read(self) -> None:
@@ -80,7 +80,7 @@ class Server:
             self._news.notify_all()
 
     def wait_for_line(
-        self, pattern: str | re.Pattern[str], timeout: float = STOP_S
+        self, pattern: str | re.Pattern[str], timeout: float = START_S
     ) -> re.Match[str]:
         """The first line, said already or still to come, in which `pattern` is found."""
         wanted = re.compile(pattern)
@@ -96,7 +96,7 @@ class Server:
             pytest.fail(f"no line {wanted.pattern!r} within {timeout} s; it said:\n{self.said()}")
         return found
 
-    def wait_for_count(self, line: str, count: int, timeout: float = STOP_S) -> None:
+    def wait_for_count(self, line: str, count: int, timeout: float = START_S) -> None:
         """Wait until it has said a line so many times."""
         with self._news:
             self._news.wait_for(lambda: self.stderr.count(line) >= count or self._ended, timeout)

@@ -48,7 +48,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "redbarrel_lite"
 FRONT = """
 path front ( url /, use proxy:http://127.0.0.1:{0}, max-body 100000000 );
 """
-PATIENCE_S = 10.0  # only a fault waits this long
+PATIENCE_S = 20.0  # only a fault waits this long
 KEY = bytes.fromhex("37fa213d")
 # Longer than this, bytes are not sent one at a time.
 MAX_PIECES = 400

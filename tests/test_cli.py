@@ -196,13 +196,13 @@ def test_config_file_gives_options_and_the_command_line_wins(serve: Serve, tmp_p
     config = tmp_path / "rbr.ini"
     config.write_text("[rbr]\nport = 1\nlog = json\ndebug = on\nno-doc = off\nrbr-file = app.rbr\n")
     server = serve(f"--config={config}")  # `serve` adds --port 0
-    assert urllib.request.urlopen(server.url, timeout=10).read() == b"x"
+    assert urllib.request.urlopen(server.url, timeout=30).read() == b"x"
     line = json.loads(server.wait_for_line(r"^\{.*\}$").group())
     assert (line["method"], line["target"], line["status"], line["size"]) == ("GET", "/", 200, 1)
     other = tmp_path / "other.rbr"
     other.write_text("path a ( url /other, use file:page.html );")
     server = serve(other, "--config", str(config), "--log", "off")
-    assert urllib.request.urlopen(server.url + "/other", timeout=10).read() == b"x"
+    assert urllib.request.urlopen(server.url + "/other", timeout=30).read() == b"x"
 
 
 @pytest.mark.parametrize(
@@ -284,13 +284,13 @@ def test_access_log_has_a_line_for_each_answer(serve: Serve, tmp_path: Path) -> 
     (tmp_path / "page.html").write_text("hello")
     (tmp_path / "app.rbr").write_text("path a ( url /, use file:page.html );")
     server = serve(tmp_path / "app.rbr")
-    urllib.request.urlopen(server.url + "/?a=%22%1b[31m%0d%0a", timeout=10).close()
+    urllib.request.urlopen(server.url + "/?a=%22%1b[31m%0d%0a", timeout=30).close()
     server.wait_for_line(
         r"^127\.0\.0\.1 - - \[\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d \+0000\]"
         r' "GET /\?a=%22%1b\[31m%0d%0a HTTP/1\.1" 200 5$'
     )
     with pytest.raises(urllib.error.HTTPError):
-        urllib.request.urlopen(server.url + "/nowhere", timeout=10)
+        urllib.request.urlopen(server.url + "/nowhere", timeout=30)
     server.wait_for_line(r'"GET /nowhere HTTP/1\.1" 404 \d+$')
 
 
@@ -341,7 +341,7 @@ def test_several_files_are_served_and_globals_end_with_the_server(
         )
     server = serve(tmp_path / "one" / "app.rbr", str(tmp_path / "two" / "app.rbr"))
     for name in ("one", "two"):
-        answer = urllib.request.urlopen(f"{server.url}/{name}", timeout=10)
+        answer = urllib.request.urlopen(f"{server.url}/{name}", timeout=30)
         assert answer.read() == name.encode()
     server.stop()
     assert server.stderr[-2:] == ["two has ended", "one has ended"]
@@ -350,11 +350,11 @@ def test_several_files_are_served_and_globals_end_with_the_server(
 def test_no_doc_keeps_the_text_of_the_file(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "app.rbr").write_text("path a ( url /a, use file:app.rbr );")
     server = serve(tmp_path / "app.rbr")
-    with urllib.request.urlopen(server.url + "/__api__", timeout=10) as answer:
+    with urllib.request.urlopen(server.url + "/__api__", timeout=30) as answer:
         assert answer.read() == (tmp_path / "app.rbr").read_bytes()
     server = serve(tmp_path / "app.rbr", "--no-doc")
     with pytest.raises(urllib.error.HTTPError, match="404"):
-        urllib.request.urlopen(server.url + "/__api__", timeout=10)
+        urllib.request.urlopen(server.url + "/__api__", timeout=30)
 
 
 def test_port_in_use_is_one_line() -> None:
@@ -384,16 +384,16 @@ def test_chat_runs_from_a_checkout_on_a_bare_python(options: tuple[str, ...]) ->
             "=> 'chat_html' hooked for GET /\n",
         ]
         url = said[2].removeprefix("Serving on ").strip()
-        assert b"<title>" in urllib.request.urlopen(url, timeout=10).read()
+        assert b"<title>" in urllib.request.urlopen(url, timeout=30).read()
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0
 
 
 def test_host_is_listened_on(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "page.html").write_text("x")
     (tmp_path / "app.rbr").write_text("root /app; path a ( url /page, use file:page.html );")
     server = serve(tmp_path / "app.rbr", "--host", "127.0.0.1", "--debug")
-    assert urllib.request.urlopen(server.url + "/app/page", timeout=10).read() == b"x"
+    assert urllib.request.urlopen(server.url + "/app/page", timeout=30).read() == b"x"
 
 
 def test_warnings_are_told_and_do_not_stop_it(serve: Serve, tmp_path: Path) -> None:

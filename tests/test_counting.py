@@ -48,7 +48,7 @@ APP = """
     def hello(globs, request):
         return "hello"
     def waits(globs, request):
-        go_on.wait(10)
+        go_on.wait(30)
         return "at last"
     async def parts(globs, request):
         while True:

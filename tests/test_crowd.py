@@ -30,7 +30,7 @@ def test_each_of_a_crowd_is_served_by_a_thread_that_ends_with_it(
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 8192)), hard))
     server = serve(ECHO, "--log", "off")
     pid = server.process.pid
-    with urllib.request.urlopen(f"{server.url}/__health__", timeout=10):
+    with urllib.request.urlopen(f"{server.url}/__health__", timeout=30):
         pass  # it has begun: the watchdog has its thread
     before = threads_of(pid)
 

@@ -103,7 +103,7 @@ def srv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def status(url: str, headers: dict[str, str], context: ssl.SSLContext | None = None) -> int:
     try:
         asked = urllib.request.Request(url, headers=headers)
-        with urllib.request.urlopen(asked, timeout=10, context=context) as answer:
+        with urllib.request.urlopen(asked, timeout=30, context=context) as answer:
             return int(answer.status)
     except HTTPError as error:
         with error:
@@ -178,7 +178,7 @@ def test_command_of_machines_is_printed(
 def test_unit_s_command_serves_the_copied_folder(srv: Path) -> None:
     command = arguments(unit(UNIT)["Service"]["ExecStart"])
     with running([*command, "--port", "0"], srv) as (url, said):
-        with urllib.request.urlopen(url, timeout=10) as page:
+        with urllib.request.urlopen(url, timeout=30) as page:
             assert page.read() == (srv / "chat.html").read_bytes()
         assert status(f"{url}/__doc__", {}) == 404
         assert status(f"{url}/__health__", {}) == 200

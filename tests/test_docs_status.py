@@ -98,7 +98,7 @@ def test_scrape_config_names_the_page_and_a_host_that_may_see_it(serve: Serve) -
     (path,) = re.findall(r"metrics_path: (\S+)", PROMETHEUS)
     (target,) = re.findall(r'targets: \["([^"]+)"\]', PROMETHEUS)
     server = serve(ROOT / "examples/hello/hello.rbr", "--status")
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     # As Prometheus asks: with the target as Host, and what it can read.
     accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2"
     connection.request("GET", path, headers={"Host": target, "Accept": accept})

@@ -86,7 +86,7 @@ def test_current_task_is_the_same_from_beginning_to_end() -> None:
     async def test() -> None:
         async def tasks() -> bool:
             before = asyncio.current_task()
-            async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+            async with asyncio.timeout(30), asyncio.TaskGroup() as group:
                 inner = group.create_task(later(1))
             return before is not None and before is asyncio.current_task() and inner.done()
 

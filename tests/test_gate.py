@@ -276,7 +276,7 @@ def test_limits_of_heads_are_those_that_are_given(tmp_path: Path) -> None:
                     wire = await Wire.open(server.url)
                     for piece in pieces:
                         wire.writer.write(piece)
-                    async with asyncio.timeout(10):
+                    async with asyncio.timeout(30):
                         assert (await wire.answer())[0] == expected, head
                     wire.close()
 

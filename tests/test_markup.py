@@ -155,6 +155,6 @@ def test_garbage_makes_only_what_is_allowed() -> None:
     ids=lambda text: ascii(text[:9]),
 )  # fmt: skip
 def test_long_text_takes_no_longer_than_its_length(text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     judge(text)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5

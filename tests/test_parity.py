@@ -180,7 +180,7 @@ def test_debug_is_for_the_log_and_for_the_loop(
     command = [sys.executable, "-m", "redbarrel_lite", str(tmp_path / "app.rbr"), "--port", "0"]
     server = Server(command + options, environment)
     try:
-        with urllib.request.urlopen(server.url, timeout=10) as answer:
+        with urllib.request.urlopen(server.url, timeout=30) as answer:
             assert json.load(answer) == {"level": level, "loop": level == logging.DEBUG}
     finally:
         server.stop()

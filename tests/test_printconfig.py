@@ -438,7 +438,7 @@ def test_image_s_command_serves_and_its_health_is_asked(
     with running(command, image) as (everywhere, _):
         url = everywhere.replace("0.0.0.0", "127.0.0.1")
         request = urllib.request.Request(url, headers={"Host": "a.example"})
-        with urllib.request.urlopen(request, timeout=10) as page:
+        with urllib.request.urlopen(request, timeout=30) as page:
             assert page.read() == b"page"
         asked = json.loads(said["HEALTHCHECK"].removeprefix("CMD "))[1:]
         asked[-1] = asked[-1].replace("http://127.0.0.1:8000", url)

@@ -42,7 +42,7 @@ def test_first_command_runs_the_chat(serve: Serve) -> None:
     start = "python3 -m redbarrel_lite "
     assert COMMANDS[0].startswith(start)
     server = serve(COMMANDS[0].removeprefix(start))
-    with urllib.request.urlopen(server.url, timeout=10) as page:
+    with urllib.request.urlopen(server.url, timeout=30) as page:
         assert page.read() == (ROOT / "examples/chat/chat.html").read_bytes()
 
 
@@ -52,7 +52,7 @@ def test_readme_application_runs(serve: Serve, tmp_path: Path) -> None:
     for name, code in files.items():
         (tmp_path / name).write_text(code, encoding="utf-8")
     server = serve(tmp_path / "shout.rbr")
-    with urllib.request.urlopen(server.url, timeout=10) as page:
+    with urllib.request.urlopen(server.url, timeout=30) as page:
         assert page.read().decode() == files["shout.html"]
     with testing.connect(server.url) as one, testing.connect(server.url) as other:
         one.send("hello")

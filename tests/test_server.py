@@ -270,7 +270,6 @@ def test_slow_head_and_body_time_out(tmp_path: Path) -> None:
 
     async def test() -> None:
         async with site(tmp_path, limits) as server:
-            loop = asyncio.get_running_loop()
             for start in (
                 "GET / HT",
                 "POST /take HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab",
@@ -279,7 +278,6 @@ def test_slow_head_and_body_time_out(tmp_path: Path) -> None:
                 await wire.send(start)
                 assert (await wire.rest()).startswith(b"HTTP/1.1 408 ")
                 wire.close()
-            began = loop.time()
             wire = await Wire.open(server.url)
             answer = asyncio.create_task(wire.rest())
             for byte in b"GET / HTTP/1.1\r\nHost: " + b"a" * 10_000:
@@ -289,7 +287,6 @@ def test_slow_head_and_body_time_out(tmp_path: Path) -> None:
                     break
             assert answer.result().startswith(b"HTTP/1.1 408 ")
             wire.close()
-            assert loop.time() - began < PATIENCE_S
             wire = await Wire.open(server.url)
             assert (await wire.ask("GET", "/"))[0] == 200
             assert await wire.rest() == b""  # idle: closed without a word

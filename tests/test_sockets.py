@@ -748,7 +748,7 @@ class Loop:
         self.news.set()
 
     def turn(self) -> None:
-        assert self.news.wait(10)
+        assert self.news.wait(30)
         self.news.clear()
         self.world.turn()
 

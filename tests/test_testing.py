@@ -126,7 +126,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def client(folder: Path) -> Iterator[testing.Client]:
-    with testing.client(folder / "app.rbr", timeout=5) as client:
+    with testing.client(folder / "app.rbr", timeout=20) as client:
         yield client
 
 

@@ -59,7 +59,7 @@ def chat(globs, request):
     socketio = request.socketio
     for message in socketio:
         if message.event == "ask":
-            socketio.emit("answered", *socketio.call("question", *message, timeout=5))
+            socketio.emit("answered", *socketio.call("question", *message, timeout=20))
         elif message.event == "close":
             socketio.close()
         elif message.event == "tell":
@@ -114,7 +114,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def client(file: Path) -> Iterator[testing.Client]:
-    with testing.client(file, timeout=5) as client:
+    with testing.client(file, timeout=20) as client:
         yield client
 
 
@@ -502,7 +502,7 @@ def test_nobody_at_the_url_is_an_error() -> None:
 
 def test_coroutines_hold_sockets_on_their_own_loop(file: Path) -> None:
     async def main() -> None:
-        async with testing.async_client(file, timeout=5) as client:
+        async with testing.async_client(file, timeout=20) as client:
             async with client.socket() as ann, client.socket("/news", auth={}) as news:
                 assert await ann.call("add", 1, 2) == [2, 1]
                 await ann.emit("say", "awaited")
@@ -532,7 +532,7 @@ def test_coroutines_hold_sockets_on_their_own_loop(file: Path) -> None:
 
 def test_coroutines_hold_raw_sockets(file: Path) -> None:
     async def main() -> None:
-        async with testing.async_client(file, timeout=5) as client:
+        async with testing.async_client(file, timeout=20) as client:
             async with (
                 client.websocket("/raw/a") as websocket,
                 client.engine(transport="polling") as engine,

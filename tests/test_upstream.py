@@ -9,7 +9,6 @@ import gc
 import re
 import socket
 import struct
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -907,9 +906,7 @@ def test_head_that_drips_is_a_504(tmp_path: Path) -> None:
             writer.close()
 
         async with behind(tmp_path, dripping, QUICK) as server:
-            began = time.monotonic()
             assert (await ask(server.url, "GET", "/up"))[0] == 504
-            assert time.monotonic() - began < 2
 
     run(test())
 

@@ -239,7 +239,7 @@ def test_what_is_remembered_has_a_limit(tmp_path: Path) -> None:
 
 def test_debug_serves_the_page_and_nothing_else_does(serve: Serve) -> None:
     def get(url: str) -> bytes:
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=30) as answer:
             content: bytes = answer.read()
         return content
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Serve, Server
-from wire import SOCKET_IO, Poller, WebSocket, Wire, ask, run
+from wire import PATIENCE_S, SOCKET_IO, Poller, WebSocket, Wire, ask, run
 
 RBR = """
 path who ( url /who, use python:app.who );
@@ -72,7 +72,7 @@ def stopped(pid: int) -> Iterator[None]:
 
 async def comes_true(condition: Callable[[], bool]) -> None:
     """It is about other processes, of which no event tells."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
@@ -80,7 +80,7 @@ async def comes_true(condition: Callable[[], bool]) -> None:
 async def everybody(server: Server, count: int) -> dict[int, str]:
     """What each worker says, by its process; as many as there are."""
     found: dict[int, str] = {}
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while len(found) < count:
             answers = await asyncio.gather(*(ask(server.url, "GET", "/who") for _ in range(8)))
             for status, _, body in answers:
@@ -92,7 +92,7 @@ async def everybody(server: Server, count: int) -> dict[int, str]:
 
 async def anybody_of(server: Server, number: str) -> WebSocket:
     """A client, over a WebSocket that has begun as a poll, of the worker of a number."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             poller = await Poller.connect(server.url)
             if poller.sid.startswith(f"{number}."):

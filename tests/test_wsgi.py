@@ -190,7 +190,7 @@ SOURCE = """
         plain(start)
         def made():
             yield b"begun"
-            going.wait(10)
+            going.wait(30)
             yield b", ended"
         return Parts(made())
 

@@ -19,7 +19,7 @@ import textwrap
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from redbarrel_lite import wsproto, wsproto_handshake
@@ -33,7 +33,9 @@ from redbarrel_lite.server import Server
 from redbarrel_lite.tap import Tap
 from redbarrel_lite.upstream import Upstream
 
-PATIENCE_S = 10.0  # only a fault waits this long
+PATIENCE_S = 20.0  # only a fault waits this long
+# And what a test doesn't ask for never ends by the time it has taken.
+_LONGER: Final = TimeLimits(*(2 * PATIENCE_S,) * 4)
 CERTIFICATE, KEY = (Path(__file__).parent / "tls" / name for name in ("cert.pem", "key.pem"))
 
 
@@ -134,7 +136,7 @@ async def live(
     path.write_text(textwrap.dedent(source))
     file = folder / "app.rbr"
     file.write_text(textwrap.dedent(rbr).replace("MODULE", module))
-    server = kind(App.load(file, proxy, pages=pages), limits, gate=gate)
+    server = kind(App.load(file, proxy, pages=pages), limits or _LONGER, gate=gate)
     server.tap = tap
     server.emits_on = emits_on
     server.mesh.seat = seat
