@@ -70,9 +70,9 @@ def stopped(pid: int) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-async def comes_true(condition: Callable[[], bool]) -> None:
+async def comes_true(condition: Callable[[], bool], seconds: float = PATIENCE_S) -> None:
     """It is about other processes, of which no event tells."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 

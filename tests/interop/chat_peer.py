@@ -19,14 +19,14 @@ TRANSPORTS = {
     "upgrade": ["polling", "websocket"],
 }
 LINES = [f"line {number}" for number in range(35)]
-DEADLINE_S = 30
+DEADLINE_S = 60
 
 
 class Person:
     """Either kind of client behind one face; the blocking kind works in threads."""
 
     def __init__(self, kind: str) -> None:
-        self.client = getattr(socketio, kind)(reconnection=False)
+        self.client = getattr(socketio, kind)(reconnection=False, request_timeout=DEADLINE_S)
         self.log: list[Any] = []
         self._news = asyncio.Condition()
         self._loop = asyncio.get_running_loop()
@@ -55,7 +55,7 @@ class Person:
 async def scenario(url: str, mode: str, kind: str) -> dict[str, Any]:
     async def enter() -> Person:
         person = Person(kind)
-        await person.call("connect", url, transports=TRANSPORTS[mode])
+        await person.call("connect", url, transports=TRANSPORTS[mode], wait_timeout=DEADLINE_S)
         await person.heard(1)  # the buffer
         return person
 

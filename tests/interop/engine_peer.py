@@ -15,7 +15,7 @@ import engineio
 
 TRANSPORTS = {"polling": ["polling"], "websocket": ["websocket"], "upgrade": None}
 SAID = ["hello", 'é € \U0001f41f "\\"', b"\x00\xff", "last"]
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 def shown(message: str | bytes) -> Any:
@@ -23,7 +23,7 @@ def shown(message: str | bytes) -> Any:
 
 
 def talk(url: str, mode: str) -> dict[str, Any]:
-    client = engineio.Client()
+    client = engineio.Client(request_timeout=DEADLINE_S)
     heard: queue.Queue[str | bytes] = queue.Queue()
     client.on("message", heard.put)
     client.connect(url, transports=TRANSPORTS[mode])
@@ -40,7 +40,7 @@ def talk(url: str, mode: str) -> dict[str, Any]:
 
 
 async def talk_async(url: str, mode: str) -> dict[str, Any]:
-    client = engineio.AsyncClient()
+    client = engineio.AsyncClient(request_timeout=DEADLINE_S)
     heard: asyncio.Queue[str | bytes] = asyncio.Queue()
     client.on("message", heard.put)
     await client.connect(url, transports=TRANSPORTS[mode])

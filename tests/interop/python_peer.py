@@ -22,7 +22,7 @@ MODES = {
     "upgrade": ["polling", "websocket"],
 }
 MESSAGES = range(300)
-DEADLINE_S = 30
+DEADLINE_S = 60  # for each mode, and for each step of a client
 
 
 class Person:
@@ -30,7 +30,9 @@ class Person:
 
     def __init__(self, kind: str, namespace: str = "/", **options: Any) -> None:
         self.simple = "Simple" in kind
-        self.client = getattr(socketio, kind)(reconnection=False, **options)
+        self.client = getattr(socketio, kind)(
+            reconnection=False, request_timeout=DEADLINE_S, **options
+        )
         self.namespace = namespace
         self.refusal: Any = None
         self._heard: asyncio.Queue[list[Any]] = asyncio.Queue()
@@ -70,7 +72,14 @@ class Person:
 
     async def connect(self, url: str, mode: str, **options: Any) -> Person:
         where = {"namespace" if self.simple else "namespaces": self.namespace}
-        await self.call("connect", url, transports=MODES[mode], **where, **options)
+        await self.call(
+            "connect",
+            url,
+            transports=MODES[mode],
+            wait_timeout=DEADLINE_S,
+            **where,
+            **options,
+        )
         return self
 
     async def next(self, wanted: str) -> list[Any]:

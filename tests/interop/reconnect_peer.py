@@ -16,7 +16,11 @@ import socketio
 from python_peer import DEADLINE_S, MODES
 
 KINDS = ["Client", "AsyncClient", "SimpleClient", "AsyncSimpleClient"]
-QUICK = {"reconnection_delay": 0.05, "reconnection_delay_max": 0.2}
+QUICK = {
+    "reconnection_delay": 0.05,
+    "reconnection_delay_max": 0.2,
+    "request_timeout": DEADLINE_S,
+}
 
 
 class Person:
@@ -33,7 +37,7 @@ class Person:
         return await asyncio.to_thread(function, *args, **options)
 
     async def connect(self, url: str) -> str:
-        await self.call("connect", url, transports=MODES[self.mode])
+        await self.call("connect", url, transports=MODES[self.mode], wait_timeout=DEADLINE_S)
         return self.sid()
 
     def sid(self) -> str:

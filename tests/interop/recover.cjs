@@ -7,7 +7,7 @@ const { open, once, run, upgraded } = require("./clients.cjs");
 const here = async (url) => (await (await fetch(`${url}/count`)).json())[0];
 
 const scenario = async (url, mode) => {
-  const client = open(url, mode, { reconnectionDelay: 2000, randomizationFactor: 0 });
+  const client = open(url, mode, { reconnection: false });
   const { socket } = client;
   const welcomes = [];
   socket.on("welcome", (recovered, note, rooms) => welcomes.push([recovered, note, rooms]));
@@ -28,6 +28,7 @@ const scenario = async (url, mode) => {
   while (await here(url)) { /* the server has not noticed yet */ }
   await tell("two");
   await tell("three");
+  socket.connect();
   await once(socket, "connect");
   const after = [socket.id, socket.recovered];
   await tell("four");

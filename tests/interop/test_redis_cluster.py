@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import redis_server
-from conftest import ROOT, Serve, serving
+from conftest import ROOT, START_S, Serve, serving
 from peers import APPS, HERE, Peer, peers_python
 from redis_server import RedisServer
 
@@ -37,7 +37,7 @@ class Place:
 
     def __init__(self, stack: ExitStack, url: str) -> None:
         self.stack = stack
-        self.client = stack.enter_context(Client(url))
+        self.client = stack.enter_context(Client(url, timeout=START_S))
 
     def socket(self, namespace: str = "/") -> Any:
         return self.stack.enter_context(self.client.socket(namespace))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from urllib.parse import quote
 
 import pytest
 from conftest import ROOT
+from fronts import free_port
 from redis_server import RedisServer
 from test_redis import Ear, client
 from wire import run, until
@@ -311,8 +311,7 @@ def test_redis_behind_tls_is_trusted_by_its_certificate(
             assert "CERTIFICATE_VERIFY_FAILED" in wary.last
             assert plain.last.endswith("does it want TLS (rediss://)?")
 
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        port = str(one.getsockname()[1])
+    port = str(free_port())
     options = ["--bind", "127.0.0.1", "--tls-port", port, "--tls-auth-clients", "no"]
     options += ["--tls-cert-file", str(CERT), "--tls-key-file", str(KEY)]
     with RedisServer(tmp_path, *options):

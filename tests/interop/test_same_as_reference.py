@@ -21,7 +21,7 @@ from typing import TypeAlias
 import pytest
 from conftest import Serve
 from peers import APPS, node_command, node_environment
-from wire import SOCKET_IO, WebSocket, Wire, run
+from wire import SOCKET_IO, WebSocket, Wire, run, until
 
 from redbarrel_lite import wsproto
 
@@ -209,26 +209,45 @@ async def payload_of_the_limit(talk: Talk) -> None:
 
 async def close_packet(talk: Talk) -> None:
     target = await talk.session()
-    waiting = asyncio.create_task(_answer(talk, target))
-    await asyncio.sleep(0.2)  # nobody says that a poll waits
+    waiting = await _poll(talk, target)
     await talk.ask("POST", target, b"1")
-    talk.heard.append(await waiting)
+    talk.heard.append(await _answer(waiting))
     await talk.ask("GET", target)
 
 
-async def _answer(talk: Talk, target: str) -> str:
+async def _poll(talk: Talk, target: str) -> Wire:
+    """A poll that waits."""
     wire = await Wire.open(talk.url)
-    status, _, body = await wire.ask("GET", target)
+    await wire.send(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")
+    await _is_read(wire)
+    return wire
+
+
+async def _is_read(wire: Wire) -> None:
+    """Wait until the server has read all that was sent, be it the end: the system knows."""
+    here, there = (wire.writer.get_extra_info(name)[1] for name in ("sockname", "peername"))
+    queues = re.compile(
+        rf":{here:04X} \w+:{there:04X} \w\w (\w+):|:{there:04X} \w+:{here:04X} \w\w \w+:(\w+)"
+    )
+
+    def is_read() -> bool:
+        rows = queues.findall(Path("/proc/net/tcp").read_text("ascii"))
+        return not any(int(sent or unread, 16) for sent, unread in rows)
+
+    await until(is_read)
+
+
+async def _answer(waiting: Wire) -> str:
+    status, _, body = await waiting.answer()
     return f"{status} {body!r}"
 
 
 async def second_poll(talk: Talk) -> None:
     target = await talk.session()
-    waiting = asyncio.create_task(_answer(talk, target))
-    await asyncio.sleep(0.2)
+    waiting = await _poll(talk, target)
     wire = await Wire.open(talk.url)
     talk.heard.append(f"{(await wire.ask('GET', target))[0]}")
-    talk.heard.append(await waiting)
+    talk.heard.append(await _answer(waiting))
     await talk.ask("GET", target)
 
 
@@ -236,7 +255,7 @@ async def second_post(talk: Talk) -> None:
     target = await talk.session()
     first = await Wire.open(talk.url)
     await first.send(f"POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 30\r\n\r\n42[")
-    await asyncio.sleep(0.2)
+    await _is_read(first)
     second = await Wire.open(talk.url)
     talk.heard.append(f"{(await second.ask('POST', target, AFTER.encode()))[0]}")
     await talk.ask("GET", target)
@@ -248,20 +267,21 @@ async def poll_that_its_client_gives_up(talk: Talk) -> None:
         wire = await Wire.open(talk.url)
         length = "Content-Length: 30\r\n" if method == "POST" else ""
         await wire.send(f"{method} {target} HTTP/1.1\r\nHost: a\r\n{length}\r\n")
-        await asyncio.sleep(0.2)
+        await _is_read(wire)
         wire.close()
-        await asyncio.sleep(0.2)
+        await wire.writer.wait_closed()
+        await _is_read(wire)
         await talk.ask("GET", target)
 
 
 async def upgrade(talk: Talk) -> None:
     target = await talk.session()
-    waiting = asyncio.create_task(_answer(talk, target))
+    waiting = await _poll(talk, target)
     sid = target.rpartition("=")[2]
     websocket = await WebSocket.connect(talk.url, f"{WEBSOCKET}&sid={sid}")
     await websocket.text("2probe")
     await talk.until("probe", websocket)
-    talk.heard.append(await waiting)
+    talk.heard.append(await _answer(waiting))
     await websocket.text("5")
     await websocket.text(AFTER)
     await talk.until('"after"]', websocket)
