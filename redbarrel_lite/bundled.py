@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 from importlib.machinery import ModuleSpec
 from types import CodeType, ModuleType
@@ -39,6 +40,8 @@ def begin(member: str) -> str:
     """Have the rooms be found in the archive that runs, in its ``member``; return its path."""
     if sys.version_info < (3, 11):  # noqa: UP036  # whoever runs it may not have read that
         sys.exit("error: RedBarrel Lite needs Python 3.11 or newer")
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # until `cli.main`: no traceback of imports
     loader: Any = sys.modules["__main__"].__spec__.loader  # type: ignore[union-attr]
     archive: str = os.path.realpath(loader.archive)
     text = loader.get_data(os.path.join(loader.archive, member))  # noqa: PTH118

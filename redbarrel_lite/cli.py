@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import io
+import signal
 import sys
 from pathlib import Path
 from typing import Final
@@ -30,6 +31,8 @@ def main(argv: list[str] | None = None, *, app: str | None = None) -> int:
     ``app`` there is one command, to serve that file: it lies in the archive that we run from.
     """
     try:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # we have been imported
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             return _main(argv, app)
         finally:
