@@ -83,6 +83,8 @@ def serve(options: argparse.Namespace) -> int:
     if isinstance(outcome, int):
         return outcome
     with contextlib.closing(outcome):
+        who = f"worker {outcome.seat.number} (process {os.getpid()}): "
+        _log_to_stderr(debug=options.debug, who=who)
         return _work(options, outcome)
 
 
@@ -385,11 +387,11 @@ def _access_log(name: str) -> Callable[[Entry], None] | None:
     return note
 
 
-def _log_to_stderr(*, debug: bool) -> None:
+def _log_to_stderr(*, debug: bool, who: str = "") -> None:
     """Our own log, and nobody else's: the application's `logging` is left alone."""
     log = logging.getLogger("redbarrel_lite")
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(logging.Formatter(f"{who}%(message)s"))
     log.handlers = [handler]
     log.propagate = False
     log.setLevel(logging.DEBUG if debug else logging.INFO)

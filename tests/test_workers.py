@@ -128,6 +128,18 @@ def test_command_of_the_page_serves_so_many(serve: Serve) -> None:
     assert len(children(server.process.pid)) == 4
 
 
+def test_what_a_worker_logs_has_its_name(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("def fail(globs, request):\n    raise OSError\n")
+    (tmp_path / "app.rbr").write_text("path fail ( url /, use python:app.fail );")
+    server = serve(tmp_path / "app.rbr", "--workers", "2", traceback_expected=True)
+    names = [
+        rf"worker {number} \(process {pid}\)"
+        for number, pid in enumerate(children(server.process.pid))
+    ]
+    assert asyncio.run(ask(server.url, "GET", "/"))[0] == 500
+    server.wait_for_line(f"^({'|'.join(names)}): ")
+
+
 def test_sockets_of_workers_are_for_nobody_else(serve: Serve, rbr: Path) -> None:
     """And all serve, of which is told once, and end, whomever a terminal or systemd tells."""
     server = serve(rbr, "--workers", "3", "--log", "off")
