@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import errno
 import logging
 import os
 import socket
@@ -32,6 +33,8 @@ _FLUSH_BYTES: Final = 64 * 1024
 # What may wait for a process that does not read. Without this, one whose loop is held
 # fills the memory of all others with what they broadcast meanwhile.
 MAX_WAITING_BYTES: Final = 16 * 1024 * 1024
+# Until a descriptor is offered again that the system has not taken.
+_AGAIN_S: Final = 0.05
 
 
 class Kind(enum.IntEnum):
@@ -135,9 +138,25 @@ class Channel:
             return socket.send_fds(self._socket, [data], [descriptor])
         except (BlockingIOError, InterruptedError):
             return 0
-        except OSError:
-            self.close()
+        except OSError as error:
+            if error.errno == errno.ETOOMANYREFS:
+                self._loop.call_soon(self._pause)  # when whoever calls has its writer
+            else:
+                self.close()
             return 0
+
+    def _pause(self) -> None:
+        """So many descriptors are on their way that the system takes no more (unix(7)).
+
+        The socket is writable all the same: who waits for that alone asks without end.
+        """
+        if self.is_open:
+            self._loop.remove_writer(self._socket.fileno())
+            self._loop.call_later(_AGAIN_S, self._try_again)
+
+    def _try_again(self) -> None:
+        if self.is_open:
+            self._loop.add_writer(self._socket.fileno(), self._go_on)
 
     def _go_on(self) -> None:
         """The other side has read."""

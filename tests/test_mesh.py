@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import resource
@@ -183,6 +184,38 @@ def test_connection_and_what_was_read_of_it_go_to_its_owner() -> None:
                 sock.close()
             assert len(there.heard[1]) == 20
             assert not one.hand(7, 0, b"")
+
+    run(test())
+
+
+def test_connection_waits_while_too_many_are_on_their_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ETOOMANYREFS, which root is spared; and what is said behind it waits, too."""
+    offered: list[int] = []
+
+    def send_fds(sock: socket.socket, buffers: Any, fds: list[int]) -> int:
+        offered.extend(fds)
+        if len(offered) < 3:
+            raise OSError(errno.ETOOMANYREFS, "Too many references: cannot splice")
+        return really(sock, buffers, fds)
+
+    really = socket.send_fds
+    monkeypatch.setattr(socket, "send_fds", send_fds)
+
+    async def test() -> None:
+        async with workers(2) as there:
+            one, other = there.begin(0), there.begin(1)
+            await there.know_each_other()
+            welcomed: list[socket.socket] = []
+            other.welcome = lambda sock, _content: welcomed.append(sock)
+            ours, theirs = socket.socketpair()
+            with ours, theirs:
+                one.hand(1, theirs.fileno(), b"read")
+                one.publish({"behind": "it"})
+                await until(lambda: there.heard[1] == [{"behind": "it"}])
+                assert len(offered) == 3
+                with welcomed[0] as sock:
+                    ours.sendall(b"more")
+                    assert sock.recv(100) == b"more"
 
     run(test())
 
