@@ -13,10 +13,12 @@ In one line::
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from stat import S_ISLNK
 from typing import Final, NamedTuple, TypeAlias
 
 # Between two looks; longer where they take long, so that they have this share of a processor.
@@ -32,8 +34,10 @@ MOST_QUIET_LOOKS: Final = 40
 # What a browser shows, of the files of a folder. The others may be what an application writes.
 SHOWN: Final = (".html", ".htm", ".css", ".js", ".mjs", ".svg")
 
-# When it was written, how long it is, which it is, and who may read it; None: there is none.
-Stamp: TypeAlias = tuple[int, int, int, int] | None
+# When it was written, how long it is, which it is, and who may read it; of a link, then, when
+# that was made, and which it is: it may lead elsewhere between two looks, and back. None: there
+# is none.
+Stamp: TypeAlias = tuple[int, ...] | None
 Seen: TypeAlias = dict[str, dict[str, Stamp]]  # of each file or folder that is wanted
 
 
@@ -47,14 +51,17 @@ class Wanted(NamedTuple):
 class Changes:
     """Looks, in a thread of its own: a disk may take its time, and the loop has none."""
 
-    def __init__(self, wanted: Callable[[], Wanted]) -> None:
+    def __init__(self, wanted: Callable[[], Wanted], since: float = math.inf) -> None:
         """``wanted`` is asked before each look, in its thread.
 
-        What is new in it has not changed yet.
+        What is new in it has not changed yet. At the first one that is what was last altered
+        before ``since``, in nanoseconds of the clock that files have.
         """
         self._wanted = wanted
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="changes")
         self._seen, self._took_s = _timed_look(wanted)
+        for stamps in self._seen.values():
+            stamps.update((path, None) for path in stamps if _altered(path) >= since)
 
     async def next(self) -> set[str]:
         """Wait for a change, and until it is complete; the files that it is about."""
@@ -115,15 +122,26 @@ def look(wanted: Wanted) -> Seen:
 
 def stamp(path: str) -> Stamp:
     """What tells whether a file is the same."""
-    return _stamp(lambda: os.stat(path))  # noqa: PTH116  # a path object costs more than that
-
-
-def _stamp(stat: Callable[[], os.stat_result]) -> Stamp:
     try:
-        found = stat()
+        there = os.lstat(path)
+        if not S_ISLNK(there.st_mode):
+            return _stamp(there)
+        target = os.stat(path)  # noqa: PTH116  # a path object costs more than that
     except (OSError, ValueError):
         return None
+    return *_stamp(target), there.st_mtime_ns, there.st_ino
+
+
+def _stamp(found: os.stat_result) -> tuple[int, ...]:
     return found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode
+
+
+def _altered(path: str) -> int:
+    """When; by the time that nobody can set, and that a file has which is moved there, too."""
+    try:
+        return os.lstat(path).st_ctime_ns
+    except (OSError, ValueError):
+        return 0
 
 
 def _shown(folder: str) -> Iterator[tuple[str, Stamp]]:
@@ -139,7 +157,7 @@ def _shown(folder: str) -> Iterator[tuple[str, Stamp]]:
             if entry.is_dir(follow_symlinks=False):
                 waiting.append(entry.path)
             elif entry.name.endswith(SHOWN):
-                yield entry.path, _stamp(entry.stat)
+                yield entry.path, stamp(entry.path)
 
 
 def differing(before: Seen, now: Seen) -> set[str]:

@@ -7,7 +7,7 @@ before, which is the server's (`Server.restart`).
 
 In one line::
 
-    with Reloader(server, keeper, files, load).following(): ...
+    with Reloader(server, keeper, files, load, since).following(): ...
 
 A change, and what comes of it::
 
@@ -66,11 +66,16 @@ class Reloader:
     """Follows what happens to the files of a server's application."""
 
     def __init__(
-        self, server: Server, keeper: Keeper, files: Sequence[Path], load: Callable[[App], NextApp]
+        self,
+        server: Server,
+        keeper: Keeper,
+        files: Sequence[Path],
+        load: Callable[[App], NextApp],
+        since: float,
     ) -> None:
         """``load`` reads them anew. The server has `FILE` beside ``files``.
 
-        What changes from now on will have changed.
+        They were first read after ``since``: what changes from then on will have changed.
         """
         self._server = server
         self._keeper = keeper
@@ -81,7 +86,7 @@ class Reloader:
         self._forgotten: dict[str, ModuleType] = {}
         self._is_broken = False
         self._told = ""  # the fault that is known
-        self._changes = Changes(self._wanted)
+        self._changes = Changes(self._wanted, since)
 
     @contextlib.contextmanager
     def following(self) -> Iterator[None]:

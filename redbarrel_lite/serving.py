@@ -116,6 +116,7 @@ def _work(options: argparse.Namespace, post: Post | None) -> int:
     """Serve, alone or as one of several."""
     status = _status(options)
     own = status.pages if status is not None else None
+    options.begun_ns = time.time_ns()
     try:
         app = App.load(
             _files(options), Upstream, doc=not options.no_doc, pages=_pages(options), own=own
@@ -248,7 +249,8 @@ def _reloader(server: Server, options: argparse.Namespace, keeper: Keeper) -> Re
     from .reload import Reloader  # noqa: PLC0415  # as above
 
     files = [_from_start(options, one).absolute() for one in options.apps]
-    return Reloader(server, keeper, files, partial(_load_again, options, anew=True))
+    load = partial(_load_again, options, anew=True)
+    return Reloader(server, keeper, files, load, options.begun_ns)
 
 
 async def _serve_until_signal(

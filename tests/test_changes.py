@@ -12,7 +12,7 @@ import pytest
 from wire import run
 
 from redbarrel_lite import changes
-from redbarrel_lite.changes import Changes, Wanted, differing, look
+from redbarrel_lite.changes import Changes, Wanted, differing, look, stamp
 
 
 @pytest.fixture(autouse=True)
@@ -99,6 +99,23 @@ def test_look_tells_what_is_not_as_it_was(tmp_path: Path, what: str) -> None:
     assert changed == {str(tmp_path / name) for name in expected}
 
 
+@pytest.mark.parametrize("name", ["a.py", "pages/in/x.css"])
+def test_link_that_leads_elsewhere_and_back_has_changed(tmp_path: Path, name: str) -> None:
+    """Who has read it meanwhile has read something else."""
+    folder_of(tmp_path / "pages/in").joinpath("x.css").unlink()
+    link = tmp_path / name
+    link.symlink_to(tmp_path / "one")
+    (tmp_path / "one").write_text("one")
+    before = look(files_of(tmp_path))
+    assert not differing(before, look(files_of(tmp_path)))
+    aside = tmp_path / "aside"
+    aside.symlink_to(tmp_path / "one")  # before the other has gone, whose number it could get
+    aside.rename(link)
+    assert differing(before, look(files_of(tmp_path))) == {str(link)}
+    (tmp_path / "one").unlink()
+    assert stamp(str(link)) is None
+
+
 def test_path_that_no_system_has_is_not_there() -> None:
     assert look(Wanted(["a\0b"], [])) == {"a\0b": {"a\0b": None}}
 
@@ -138,6 +155,26 @@ def test_burst_is_one_change_that_ends_when_it_is_quiet(tmp_path: Path) -> None:
         saves.file.write_text("another one")
         assert await seen.so_far()
         assert await seen.next() == {str(saves.file)}
+        seen.end()
+
+    run(test())
+
+
+def test_what_was_altered_before_the_first_look_has_changed_if_that_is_asked(
+    tmp_path: Path,
+) -> None:
+    wanted = files_of(tmp_path)
+    (tmp_path / "a.py").write_text("a")
+    now = (tmp_path / "a.py").stat().st_ctime_ns
+    os.utime(tmp_path / "a.py", (0, 0))
+
+    async def test() -> None:
+        seen = Changes(lambda: wanted, now)
+        assert await seen.next() == {str(tmp_path / "a.py")}
+        assert not await seen.so_far()
+        seen.end()
+        seen = Changes(lambda: wanted, (tmp_path / "a.py").stat().st_ctime_ns + 1)
+        assert not await seen.so_far()
         seen.end()
 
     run(test())

@@ -380,6 +380,26 @@ def test_application_may_go_to_another_folder(serve: Serve, tmp_path: Path) -> N
     server.wait_for_line("Read again.")
 
 
+# Somebody saves another version of what it has just imported.
+SLOW = """
+import pathlib
+import helper
+if helper.WORD == "one":
+    pathlib.Path(helper.__file__).write_text("WORD = 'two'")
+def say(globs, request): return helper.WORD
+"""
+
+
+def test_file_that_is_saved_while_the_start_is_under_way_is_read_again(
+    serve: Serve, tmp_path: Path
+) -> None:
+    text = "path say ( url /say, use python:app.say );"
+    write(tmp_path, **{"app.rbr": text, "app.py": SLOW, "helper.py": "WORD = 'one'"})
+    server = serve(tmp_path / "app.rbr", "--reload")
+    server.wait_for_line(f"Changed: {tmp_path}/helper.py. {BEGUN}")
+    assert asyncio.run(ask(server.url, "GET", "/say", Host="localhost"))[2] == b"two"
+
+
 # What never comes, as a database that is not there.
 WAITING = """
 import asyncio, sys
