@@ -18,8 +18,7 @@ from typing import Final
 from . import __version__
 from .contents import FOLDER, Contents, Refused
 from .errors import Diagnostic
-from .failures import user_traceback
-from .keeper import fail, tell
+from .failures import fail, tell, user_traceback
 from .loading import Reading
 from .pyz import TooLarge, write
 

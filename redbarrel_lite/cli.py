@@ -2,24 +2,20 @@
 
 What it implements: the commands, their --help, and the exit statuses. What it leaves out:
 the options of serving (`options`), the server (`serving`), and the other commands' work,
-which each finds in a room of its own.
+which each finds in a room of its own, and imports it when it is given: `check` opens no
+port, and who asks for `--version` waits for nothing.
 """
 
 from __future__ import annotations
 
 import argparse
-import difflib
 import io
 import signal
 import sys
 from pathlib import Path
 from typing import Final
 
-from . import publish, scaffold, tidy
-from .keeper import end_unread, fail, tell
-from .options import TRACES, add_address, add_arguments, from_config, refuse_conflicts
 from .packed import PROGRAM
-from .serving import serve
 
 _INTERRUPTED: Final = 130  # as shells have it: 128, and the number of SIGINT
 
@@ -41,6 +37,8 @@ def main(argv: list[str] | None = None, *, app: str | None = None) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:
+        from .failures import end_unread
+
         end_unread()
 
 
@@ -52,15 +50,19 @@ def _main(argv: list[str] | None, app: str | None) -> int:
     if app is not None:
         parser.epilog = None
         next(one for one in parser._actions if one.dest == "apps").help = argparse.SUPPRESS
-    serves = parser.get_default("run") is serve
-    if serves:
+    if parser.get_default("run") is _serve:
+        from .options import from_config
+
         arguments = from_config(parser, arguments)
     # Alone it has a form, too; by argparse's own means it would take the next word for one.
-    arguments = [f"--trace={TRACES[0]}" if one == "--trace" else one for one in arguments]
+    arguments = ["--trace=lines" if one == "--trace" else one for one in arguments]
     options = parser.parse_intermixed_args(arguments)  # options between two files, too
     if app is not None:
         _refuse_more(parser, options)
     if "redis" in options:  # it serves, or prints how to
+        from .failures import tell
+        from .options import refuse_conflicts
+
         refuse_conflicts(parser, options)
         for word in options.apps:
             if meant := _meant(word):
@@ -78,6 +80,8 @@ def _meant(word: Path) -> str:
         return ""
     if (file := word.with_suffix(".rbr")).is_file():
         return f"did you mean '{file}'?"
+    import difflib
+
     if near := difflib.get_close_matches(str(word), _COMMANDS, 1):
         return f"did you mean '{near[0]}'?"
     return "a file is served by its name alone; --help tells what else there is"
@@ -116,8 +120,16 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
 
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
+    from .options import add_arguments
+
     add_arguments(parser)
-    parser.set_defaults(run=serve)
+    parser.set_defaults(run=_serve)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from .serving import serve
+
+    return serve(options)
 
 
 def _add_check(parser: argparse.ArgumentParser) -> None:
@@ -126,85 +138,94 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
         "--syntax-only", action="store_true", help="judge the text alone: no imports, no files"
     )
     parser.add_argument("--json", action="store_true", help="for editors: faults and tree")
-    parser.set_defaults(
-        run=lambda options: tidy.check_file(
-            options.app, syntax_only=options.syntax_only, as_json=options.json
-        )
-    )
+    parser.set_defaults(run=_check)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from .tidy import check_file
+
+    return check_file(options.app, syntax_only=options.syntax_only, as_json=options.json)
 
 
 def _add_fmt(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("app", type=Path, metavar="APP.rbr", help="the file to format")
     parser.add_argument("--check", action="store_true", help="only say how it would change")
     parser.add_argument("--stdout", action="store_true", help="print it, and leave the file alone")
-    parser.set_defaults(
-        run=lambda options: tidy.format_file(
-            options.app, check=options.check, to_stdout=options.stdout
-        )
-    )
+    parser.set_defaults(run=_format)
+
+
+def _format(options: argparse.Namespace) -> int:
+    from .tidy import format_file
+
+    return format_file(options.app, check=options.check, to_stdout=options.stdout)
 
 
 def _add_new(parser: argparse.ArgumentParser) -> None:
+    from .scaffold import QUESTIONS
+
     parser.add_argument("name", nargs="?", metavar="NAME", help="name of the folder and the file")
-    for key, (question, _) in scaffold.QUESTIONS.items():
+    for key, (question, _) in QUESTIONS.items():
         if key != "name":
             parser.add_argument(f"--{key}", metavar=key[0].upper(), help=question.lower())
     parser.set_defaults(run=_new)
 
 
 def _new(options: argparse.Namespace) -> int:
-    given = {
-        key: value for key in scaffold.QUESTIONS if (value := getattr(options, key)) is not None
-    }
+    from .scaffold import QUESTIONS, new
+
+    given = {key: value for key in QUESTIONS if (value := getattr(options, key)) is not None}
     try:
-        return scaffold.new(given, Path.cwd(), input if sys.stdin.isatty() else None)
+        return new(given, Path.cwd(), input if sys.stdin.isatty() else None)
     except (EOFError, KeyboardInterrupt):
+        from .failures import fail
+
         return fail("\nNothing was written.")
 
 
 def _add_doc(parser: argparse.ArgumentParser) -> None:
+    from .publish import FORMATS, write_doc
+
     parser.add_argument("app", type=Path, metavar="APP.rbr", help="the file to tell about")
     parser.add_argument("-o", dest="output", type=Path, metavar="FILE", help="where to write it")
     parser.add_argument(
-        "--format", choices=publish.FORMATS, default="html", help="what to write (%(default)s)"
+        "--format", choices=FORMATS, default="html", help="what to write (%(default)s)"
     )
-    parser.set_defaults(
-        run=lambda options: publish.write_doc(options.app, options.output, options.format)
-    )
+    parser.set_defaults(run=lambda options: write_doc(options.app, options.output, options.format))
 
 
 def _add_bundle(parser: argparse.ArgumentParser) -> None:
-    from .bundle import add_arguments  # noqa: PLC0415  # who serves packs nothing
+    from .bundle import add_arguments
 
     add_arguments(parser)
 
 
 def _add_connect(parser: argparse.ArgumentParser) -> None:
-    from .connect import add_arguments  # noqa: PLC0415  # who serves pays for no client
+    from .connect import add_arguments
 
     add_arguments(parser)
 
 
 def _add_emit(parser: argparse.ArgumentParser) -> None:
-    from .emit import add_arguments  # noqa: PLC0415  # who serves pays for no client
+    from .emit import add_arguments
 
     add_arguments(parser)
 
 
 def _add_doctor(parser: argparse.ArgumentParser) -> None:
-    from .doctor import add_arguments  # noqa: PLC0415  # likewise
+    from .doctor import add_arguments
 
     add_arguments(parser)
 
 
 def _add_explain(parser: argparse.ArgumentParser) -> None:
-    from .explain import add_arguments  # noqa: PLC0415  # who serves pays for no pictures
+    from .explain import add_arguments
 
     add_arguments(parser)
 
 
 def _add_print_config(parser: argparse.ArgumentParser) -> None:
-    from .printconfig import add_arguments  # noqa: PLC0415  # who serves pays for no printing
+    from .options import add_address
+    from .printconfig import add_arguments
 
     add_arguments(parser, add_address)
 

@@ -27,7 +27,7 @@ from .dial import trusting, why
 from .dial_socket import TRANSPORTS, UPGRADE
 from .drawing import pen_for
 from .errors import SocketClosed
-from .keeper import end_unread
+from .failures import end_unread
 from .tap import Tap
 from .testing_sync import Loop
 from .trace import EXPLAIN, JSON, LINES, ClientTracer

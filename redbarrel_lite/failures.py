@@ -1,8 +1,8 @@
-"""What the log is told when user code fails.
+"""What the log, or the terminal, is told when user code fails.
 
 What it implements: what is a failure, and what an order to end; tracebacks that show the user's
 frames and no others, and, for the mistakes that people bring along from other servers, a line
-that says what to write.
+that says what to write; and how a command says that it failed.
 
 In one line::
 
@@ -12,13 +12,15 @@ In one line::
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import json
 import os
 import re
+import sys
 import traceback
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 # Files whose frames are not the user's: ours, and those by which Python imports and writes JSON.
 _NOT_THE_USERS: Final = (
@@ -136,3 +138,27 @@ def help_for(error: BaseException) -> str:
             if match is not None:
                 return match.expand(meant)
     return ""
+
+
+def tell(line: str) -> None:
+    """Say something; where nobody listens (``2>&-``, a pipe that broke) that is no fault."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
+
+
+def fail(message: str, cause: BaseException | None = None) -> int:
+    """Say what is wrong, behind the user's own traceback; return the exit status."""
+    if cause is not None:
+        tell(user_traceback(cause))
+    tell(message)
+    return 1
+
+
+UNREAD: Final = 141  # as shells have it: 128, and the number of SIGPIPE
+
+
+def end_unread() -> NoReturn:
+    """End as other programs do whose reader, such as `head`, has read enough. From any thread."""
+    os._exit(UNREAD)

@@ -12,47 +12,20 @@ In one line::
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import os
 import ssl
-import sys
 from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NamedTuple
 
 from .app import App
 from .errors import RbrError
-from .failures import is_its_own, user_traceback
+from .failures import is_its_own, tell, user_traceback
 from .modules import modules_now, restore_modules
 from .server import Server
 from .succession import NextApp
 from .systemd import Notifier
 from .watchdog import unwatched
-
-
-def tell(line: str) -> None:
-    """Say something; where nobody listens (``2>&-``, a pipe that broke) that is no fault."""
-    if sys.stderr is not None:
-        with contextlib.suppress(OSError, ValueError):
-            sys.stderr.write(line + "\n")
-            sys.stderr.flush()
-
-
-def fail(message: str, cause: BaseException | None = None) -> int:
-    """Say what is wrong, behind the user's own traceback; return the exit status."""
-    if cause is not None:
-        tell(user_traceback(cause))
-    tell(message)
-    return 1
-
-
-UNREAD: Final = 141  # as shells have it: 128, and the number of SIGPIPE
-
-
-def end_unread() -> NoReturn:
-    """End as other programs do whose reader, such as `head`, has read enough. From any thread."""
-    os._exit(UNREAD)
-
 
 STAYS: Final = "The application of before stays."
 

@@ -23,11 +23,8 @@ from .forwarded import trust
 from .gate import host_names
 from .http1 import Limits
 from .packed import path_at
-from .patience import TimeLimits
-from .redis_connection import parse_url
-from .server import GRACE_S
+from .patience import GRACE_S, TimeLimits
 from .watchdog import USUAL_S
-from .workers import MAX_WORKERS, processors
 
 TRACES: Final = ("lines", "explain", "json")
 
@@ -153,7 +150,7 @@ def add_address(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--redis",
-        type=_judged_by(parse_url),
+        type=_judged_by(_parse_redis),
         metavar="URL",
         help="share sockets with all servers that have the same Redis: redis://HOST:PORT",
     )
@@ -193,7 +190,15 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _parse_redis(url: str) -> object:
+    from .redis_connection import parse_url  # noqa: PLC0415  # who names none pays for none
+
+    return parse_url(url)
+
+
 def _workers(text: str) -> int:
+    from .workers import MAX_WORKERS, processors  # noqa: PLC0415  # as above
+
     if text == "auto":
         return min(MAX_WORKERS, processors())
     count = _count(text)

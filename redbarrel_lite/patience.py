@@ -23,6 +23,8 @@ MIN_BODY_RATE: Final = 500
 # Seconds without a word, while the answer is awaited by a client that sends no more.
 HALF_CLOSED_S: Final = 5.0
 PULSE_S: Final = 1.0
+# For what runs to end, once the server was told to.
+GRACE_S: Final = 5.0
 # A loop that is later than this was held, and so long at most, in seconds, it is not asked
 # to judge: then what has come meanwhile is read, be it a request on a new connection.
 LATE_S: Final = 0.1

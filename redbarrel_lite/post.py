@@ -22,7 +22,8 @@ from typing import Any, Final
 
 from .cluster import Cluster
 from .emitting import QUESTION, answer_for_worker
-from .keeper import Keeper, set_aside, tell
+from .failures import tell
+from .keeper import Keeper, set_aside
 from .mesh import Seat
 from .server import Server
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from . import printconfig_proxies, printconfig_units
-from .keeper import fail
+from .failures import fail
 from .loading import File, Reading
 from .printconfig_site import Site
 from .rbr_nodes import Path as Service

@@ -22,8 +22,8 @@ from typing import Final
 
 from .listener import BACKLOG
 from .packed import OWN
+from .patience import GRACE_S
 from .printconfig_site import LOCAL, PACKAGE, Site, about_password, because
-from .server import GRACE_S
 
 _MEMORY: Final = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "131072"}
 _WHY_MEMORY: Final = (

@@ -34,9 +34,10 @@ from typing import Any, Final
 
 from .app import App
 from .changes import PAUSE_S, Changes, Wanted, stamp
+from .failures import tell
 from .forwarded import trust
 from .globs import Globals
-from .keeper import STAYS, Fault, Keeper, tell
+from .keeper import STAYS, Fault, Keeper
 from .modules import (
     drop_finders,
     forget_modules,

@@ -42,7 +42,7 @@ from .handlers import RunHandler, run_handler
 from .host import Connected, Successor
 from .listener import Address, Listener
 from .mesh import Answer, Mesh
-from .patience import TimeLimits
+from .patience import GRACE_S, TimeLimits
 from .rawendpoint import RawEndpoint
 from .succession import NextApp, Succession
 from .tap import Tap
@@ -52,7 +52,6 @@ from .upstream import Tunnel
 
 log = logging.getLogger("redbarrel_lite")
 
-GRACE_S: Final = 5.0
 _OUT_OF_RESOURCES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 QUIET_S: Final = 60.0
 # At the end: what a client may take to come for its last words, or to say its first.

@@ -34,10 +34,11 @@ from .app import App, Page
 from .cluster import Cluster
 from .emitting import Desk, read_token
 from .errors import RbrError
+from .failures import fail, tell
 from .forwarded import trust
 from .gate import Gate, host_names, usual_names
 from .http1 import Limits
-from .keeper import Keeper, fail, tell
+from .keeper import Keeper
 from .listener import Address, SocketFile, bind, urls
 from .patience import TimeLimits
 from .post import Post, WorkerKeeper, attend

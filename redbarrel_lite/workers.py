@@ -33,7 +33,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from .keeper import tell
+from .failures import tell
 from .listener import SocketFile
 from .mesh import Seat
 from .post import READY, RENEW, RENEW_ALOUD, RENEWED, Post
