@@ -14,7 +14,6 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from urllib.parse import urlsplit
 
 AGAIN_S = 0.1
@@ -63,6 +62,7 @@ class Listener:
         self.room = room
         self.place = (0, 0)  # the machine and the worker that it is at
         self.lives = 0
+        self.ends: list[str] = []  # of its lives: how each was cut
         self.accounts: dict[int, Account] = {}
         self._host, self._port = urlsplit(url).hostname, urlsplit(url).port
         self._address = address
@@ -86,13 +86,19 @@ class Listener:
         await self.comes_again()
         self._again.clear()
         self.lives = 1
+        self.ends.clear()
 
     async def hears(self, sender: int, until: int) -> None:
-        """Wait until it has heard so many of them."""
+        """Wait until it has heard so many of them. Who is cut meanwhile may never hear them."""
         if self.accounts[sender].until < until:
             heard: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._awaited.append((sender, until, heard))
             await heard
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has still to come, or to hear what it is waited for."""
+        return not self._there.is_set() or bool(self._awaited)
 
     def say(self, *event: object) -> None:
         """Over WebSocket: one text frame, masked by zeros (RFC 6455 5.3)."""
@@ -109,15 +115,38 @@ class Listener:
             self.lives += 1
             for account in self.accounts.values():
                 account.lives.append([])
-            with suppress(OSError, EOFError):
-                reader, self._writer = await asyncio.open_connection(
-                    "127.0.0.1", self._port, local_addr=(self._address, 0), limit=1 << 22
-                )
-                try:
-                    await (self._poll if self.polls else self._listen)(reader, self._writer)
-                finally:
+            how = "closed"
+            try:
+                reader, writer = await self._connect()
+                await (self._poll if self.polls else self._listen)(reader, writer)
+            except (OSError, EOFError) as error:
+                how = repr(error)
+            finally:
+                if self._writer is not None:
                     self._writer.close()
+            self._note_end(how)
             await asyncio.sleep(AGAIN_S)
+
+    def _note_end(self, how: str) -> None:
+        self.ends.append(how)
+        for _, _, heard in self._awaited:
+            if not heard.done():
+                heard.set_exception(AssertionError(self.told()))
+        self._awaited.clear()
+
+    def told(self) -> str:
+        """What is to be known if it does not hear what it should."""
+        kind = "polls" if self.polls else "has a WebSocket"
+        heard = {sender: account.lives for sender, account in self.accounts.items()}
+        awaited = [(sender, until) for sender, until, _ in self._awaited]
+        where = f"{self._address} at port {self._port}, in room {self.room}, at {self.place}"
+        return f"{where}, {kind}, has heard {heard}, awaits {awaited}, was cut by {self.ends}"
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, self._writer = await asyncio.open_connection(
+            "127.0.0.1", self._port, local_addr=(self._address, 0), limit=1 << 22
+        )
+        return reader, self._writer
 
     async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(
@@ -137,6 +166,7 @@ class Listener:
 
     async def _poll(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async def asked(method: str, query: str, body: bytes = b"") -> bytes:
+            nonlocal reader, writer
             writer.write(
                 f"{method} {_QUERY}polling{query} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n"
                 f"Room: {self.room}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
@@ -145,8 +175,12 @@ class Listener:
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
             length = re.search(rb"\ncontent-length: (\d+)", head)
             if not head.startswith(b"http/1.1 200") or length is None:
-                raise EOFError
-            return await reader.readexactly(int(length[1]))
+                raise EOFError(method, head)
+            content = await reader.readexactly(int(length[1]))
+            if b"\nconnection: close" in head:  # as nginx says to each thousandth request
+                writer.close()
+                reader, writer = await self._connect()
+            return content
 
         sid = json.loads((await asked("GET", ""))[1:])["sid"]
         await asked("POST", f"&sid={sid}", b"40")
@@ -197,6 +231,10 @@ class Crowd:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def told(self) -> str:
+        """Of those that wait, or were cut."""
+        return "\n".join(one.told() for one in self.listeners if one.waits or one.ends)
 
     async def all_there(self) -> None:
         for one in self.listeners:

@@ -167,10 +167,15 @@ def in_order(one: Listener) -> bool:
 
 @asynccontextmanager
 async def crowd_in(town: Town, speaking: Iterable[int], rounds: int) -> AsyncIterator[Crowd]:
-    crowded = town.urls, CLIENTS, ROOMS, WORKERS
-    async with asyncio.timeout(TOGETHER_S), Crowd(*crowded) as crowd:
-        crowd.expect(speaking, lambda room: for_room(room, rounds))
-        yield crowd
+    crowd = Crowd(town.urls, CLIENTS, ROOMS, WORKERS)
+    try:
+        async with asyncio.timeout(TOGETHER_S):
+            async with crowd:
+                crowd.expect(speaking, lambda room: for_room(room, rounds))
+                yield crowd
+    except TimeoutError:
+        said = [crowd.told(), *(one.said() for one in town.machines)]
+        pytest.fail("\n".join(said))
 
 
 def test_twenty_thousand_broadcasts_reach_all_they_are_for_once_and_in_order(town: Town) -> None:
