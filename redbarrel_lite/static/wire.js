@@ -14,6 +14,7 @@ let items = [];                 // its timeline
 let late = [];                  // what came during a pause
 let chosen = null;              // the item whose bytes are shown
 let held = { on: false, waiting: [] };
+let isPressed = false;          // a line of the list of connections
 
 // -- small things ------------------------------------------------------------------
 
@@ -52,7 +53,9 @@ function sizeOf(bytes) {
 
 // -- connections -------------------------------------------------------------------
 
+/** Not while somebody presses one of them: a button that is another one when it is let go was not clicked. */
 function drawConnections(said = []) {
+  if (isPressed) return;
   const sessions = new Map();
   const alone = [];
   for (const one of connections.values()) {
@@ -280,6 +283,12 @@ socket.on("items", (news) => {
 });
 socket.on("stepping", (key) => { if (subject === NEXT) { subject = ""; look(key); } });
 socket.on("held", (news) => { if (news.key === subject) drawHeld(news); });
+
+$("connections").onpointerdown = () => { isPressed = true; };
+for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => {
+  if (isPressed) setTimeout(drawConnections);  // behind the click
+  isPressed = false;
+});
 
 $("hold").onclick = () => { if (subject) socket.emit("hold", subject, !held.on); };
 $("next").onclick = next;

@@ -57,6 +57,9 @@ const LAUNCH = {
 };
 const launched = {};
 
+// For whatever is waited for: a machine that does other things besides may stand still for long.
+const PATIENCE_MS = 60_000;
+
 const launch = (kind = "chromium") => (launched[kind] ??= LAUNCH[kind]());
 
 const browsers = () => Promise.all(Object.values(launched));
@@ -72,21 +75,31 @@ const quit = async () => {
   for (const browser of await browsers()) await browser.close();
 };
 
-// One person's window. `faults` collects what a developer would see in red.
-const enter = async (browser, url, { official = null, ...options } = {}) => {
+// One person's page. `faults` collects what a developer would see in red, `asked` what was loaded.
+const visit = async (browser, url, options = {}, prepare = async () => {}) => {
   const context = await browser.newContext(options);
+  context.setDefaultTimeout(PATIENCE_MS);
   const page = await context.newPage();
   const faults = [];
-  let swaps = 0;
+  const asked = [];
   page.on("pageerror", (error) => faults.push(String(error)));
   page.on("console", (line) => line.type() === "error" && faults.push(line.text()));
-  if (official !== null) {
-    await page.route("**/socket.io/socket.io.js*", async (route) => {
+  page.on("request", (request) => asked.push(request.url()));
+  await prepare(page);
+  await page.goto(url);
+  return { page, context, faults, asked };
+};
+
+// The chat's page, as soon as it is connected for good.
+const enter = async (browser, url, { official = null, ...options } = {}) => {
+  let swaps = 0;
+  const { page, context, faults } = await visit(browser, url, options, async (one) => {
+    if (official === null) return;
+    await one.route("**/socket.io/socket.io.js*", async (route) => {
       await route.fulfill({ path: official });
       swaps += 1;
     });
-  }
-  await page.goto(url);
+  });
   // The words of #state are the page's own; the transport's name in them is the protocol's.
   await page.locator("#state", { hasText: "websocket" }).waitFor();
   return {
@@ -108,4 +121,4 @@ const enter = async (browser, url, { official = null, ...options } = {}) => {
   };
 };
 
-module.exports = { enter, launch, quit, tidy };
+module.exports = { enter, launch, quit, tidy, visit };

@@ -3,19 +3,8 @@
 // What was shown.
 "use strict";
 
-const { launch } = require("./browser.cjs");
+const { launch, visit } = require("./browser.cjs");
 const { run } = require("./clients.cjs");
-
-const open = async (browser, url, options = {}) => {
-  const page = await (await browser.newContext(options)).newPage();
-  const faults = [];
-  const asked = [];
-  page.on("pageerror", (error) => faults.push(String(error)));
-  page.on("console", (line) => line.type() === "error" && faults.push(line.text()));
-  page.on("request", (request) => asked.push(request.url()));
-  await page.goto(url);
-  return { page, faults, asked };
-};
 
 // Fill a service's form, send it, and read the answer once its body is whole.
 const tryService = async (page, name, fields) => {
@@ -96,7 +85,7 @@ const unconnected = async (page, fields) => {
 
 const scenario = async (url) => {
   const browser = await launch();
-  const { page, faults, asked } = await open(browser, url);
+  const { page, faults, asked } = await visit(browser, url);
   const got = await tryService(page, "price", { country: "d/é", query: "grams=300" });
   const posted = await tryService(page, "label", { method: "PUT", name: "a b", headers: "X-N: 7", body: '{"a":1}' });
   const refused = await tryService(page, "label", { method: "POST", name: "x", headers: "X-N: 7", body: "{" });
@@ -106,17 +95,17 @@ const scenario = async (url) => {
   const nowhere = await unconnected(page, { namespace: "/nowhere" });
   const garbage = await unconnected(page, { namespace: "/", auth: "{" });
   // Each protocol below it is spoken with the same url: there is a real server at its end.
-  const second = await open(browser, url);
+  const second = await visit(browser, url);
   const engine = await connect(second.page, { protocol: "engineio" });
   await engine.send("0");
   await engine.sees("0{");
   await engine.leave();
-  const third = await open(browser, url);
+  const third = await visit(browser, url);
   const raw = await connect(third.page, { protocol: "websocket", url: '["/api/socket.io/?EIO=4&transport=websocket"]' });
   await raw.sees("0{");
   await raw.leave();
-  const bare = await open(browser, url, { javaScriptEnabled: false });
-  const narrow = await open(browser, url, { viewport: { width: 390, height: 800 } });
+  const bare = await visit(browser, url, { javaScriptEnabled: false });
+  const narrow = await visit(browser, url, { viewport: { width: 390, height: 800 } });
   await narrow.page.evaluate(() => document.querySelectorAll("details").forEach((one) => (one.open = true)));
 
   return {

@@ -5,43 +5,42 @@
 // The page, pointed at all the time, for so many samples: what it forgets, and what it holds.
 "use strict";
 
-const { launch } = require("./browser.cjs");
-const { open, run, say } = require("./clients.cjs");
+const { launch, visit } = require("./browser.cjs");
+const { once, open, run, say } = require("./clients.cjs");
 
 const samples = (page, count) => page.waitForFunction((least) => past?.rings[0].length >= least, count);
 
 const restart = async (browserName, url) => {
   const browser = await launch(browserName);
-  const page = await (await browser.newContext()).newPage();
-  await page.goto(url);
+  const { page } = await visit(browser, url);
   await samples(page, 5);
   await page.locator("#words").fill("before");
   await page.keyboard.press("Enter");
   await page.locator("#log", { hasText: "before" }).waitFor();
-  const first = await page.evaluate("past.rings[0].time(0)");
+  await page.locator("#state", { hasText: "websocket" }).waitFor();
   const name = await page.locator("#name").inputValue();
   say({ step: "live", state: await page.locator("#state").innerText() });
 
   await page.locator("#state", { hasText: "offline" }).waitFor();
-  const known = await page.evaluate("past.rings[0].length");
+  const last = await page.evaluate("past.rings[0].time(past.rings[0].length - 1)");
   say({ step: "offline", words: await page.locator("#log span").allTextContents() });
 
   await page.locator("#state.live").waitFor();
-  await samples(page, known + 5);
+  const times = () => Array.from({ length: past.rings[0].length }, (_, i) => past.rings[0].time(i));
+  const fiveLater = (before) => past.rings[0].length > 5 && past.rings[0].time(past.rings[0].length - 5) > before;
+  await page.waitForFunction(fiveLater, last);
   await page.locator("#words").fill("after");
   await page.keyboard.press("Enter");
   await page.locator("#log", { hasText: "after" }).waitFor();
-  const gap = () => {
-    const [ring] = past.rings;
-    return Math.max(...Array.from({ length: ring.length - 1 }, (_, i) => ring.time(i + 1) - ring.time(i))) / about.interval;
-  };
+  const known = await page.evaluate(times);
+  const interval = await page.evaluate("about.interval");
   say({
     step: "back",
     words: await page.locator("#log span").allTextContents(),
     people: await page.locator("#people li").allTextContents(),
     keptName: name === (await page.locator("#name").inputValue()),
-    keptPast: first === (await page.evaluate("past.rings[0].time(0)")),
-    gap: await page.evaluate(gap),
+    keptPast: known.includes(last),
+    gap: (known[known.indexOf(last) + 1] - last) / interval,
   });
 };
 
@@ -52,11 +51,7 @@ const rings = () =>
 
 const long = async (url, count) => {
   const browser = await launch();
-  const context = await browser.newContext({ viewport: { width: 1280, height: 800 } });
-  const page = await context.newPage();
-  const faults = [];
-  page.on("pageerror", (error) => faults.push(String(error)));
-  await page.goto(url);
+  const { page, context, faults } = await visit(browser, url, { viewport: { width: 1280, height: 800 } });
   await samples(page, 2);
   await page.evaluate((most) => {
     globalThis.heard = new Float64Array(most + 2000); // of a fixed size: it must not be what grows
@@ -80,6 +75,8 @@ const long = async (url, count) => {
   const witness = open(url, "websocket");
   const told = [];
   witness.socket.on("sample", ([t]) => told.push(t));
+  await once(witness.socket, "sample");
+  const before = await page.evaluate("heardCount");
 
   const devtools = await context.newCDPSession(page);
   const heap = async () => {
@@ -89,7 +86,7 @@ const long = async (url, count) => {
   const { x, y, width, height } = await page.locator(".plot").first().boundingBox();
   const heaps = [];
   for (let part = 1; part <= 10; part += 1) {
-    for (let move = 0; (await page.evaluate("heardCount")) < (count * part) / 10; move += 1)
+    for (let move = 0; (await page.evaluate("heardCount")) < before + (count * part) / 10; move += 1)
       await page.mouse.move(x + ((move * 7) % width), y + height / 2);
     heaps.push(await heap());
   }

@@ -2,7 +2,7 @@
 // A page of Socket.IO 2 in Chromium that opens its socket at ORIGIN. What came of it.
 "use strict";
 
-const { launch } = require("./browser.cjs");
+const { launch, visit } = require("./browser.cjs");
 const { run } = require("./clients.cjs");
 
 const OPTIONS = {
@@ -45,12 +45,11 @@ const talk = ({ origin, options }) =>
 
 const scenario = async (url, origin, mode) => {
   const browser = await launch();
-  const page = await browser.newPage();
+  const { page } = await visit(browser, url);
   const kinds = new Set();
   page.on("request", (request) => {
     if (request.url().includes("/socket.io/")) kinds.add(request.resourceType());
   });
-  await page.goto(url);
   const seen = await page.evaluate(talk, { origin, options: OPTIONS[mode] });
   return { ...seen, kinds: [...kinds].sort() };
 };

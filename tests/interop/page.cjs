@@ -27,9 +27,11 @@ const scenario = async (url, client, kind) => {
   const c = await enter(browser, url, options);
   await c.sees("hello from b"); // from the buffer
   const injected = await Promise.all([a, b, c].map(({ page }) => page.locator("#injected").count()));
+  await b.sees(/ connected/); // c is
   const bLog = await b.log();
   await b.leave();
   await a.sees(/ disconnected/);
+  await c.sees(/ disconnected/);
 
   return {
     injected,

@@ -14,9 +14,8 @@ const inNode = (url) => {
 };
 
 const inPage = async (url, kind) => {
-  const { launch } = require("./browser.cjs");
-  const page = await (await (await launch(kind)).newContext()).newPage();
-  await page.goto(url);
+  const { launch, visit } = require("./browser.cjs");
+  const { page } = await visit(await launch(kind), url);
   const source = readFileSync(join(__dirname, "talk.js"), "utf8");
   return page.evaluate(`(() => {
     ${source}

@@ -16,7 +16,7 @@ const scenario = async (url, mode) => {
   await once(socket, "connect");
   await upgraded(client, mode);
   const before = [socket.id, socket.recovered];
-  await socket.timeout(10_000).emitWithAck("remember", "red");
+  await socket.timeout(60_000).emitWithAck("remember", "red");
   await tell("one");
   await client.heard(2);
 

@@ -6,22 +6,14 @@
 const { writeFileSync } = require("node:fs");
 const { once } = require("node:events");
 const { io } = require("socket.io-client");
-const { launch } = require("./browser.cjs");
+const { launch, visit } = require("./browser.cjs");
 const { run } = require("./clients.cjs");
 const { shrink } = require("./png.cjs");
 
 const WIDE = { viewport: { width: 1200, height: 900 }, javaScriptEnabled: false };
 const seconds = (count) => new Promise((resolve) => setTimeout(resolve, 1000 * count));
 
-const open = async (browser, url, options) => {
-  const page = await (await browser.newContext({ ...WIDE, ...options })).newPage();
-  const faults = [];
-  const asked = [];
-  page.on("console", (line) => faults.push(line.text()));
-  page.on("request", (request) => asked.push(request.url()));
-  await page.goto(`${url}/__status__`);
-  return { page, faults, asked };
-};
+const open = (browser, url, options) => visit(browser, `${url}/__status__`, { ...WIDE, ...options });
 
 const text = (page) => page.locator("main").innerText();
 
@@ -67,7 +59,7 @@ const scenario = async (url, picture = "") => {
   const first = await text(page);
   const [before] = asked.splice(0);
   await fetch(`${url}/__health__`);
-  await page.waitForEvent("framenavigated"); // by itself
+  await page.locator("main", { hasText: /__health__\s+1/ }).waitFor(); // it comes again by itself
   const second = await text(page);
   return {
     first, second, faults, asked: [before, ...asked],

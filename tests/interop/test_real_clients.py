@@ -163,7 +163,7 @@ def test_a_killed_client_has_left_at_once(
     victim.kill()
     killed = monotonic()
     assert witness.next() == BLOCKING.left(sid)
-    assert monotonic() - killed < 5
+    assert monotonic() - killed < 20  # which is when the first pong could be missing
 
 
 # --- the page -------------------------------------------------------------------------------

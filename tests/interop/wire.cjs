@@ -4,18 +4,14 @@
 "use strict";
 
 const { readFileSync, writeFileSync } = require("node:fs");
-const { enter, launch } = require("./browser.cjs");
+const { enter, launch, visit } = require("./browser.cjs");
 const { run } = require("./clients.cjs");
 const { shrink } = require("./png.cjs");
 
 const WINDOW = { viewport: { width: 1440, height: 900 } };
 
 const open = async (browser, url, options) => {
-  const page = await (await browser.newContext({ ...WINDOW, ...options })).newPage();
-  const faults = [];
-  page.on("pageerror", (error) => faults.push(String(error)));
-  page.on("console", (line) => line.type() === "error" && faults.push(line.text()));
-  await page.goto(`${url}/__wire__/`);
+  const { page, faults } = await visit(browser, `${url}/__wire__/`, { ...WINDOW, ...options });
   await page.locator("#state.live").waitFor();
   return { page, faults };
 };
@@ -31,7 +27,9 @@ const watch = async (page, chat) => {
   const layers = await page.locator("#anatomy h3").evaluateAll((all) => all.map((one) => one.firstChild.data));
   const key = page.locator("#anatomy .fields tr", { hasText: "masking key" });
   await key.hover();
-  const lit = await page.locator("#anatomy .hex b.on").count();
+  const bytes = page.locator("#anatomy .hex b.on");
+  await bytes.first().waitFor();
+  const lit = await bytes.count();
   return { said: await said(page), layers, lit };
 };
 
@@ -57,6 +55,7 @@ const use = async (page, chat) => {
 const stepThrough = async (browser, url, page) => {
   await page.getByRole("button", { name: "The next session" }).click();
   await page.locator("#subject", { hasText: "waiting" }).waitFor();
+  await page.evaluate(() => socket.emitWithAck("hold", NEXT, true)); // as the page did: by now it is
   let isIn = false;
   const entering = enter(browser, url).then(() => (isIn = true));
   const steps = [];
@@ -65,7 +64,11 @@ const stepThrough = async (browser, url, page) => {
     await Promise.race([next.waitFor(), entering]);
     if (isIn) break;
     steps.push(...(await page.locator("#waiting .said").allTextContents()));
-    await page.evaluate(() => document.getElementById("next").click());
+    // What waits is told of anew behind the answer.
+    await page.evaluate(async () => {
+      await document.getElementById("next").onclick();
+      await new Promise((told) => socket.once("held", told));
+    });
   }
   return steps;
 };
