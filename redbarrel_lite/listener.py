@@ -88,7 +88,7 @@ class Listener:
                 server = await loop.create_server(self._new, sock=one, backlog=BACKLOG)
                 self._servers.append(server)
         elif address.uds is not None:
-            _make_room(address.uds)
+            make_room(address.uds)
             one = _bound_at(address.uds, private=address.private)
             self._file = SocketFile.of(address.uds)
             self._servers.append(
@@ -147,7 +147,7 @@ def bind(address: Address) -> list[socket.socket]:
     Raises OSError if it can't be had.
     """
     if address.uds is not None:
-        _make_room(address.uds)
+        make_room(address.uds)
         return [_listening(_bound_at(address.uds, private=address.private))]
     found = socket.getaddrinfo(
         address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -214,7 +214,7 @@ def _queue(descriptor: int) -> list[socket.socket]:
     return waiting
 
 
-def _make_room(path: str) -> None:
+def make_room(path: str) -> None:
     """Remove a socket that a server of before has left; nothing else, and none in use.
 
     Raises OSError for what must stay where it is.

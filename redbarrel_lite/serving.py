@@ -39,7 +39,7 @@ from .forwarded import trust
 from .gate import Gate, host_names, usual_names
 from .http1 import Limits
 from .keeper import Keeper
-from .listener import Address, SocketFile, bind, urls
+from .listener import Address, SocketFile, bind, make_room, urls
 from .patience import TimeLimits
 from .post import Post, WorkerKeeper, attend
 from .server import Server
@@ -108,6 +108,9 @@ def _supervise(options: argparse.Namespace) -> int | Post:
     file = SocketFile.of(options.uds) if is_ours and options.uds else None
     supervisor = Supervisor(sockets, file, options.workers, options.grace, options.notifier)
     outcome = supervisor.run(urls(scheme, sockets))
+    if isinstance(outcome, int) and options.emit_uds:
+        with contextlib.suppress(OSError):
+            make_room(options.emit_uds)  # a worker that was killed has left it
     options.sockets, options.is_last = sockets, is_ours
     options.notifier = Notifier({})  # the supervisor speaks for all
     return outcome

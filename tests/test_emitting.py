@@ -630,8 +630,16 @@ def test_clients_of_all_workers_are_reached_counted_and_waited_for(
             os.kill(pid, signal.SIGCONT)
         for one in members:
             await one.hears('42["late"]')
+        first = next(one for worker, one in found if worker == "0")
+        await first.wire.text('422["process"]')
+        pid = json.loads((await first.wire.read())[3:])[0]
+        os.kill(pid, signal.SIGKILL)
+        line = rf"^worker 0 \(process {pid}\) was ended by SIGKILL"
+        await asyncio.to_thread(process.wait_for_line, line)
 
     run(test())
+    process.stop()
+    assert not Path(path).exists()  # nobody has come in the place of who is gone
 
 
 class Recorder:
