@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from conftest import ROOT
@@ -48,7 +50,7 @@ def test_page_has_its_files() -> None:
 @pytest.mark.parametrize("block", COMMANDS, ids=lambda block: block.split("\n")[0][-9:])
 def test_command_prints_what_the_page_shows(folder: Path, block: str) -> None:
     mistyped = FILES["short.rbr"].replace("method", "metod", 1)
-    (folder / "typo.rbr").write_text(mistyped, encoding="utf-8")
+    (folder / "typo.rbr").write_text(f"# short.rbr\n{mistyped}", encoding="utf-8")
     command, shown = block.removeprefix("$ ").split("\n", 1)
     done = subprocess.run(
         command.replace("python3", f'"{sys.executable}"', 1),
@@ -73,6 +75,15 @@ def test_answers_are_those_of_the_page(folder: Path, application: str, step: str
             assert f"{got.status} {got.headers['content-type']}" == answer, got.text
             if body:
                 assert got.text.rstrip("\n") == "\n".join(body)
+
+
+def test_request_of_curl_makes_a_link(folder: Path) -> None:
+    (command,) = re.findall(r"^```sh\n(curl .*)\n```$", TEXT, re.M)
+    _, _, header, _, field, url = shlex.split(command)
+    with testing.client(folder / "guarded.rbr") as client:
+        sent = dict([field.split("=")]), dict([header.split(": ")])
+        answer = client.post(urlsplit(url).path, data=sent[0], headers=sent[1])
+        assert client.get(f"/v/{answer.json['code']}").headers["location"] == sent[0]["url"]
 
 
 def test_links_of_the_page_lead_somewhere() -> None:
