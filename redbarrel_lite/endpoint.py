@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import secrets
-import sys
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
@@ -246,8 +245,7 @@ class Endpoint(Entrance):
             )
         )
         self._sessions[sid] = connection
-        # The request is kept with the session: let all of them share the names.
-        request.headers.pairs = [(sys.intern(name), text) for name, text in request.headers.pairs]
+        request.share_names()
         return connection
 
     def _new_of_old(self, request: Request, query: Query, sid: str, now: float) -> EngineConnection:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections.abc import Callable
 
 from . import wsproto, wsproto_handshake
@@ -55,8 +54,7 @@ class RawEndpoint(Entrance):
         subprotocol = wsproto_handshake.choose_subprotocol(offered, self.path.subprotocols)
         if subprotocol:
             handshake.headers.append(("sec-websocket-protocol", subprotocol))
-        # The request is kept with the socket: let all of them share the names.
-        request.headers.pairs = [(sys.intern(name), text) for name, text in request.headers.pairs]
+        request.share_names()
         connection = RawConnection(self, self._welcome(exchange), handshake, subprotocol)
         self._inside.add(connection)
         connection.start()

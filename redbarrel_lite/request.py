@@ -12,6 +12,7 @@ In one line::
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
@@ -90,7 +91,6 @@ class Request:
     __slots__ = (
         "globs",
         "has_response",
-        "headers",
         "host",
         "match",
         "method",
@@ -106,7 +106,9 @@ class Request:
         "_body_file",
         "_cookies",
         "_environ",
+        "_fields",
         "_get",
+        "_headers",
         "_post",
         "_response",
         "_socketio",
@@ -129,7 +131,7 @@ class Request:
         if "?" in target:
             path, _, self.query_string = target.partition("?")
         self.path = _decoded(path) if "%" in path else path
-        self.headers = Headers(headers)
+        self._fields = headers
         self.host = host
         self.scheme = scheme
         self.remote_addr = remote_addr
@@ -143,6 +145,7 @@ class Request:
         self.stream: AsyncIterator[bytes] | None = None
         self._socketio: Socket | None = None
         # Made when they are asked for, which most requests never are.
+        self._headers: Headers | None = None
         self._get: MultiDict[str] | None = None
         self._cookies: dict[str, str] | None = None
         self._environ: dict[str, Any] | None = None
@@ -178,6 +181,22 @@ class Request:
     # -- fields ------------------------------------------------------------------
 
     @property
+    def headers(self) -> Headers:
+        """The header fields."""
+        if self._headers is None:
+            self._headers = Headers(self._fields)
+        return self._headers
+
+    @headers.setter
+    def headers(self, headers: Headers) -> None:
+        self._headers = headers
+        self._fields = headers.pairs
+
+    def share_names(self) -> None:
+        """Those of its fields, with all other requests: it will be kept as long as a socket is."""
+        self.headers = Headers([(sys.intern(name), value) for name, value in self._fields])
+
+    @property
     def GET(self) -> MultiDict[str]:  # noqa: N802  # WebOb's name
         """The fields of the query string."""
         if self._get is None:
@@ -205,7 +224,7 @@ class Request:
     def cookies(self) -> dict[str, str]:
         """The client's cookies by name."""
         if self._cookies is None:
-            fields = (value for name, value in self.headers.pairs if name == "cookie")
+            fields = (value for name, value in self._fields if name == "cookie")
             self._cookies = parse_cookies(fields)
         return self._cookies
 
