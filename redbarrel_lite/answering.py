@@ -143,10 +143,9 @@ class Answering(ABC):
             self.switch(response.headers, response.protocol)
         else:
             now = self._loop.time()
-            status = response.status
-            fields = [*response.headers, server.date(now)]
+            status, fields, body = response.as_sent()
             try:
-                answer = http.respond(status, fields, response.body)
+                answer = http.respond(status, server.dated(fields, now), body)
             except ValueError as error:
                 # A handler passed on what somebody had put a line break into.
                 log.error("%s: %s", line_for(self.request), error)
@@ -154,7 +153,7 @@ class Answering(ABC):
                 return
             server.batch.write(transport, answer, now)
             if server.access is not None:
-                self._log_access(server.access, status, len(response.body), now)
+                self._log_access(server.access, status, len(body), now)
             self._answered(transport, now)
 
     def _throw_away(self, response: Response) -> None:
@@ -170,9 +169,9 @@ class Answering(ABC):
 
         An orderly end would tell the client that it has all of it.
         """
-        headers = list(response.headers)
+        headers: http1.Pairs = list(response.headers)
         if response.header("date") is None:  # that of another server stays (RFC 9110 6.6.1)
-            headers.append(self._server.date(self._loop.time()))
+            headers = self._server.dated(headers, self._loop.time())
         self._work = asyncio.current_task()
         size: int | None = None
         try:
@@ -213,7 +212,7 @@ class Answering(ABC):
             return
         now = self._loop.time()
         self._server.batch.flush()
-        transport.write(self._http.switch_protocols([*headers, self._server.date(now)]))
+        transport.write(self._http.switch_protocols(self._server.dated(headers, now)))
         rest = self._http.upgrade()
         if self._server.access is not None:
             self._log_access(self._server.access, 101, 0, now)

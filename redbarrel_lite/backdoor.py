@@ -33,7 +33,7 @@ class BackDoor:
         self.limits, self.batch, self.access = server.limits, server.batch, server.access
         # Its connections are the server's, which counts them and waits for their end.
         self.come, self.become, self.gone = server.come, server.become, server.gone
-        self.endpoint, self.track, self.date = server.endpoint, server.track, server.date
+        self.endpoint, self.track, self.dated = server.endpoint, server.track, server.dated
         self._server = server
 
     @property

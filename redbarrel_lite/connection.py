@@ -73,7 +73,11 @@ class HttpConnection(HttpExchange, asyncio.Protocol):
         if self._state is _CLOSING:
             pass
         elif (head := http.again(data)) is not None:
-            self._pump_one(head)
+            self._pumping = True
+            self._begin(head)
+            self._pumping = False
+            if self._state is _IDLE and self._congestion.until is None:
+                http.next_request()
         else:
             self._pump(http.receive(data))
             if http.buffered:
@@ -129,14 +133,6 @@ class HttpConnection(HttpExchange, asyncio.Protocol):
             self._loop.call_soon(self._work.cancel, CLIENT_HAS_GONE)
 
     # -- requests, one after the other -------------------------------------------
-
-    def _pump_one(self, head: http1.Request) -> None:
-        """What `_pump` does for a request that came by itself."""
-        self._pumping = True
-        self._begin(head)
-        self._pumping = False
-        if self._may_go_on():
-            self._http.next_request()
 
     def _pump(self, events: list[http1.Event]) -> None:
         """Handle events, then those of the next request, while answers are given at once."""

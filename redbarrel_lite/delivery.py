@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Callable
 
 from . import http1
-from .response import FileContent, HeaderPairs, Response, Stream
+from .response import FileContent, Response, Stream
 from .sendfile import send_file
 
 
@@ -59,7 +59,7 @@ async def deliver(
     transport: asyncio.Transport,
     http: http1.Connection,
     response: Response,
-    headers: HeaderPairs,
+    headers: http1.Pairs,
     stream: Stream,
     congestion: Congestion,
     before_part: Callable[[], None],

@@ -18,6 +18,7 @@ from .accesslog import Entry
 from .batch import Batch
 from .entrance import Entrance
 from .gate import Gate
+from .http1 import Pairs
 from .patience import TimeLimits
 from .request import Request
 from .targets import SocketPath, Target
@@ -72,5 +73,5 @@ class Host(Protocol):
     def track(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something until it is done, and wait for it at the end."""
 
-    def date(self, now: float) -> tuple[str, str]:
-        """The Date field at a time of the loop."""
+    def dated(self, fields: Pairs, now: float) -> Pairs:
+        """An answer's fields with its Date (RFC 9110 6.6.1), at a time of the loop."""

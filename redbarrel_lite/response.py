@@ -23,6 +23,7 @@ from . import cookies
 from .cookies import SameSite
 
 HeaderPairs: TypeAlias = list[tuple[str, str]]
+UsualFields: TypeAlias = tuple[tuple[str, str], ...]  # the same ones for many answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,8 @@ class Response:
     # No __slots__: `exc.HTTPException` is an exception too, and the two layouts
     # would not fit together.
 
+    _usual: UsualFields = ()  # the header fields, until somebody asks for `headers`
+
     def __init__(
         self,
         body: str | bytes = b"",
@@ -137,7 +140,7 @@ class Response:
         length: int | None = None,
     ) -> None:
         self._status = 200 if status == 200 else _code(status)
-        self._headers = fields = Fields()
+        self._headers: Fields | None = (fields := Fields())
         if headers:
             pairs = headers.items() if isinstance(headers, Mapping) else headers
             fields.extend((name.lower(), value) for name, value in pairs)
@@ -173,11 +176,18 @@ class Response:
     @property
     def headers(self) -> Fields:
         """The header fields. May be set to pairs, with their names in lower case."""
+        if self._headers is None:
+            self._headers = Fields(self._usual)
         return self._headers
 
     @headers.setter
     def headers(self, pairs: Iterable[tuple[str, str]]) -> None:
         self._headers = Fields(pairs)
+
+    def as_sent(self) -> tuple[int, HeaderPairs | UsualFields, bytes]:
+        """Status, header fields and content, none of them to be altered."""
+        headers = self._headers
+        return self._status, self._usual if headers is None else headers, self.body
 
     def header(self, name: str) -> str | None:
         """The value of a header field; several are joined by ", "."""
@@ -342,12 +352,12 @@ async def close_stream(stream: Stream) -> None:
         await aclose()
 
 
-def usual_response(body: bytes, content_type: str) -> Response:
+def usual_response(body: bytes, fields: UsualFields) -> Response:
     """A 200 with its content and no more: most answers, and so by a shorter way than others."""
     response = Response.__new__(Response)
     response._status = 200
-    response._headers = fields = Fields()
-    fields.append(("content-type", content_type))
+    response._headers = None
+    response._usual = fields
     response.stream = response.length = None
     response.body = body
     return response

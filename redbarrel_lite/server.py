@@ -40,6 +40,7 @@ from .gate import Gate
 from .handing import Relay, WorkerConnection, take_in
 from .handlers import RunHandler, run_handler
 from .host import Connected, Successor
+from .http1 import Pairs
 from .listener import Address, Listener
 from .mesh import Answer, Mesh
 from .patience import GRACE_S, TimeLimits
@@ -111,6 +112,7 @@ class Server:
         self._tls: ssl.SSLContext | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._date = ("date", "")
+        self._dated: tuple[Pairs | None, Pairs] = None, []
         self._date_until = 0.0  # the loop's time at which it is another one
         self._quiet_until = 0.0  # when running out of descriptors may be told again
         self._refused = 0  # connections, since that was told
@@ -484,9 +486,18 @@ class Server:
         self._tasks.discard(task)
         self._changed.set()
 
-    def date(self, now: float) -> tuple[str, str]:
-        """The Date field (RFC 9110 6.6.1) at a time of the loop, made once a second."""
+    def dated(self, fields: Pairs, now: float) -> Pairs:
+        """An answer's fields with its Date (RFC 9110 6.6.1), at a time of the loop.
+
+        The Date is made once a second; and so is the whole for fields that nobody can alter.
+        """
         if now >= self._date_until:
             self._date = ("date", formatdate(usegmt=True))
             self._date_until = now + 1.0 - time.time() % 1.0
-        return self._date
+            self._dated = None, []
+        before, dated = self._dated
+        if fields is not before:
+            dated = [*fields, self._date]
+            if isinstance(fields, tuple):
+                self._dated = fields, dated
+        return dated

@@ -197,6 +197,8 @@ def failure(request: Request, error: BaseException) -> Response:
 
 _HTML: Final = "text/html; charset=utf-8"
 _BYTES: Final = "application/octet-stream"
+_JSON: Final = "application/json"
+_USUAL: Final = {kind: (("content-type", kind),) for kind in (_HTML, _BYTES, _JSON)}
 
 
 def to_response(value: Any, request: Request) -> Response | None:
@@ -214,7 +216,7 @@ def to_response(value: Any, request: Request) -> Response | None:
     if isinstance(value, bytes):
         return _whole(value, _BYTES, request)
     if isinstance(value, (dict, list)):
-        return _whole(strictjson.dumps(value), "application/json", request)
+        return _whole(strictjson.dumps(value), _JSON, request)
     if value is None:
         return _finished(_without_content(request), request)
     if isinstance(value, (Iterator, AsyncIterator)):
@@ -236,7 +238,8 @@ def _content(value: Any) -> tuple[bytes, str]:
 def _whole(body: bytes, kind: str, request: Request) -> Response:
     if request.has_response:
         return _finished(_dressed(body, kind, request), request)
-    return usual_response(body, kind)  # neither cookies nor validators are in it to be looked at
+    # Neither cookies nor validators are in it to be looked at.
+    return usual_response(body, _USUAL[kind])
 
 
 def _dressed(body: bytes, kind: str, request: Request) -> Response:

@@ -221,14 +221,14 @@ class Most(NamedTuple):
 
 
 WORKLOADS: dict[Callable[[Server], Rounds], Most] = {
-    hello: Most(1, 26, 2600),
+    hello: Most(1, 22, 2400),
     echo: Most(1, 41, 2200),
-    sixteen: Most(1, 596, 5400),
+    sixteen: Most(1, 580, 5400),
     raw: Most(1, 38, 1700),
     delivery: Most(20, 139, 5100),
     poll: Most(2, 211, 6200),
     # asyncio forgets a timer that was cancelled when there are a hundred of them.
-    connect: Most(1, 247, 15500, 5000),
+    connect: Most(1, 253, 15500, 5000),
 }
 
 
