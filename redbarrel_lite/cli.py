@@ -12,6 +12,7 @@ import argparse
 import io
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -27,8 +28,6 @@ def main(argv: list[str] | None = None, *, app: str | None = None) -> int:
     ``app`` there is one command, to serve that file: it lies in the archive that we run from.
     """
     try:
-        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # we have been imported
-            signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             return _main(argv, app)
         finally:
@@ -50,7 +49,8 @@ def _main(argv: list[str] | None, app: str | None) -> int:
     if app is not None:
         parser.epilog = None
         next(one for one in parser._actions if one.dest == "apps").help = argparse.SUPPRESS
-    if parser.get_default("run") is _serve:
+    serves = parser.get_default("run") is None
+    if serves:
         from .options import from_config
 
         arguments = from_config(parser, arguments)
@@ -70,8 +70,12 @@ def _main(argv: list[str] | None, app: str | None) -> int:
                 return 2
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as standard error: better than none
-    status: int = options.run(options)
-    return status
+    run: Callable[[argparse.Namespace], int] = options.run
+    if serves:
+        from .serving import serve as run
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # all is imported
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    return run(options)
 
 
 def _meant(word: Path) -> str:
@@ -123,13 +127,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     from .options import add_arguments
 
     add_arguments(parser)
-    parser.set_defaults(run=_serve)
-
-
-def _serve(options: argparse.Namespace) -> int:
-    from .serving import serve
-
-    return serve(options)
+    parser.set_defaults(run=None)  # which is imported when its options are right
 
 
 def _add_check(parser: argparse.ArgumentParser) -> None:
