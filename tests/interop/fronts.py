@@ -109,23 +109,28 @@ def nginx(folder: Path, site: str) -> Iterator[Front]:
     assert checked.returncode == 0, checked.stderr
     assert "[warn]" not in checked.stderr, checked.stderr
     process = subprocess.Popen([*command, str(config)], stderr=subprocess.PIPE, encoding="utf-8")
-    assert process.stderr is not None
-    late = threading.Timer(START_S, process.kill)
-    late.start()
     said: list[str] = []
+    listens = threading.Event()
+
+    def read() -> None:
+        """All of it: nginx stands still when nobody reads, once the pipe is full."""
+        assert process.stderr is not None
+        with process.stderr:
+            for line in process.stderr:
+                said.append(line)
+                if "start worker process " in line:  # it listens since before that
+                    listens.set()
+
+    reader = threading.Thread(target=read)
+    reader.start()
     try:
-        for line in process.stderr:
-            said.append(line)
-            if "start worker process " in line:  # it listens since before that
-                break
-        else:
+        if not listens.wait(START_S):
             pytest.fail(f"nginx does not start:\n{''.join(said)}")
-        late.cancel()
         yield front
     finally:
-        late.cancel()
         process.terminate()  # kill() would leave its workers behind
-        process.communicate(timeout=START_S)
+        process.wait(START_S)
+        reader.join()
 
 
 @contextmanager
