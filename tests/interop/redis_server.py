@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from conftest import Server
 from peers import missing
 
 
@@ -60,6 +61,14 @@ class RedisServer:
             self._process.kill()
             self._process.communicate()
             self._process = None
+
+
+def found_by(server: Server, workers: int = 1) -> Server:
+    """Wait until each worker of a server of ours hears its Redis, for it serves before that."""
+    for number in range(workers):
+        who = rf"worker {number} \(process \d+\): " if workers > 1 else ""
+        server.wait_for_line(rf"^{who}Redis at .* is there$")
+    return server
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ import fronts
 import pytest
 from conftest import ROOT, TAKES_A_MINUTE, Server
 from crowd import Crowd, Listener
-from redis_server import RedisServer
+from redis_server import RedisServer, found_by
 from test_docs_deploy import FRONTS, MACHINES
 from test_workers import comes_true
 
@@ -112,9 +112,7 @@ def machine(command: str, folder: Path, redis: RedisServer, stack: ExitStack) ->
     words = [*of_the_page(command, here, folder), "--port", "0", "--log", "off"]
     started = Server(words, dict(os.environ))
     stack.callback(started.kill)
-    for _ in range(2):
-        started.wait_for_line(r"^Redis at .* is there")
-    return started
+    return found_by(started, workers=2)
 
 
 class Sender(NamedTuple):
@@ -211,6 +209,8 @@ def test_killed_worker_costs_its_own_clients_what_was_said_meanwhile(town: Town)
             await going_on
             await asyncio.gather(*(one.comes_again() for one in its_own))
             await crowd.all_there()
+            (home,) = (one for one in town.machines if one.process.pid == victim[0])
+            await comes_true(lambda: home.said().count(" is there") == 3, TOGETHER_S)
             await speak(speaking, range(4, 6))
             await all_hear(crowd.listeners, speaking, 6)
             cut = [one for one in others if one.lives > 1]

@@ -19,7 +19,7 @@ import pytest
 import redis_server
 from conftest import ROOT, START_S, Serve, serving
 from peers import APPS, HERE, Peer, peers_python
-from redis_server import RedisServer
+from redis_server import RedisServer, found_by
 
 from redbarrel_lite.testing import Client
 
@@ -61,7 +61,8 @@ def test_listings_of_the_page(
 ) -> None:
     for name, code in BLOCKS:
         (tmp_path / name).write_text(code.replace(LISTED_URL, redis.url), encoding="utf-8")
-    servers = [serve(tmp_path / "bakery.rbr", "--redis", redis.url) for _ in range(2)]
+    command = tmp_path / "bakery.rbr", "--redis", redis.url
+    servers = [found_by(serve(*command)) for _ in range(2)]
     one, two = (Place(stack, server.url) for server in servers)
     a, b = one.socket(), two.socket()
     for socket, what in ((a, "bread"), (b, "cakes"), (b, "bread")):
@@ -71,7 +72,7 @@ def test_listings_of_the_page(
     subprocess.run([peers_python(), str(tmp_path / "oven.py")], check=True)
     for socket in (a, b):
         assert socket.recv("ready") == [{"what": "bread", "picture": b"\x00\x01"}]
-    assert f"Redis at {redis.url} is there" in servers[0].said()
+    servers[0].wait_for_line(f"^Redis at {re.escape(redis.url)} is there$")
 
 
 def test_user_of_the_page_may_do_what_it_needs(
@@ -82,7 +83,7 @@ def test_user_of_the_page_may_do_what_it_needs(
     command = ["redis-cli", "-s", redis.url.removeprefix("unix://"), *line.split()]
     assert subprocess.run(command, capture_output=True, check=True).stdout == b"OK\n"
     url = f"{redis.url}?username=chat&password=PASSWORD"
-    servers = [serve(APPS / "cluster.rbr", "--redis", url) for _ in range(2)]
+    servers = [found_by(serve(APPS / "cluster.rbr", "--redis", url)) for _ in range(2)]
     a, b = (Place(stack, server.url).socket() for server in servers)
     do(a, "emit", "heard")
     assert b.recv("heard") == []
@@ -98,7 +99,7 @@ def test_all_that_a_process_without_a_server_can_do(
     serve: Serve, redis: RedisServer, stack: ExitStack
 ) -> None:
     """RedisManager(write_only=True), as a web application or a worker of Celery has it."""
-    servers = [serve(APPS / "cluster.rbr", "--redis", redis.url) for _ in range(2)]
+    servers = [found_by(serve(APPS / "cluster.rbr", "--redis", redis.url)) for _ in range(2)]
     one, two = (Place(stack, server.url) for server in servers)
     a, b, chat = one.socket(), two.socket(), two.socket("/chat")
     raw = stack.enter_context(two.client.websocket("/raw"))
@@ -230,7 +231,8 @@ def test_clients_are_turned_out_both_ways(both: tuple[Any, Any]) -> None:
 def test_workers_of_two_servers_are_one(serve: Serve, redis: RedisServer, stack: ExitStack) -> None:
     """Each worker hears Redis by itself, and the others of its server by their own channel."""
     options = ("--redis", redis.url, "--redis-channel", "workers", "--workers", "2")
-    places = [Place(stack, serve(APPS / "cluster.rbr", *options).url) for _ in range(2)]
+    servers = [found_by(serve(APPS / "cluster.rbr", *options), workers=2) for _ in range(2)]
+    places = [Place(stack, server.url) for server in servers]
     sockets = [place.socket() for place in places for _ in range(4)]
     threads = stack.enter_context(ThreadPoolExecutor())
     for number, socket in enumerate(sockets):
@@ -257,7 +259,7 @@ def test_server_goes_on_without_redis_and_is_back_with_it(
     serve: Serve, stack: ExitStack, tmp_path: Path
 ) -> None:
     with RedisServer(tmp_path) as redis:
-        servers = [serve(APPS / "cluster.rbr", "--redis", redis.url) for _ in range(2)]
+        servers = [found_by(serve(APPS / "cluster.rbr", "--redis", redis.url)) for _ in range(2)]
         a, b = (Place(stack, server.url).socket() for server in servers)
         do(a, "emit", "one")
         assert b.recv("one") == []
@@ -280,6 +282,7 @@ def test_server_begins_without_redis(serve: Serve, stack: ExitStack, tmp_path: P
     a = Place(stack, server.url).socket()
     do(a, "emit", "here")
     assert a.recv() == []
+    server.wait_for_line("is away: ")
     assert server.said().count("is away: ") == 1
     with redis:
         server.wait_for_line("is back after .*; 1 message was not published$")
@@ -293,8 +296,9 @@ def test_order_from_outside_is_heard_by_all_and_acknowledged_here(
 ) -> None:
     path = tmp_path / "emit.sock"
     of_two = ("--workers", "2", "--emit-uds", str(path))
-    one = Place(stack, serve(APPS / "cluster.rbr", "--redis", redis.url, *of_two).url)
-    two = Place(stack, serve(APPS / "cluster.rbr", "--redis", redis.url).url)
+    file, on_redis = APPS / "cluster.rbr", ("--redis", redis.url)
+    one = Place(stack, found_by(serve(file, *on_redis, *of_two), workers=2).url)
+    two = Place(stack, found_by(serve(file, *on_redis)).url)
     here, there = [one.socket() for _ in range(4)], two.socket()
     command = [sys.executable, "-m", "redbarrel_lite", "emit", "--uds", str(path), "news", "1"]
     not_counted = "the clients of other servers are not counted"

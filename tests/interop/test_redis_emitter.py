@@ -16,7 +16,7 @@ import pytest
 import redis_server
 from conftest import ROOT, START_S, Serve
 from peers import APPS, HERE, Peer, node, node_environment
-from redis_server import RedisServer
+from redis_server import RedisServer, found_by
 
 from redbarrel_lite.testing import Client
 
@@ -65,7 +65,10 @@ def test_each_operation_reaches_who_is_meant_on_both_servers(
 ) -> None:
     options = ("--redis", redis.url, "--redis-emitter", "socket.io")
     # Each worker hears the emitter itself, and tells the others nothing of it.
-    servers = [serve(APPS / "cluster.rbr", *options, *more) for more in ((), ("--workers", "2"))]
+    servers = [
+        found_by(serve(APPS / "cluster.rbr", *options)),
+        found_by(serve(APPS / "cluster.rbr", *options, "--workers", "2"), workers=2),
+    ]
     one, two = (stack.enter_context(Client(server.url, timeout=START_S)) for server in servers)
     a, b, c = (stack.enter_context(client.socket()) for client in (one, two, two))
     chat = stack.enter_context(two.socket("/chat"))
@@ -129,7 +132,9 @@ def test_each_operation_reaches_who_is_meant_on_both_servers(
 
 def test_another_key_is_another_program(serve: Serve, redis: RedisServer, stack: ExitStack) -> None:
     options = ("--redis", redis.url, "--redis-emitter", "my[app]")
-    client = stack.enter_context(Client(serve(APPS / "cluster.rbr", *options).url, timeout=START_S))
+    client = stack.enter_context(
+        Client(found_by(serve(APPS / "cluster.rbr", *options)).url, timeout=START_S)
+    )
     socket = stack.enter_context(client.socket())
     Program(stack, redis).does("io.emit('usual')")
     Program(stack, redis, "my[app]").does("io.emit('ours')", "io.emit('end')")
@@ -143,7 +148,7 @@ def test_broadcasts_of_a_server_of_node_are_heard_and_its_questions_are_not_dist
     stack.callback(theirs.end)
     port = theirs.next()
     options = ("--redis", redis.url, "--redis-emitter", "socket.io")
-    ours = serve(APPS / "cluster.rbr", *options)
+    ours = found_by(serve(APPS / "cluster.rbr", *options))
     a = stack.enter_context(stack.enter_context(Client(ours.url, timeout=START_S)).socket())
     b = stack.enter_context(
         stack.enter_context(Client(f"http://127.0.0.1:{port}", timeout=START_S)).socket()
@@ -181,7 +186,7 @@ def test_listing_of_the_page(
     mixer.write_text(mixer.read_text("utf-8") % f"socket: {path}", "utf-8")
     options = ("--redis", redis.url, "--redis-emitter", "socket.io")
     client = stack.enter_context(
-        Client(serve(tmp_path / "bakery.rbr", *options).url, timeout=START_S)
+        Client(found_by(serve(tmp_path / "bakery.rbr", *options)).url, timeout=START_S)
     )
     bread, cakes = (stack.enter_context(client.socket()) for _ in range(2))
     bread.call("follow", "bread")
