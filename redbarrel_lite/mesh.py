@@ -17,6 +17,7 @@ begin. Where there is one worker, there are no channels, and nobody is asked.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import json
 import logging
@@ -32,9 +33,13 @@ log = logging.getLogger("redbarrel_lite")
 
 # What the others may take to answer. One whose loop is held is left out.
 ASK_S: Final = 5.0
+# And one that is there, to say who he is, before we serve without him.
+MEET_S: Final = 1.0
 # Until we knock at the door of one that has gone.
 _AGAIN_S: Final = 0.05
 QUIET_S: Final = 60.0
+# A question that is answered by who has read our greeting, which was before it.
+_KNOWN: Final = "known"
 
 # Of the details of a question: JSON in, JSON out.
 Answer: TypeAlias = Callable[[Any], Any]
@@ -47,6 +52,7 @@ class Seat(NamedTuple):
     of: int  # so many
     folder: Path
     listening: socket.socket
+    there: frozenset[int] = frozenset()  # who served when this one was to begin
 
 
 class Mesh:
@@ -62,12 +68,14 @@ class Mesh:
         self.deliver: Callable[..., object] = lambda *_packet: None
         self.welcome: Callable[[socket.socket, bytes], object] = lambda sock, _content: sock.close()
         self._answers = answers
+        answers[_KNOWN] = lambda _: True
         self._channels: dict[int, Channel] = {}  # to those who are there
         # That have not said yet who they are, and whom we have called.
         self._new: dict[Channel, int | None] = {}
         self._questions: dict[int, dict[Channel, asyncio.Future[Any]]] = {}
         self._asked = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._met = asyncio.Event()
         self._quiet_until = 0.0
 
     @property
@@ -182,6 +190,19 @@ class Mesh:
         for number in range(seat.number):
             self._connect(number)
 
+    async def meet(self) -> None:
+        """Wait for those who are there, or begin with us: what they say is for our clients, too."""
+        seat = self.seat
+        if seat is None:
+            return
+        wanted = seat.there.union(range(seat.number))  # each begins with those before it
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(MEET_S):
+                while not wanted <= self.others:
+                    self._met.clear()
+                    await self._met.wait()
+                await self.ask(_KNOWN, None)
+
     def close(self) -> None:
         """Be none of them any more."""
         seat, self.seat = self.seat, None
@@ -234,6 +255,7 @@ class Mesh:
         if self._new.pop(channel) is None:
             channel.send(_hello(seat))
         self._channels[number] = channel
+        self._met.set()
 
     def _lost(self, channel: Channel) -> None:
         for waiting in self._questions.values():

@@ -192,11 +192,11 @@ class Server:
         if self.emits_on:
             back = self._new_connection(partial(self.connection_kind, self._back_door()))
             await self._listen_on(Address(uds=self.emits_on, private=True), back)
-        url = await self._listen_on(
+        self.mesh.open()
+        await self.mesh.meet()
+        return await self._listen_on(
             address, new if address.tls is None else partial(self._tls_door, new)
         )
-        self.mesh.open()
-        return url
 
     def _back_door(self) -> BackDoor:
         return BackDoor(self, Desk(None).route)

@@ -160,7 +160,8 @@ class Supervisor:
             raise
         if not pid:
             ours.close()
-            seat = Seat(worker.number, len(self._workers), self._folder, worker.listening)
+            there = frozenset(one.number for one in self._workers if one.pid and one.is_ready)
+            seat = Seat(worker.number, len(self._workers), self._folder, worker.listening, there)
             raise _Born(Post(seat, self._host_id, self._sockets, theirs, is_first=is_first))
         theirs.close()
         ours.settimeout(0)

@@ -74,7 +74,7 @@ async def crowd(
                     live(own, RBR, source, tls=tls, seat=seat, **others)
                 )
             )
-        await until(lambda: all(len(one.server.mesh.others) == count - 1 for one in servers))
+        assert all(len(one.server.mesh.others) == count - 1 for one in servers)
         yield servers
 
 

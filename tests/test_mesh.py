@@ -37,10 +37,11 @@ class Workers:
         self.meshes: dict[int, Mesh] = {}
         self.heard: dict[int, list[Any]] = {number: [] for number in range(count)}
 
-    def begin(self, number: int, **answers: Any) -> Mesh:
+    def begin(self, number: int, *there: int, **answers: Any) -> Mesh:
         mesh = self.meshes[number] = Mesh(answers)
         mesh.receive = self.heard[number].append
-        mesh.seat = Seat(number, self.count, self.folder, self.doors[number].dup())
+        door = self.doors[number].dup()
+        mesh.seat = Seat(number, self.count, self.folder, door, frozenset(there))
         mesh.open()
         return mesh
 
@@ -77,6 +78,27 @@ def test_all_others_hear_what_one_says_in_its_order() -> None:
             assert there.heard == {0: said, 1: [], 2: said}
             assert [first.prefix, third.prefix] == ["0.", "2."]
             assert second.missed == 0
+
+    run(test())
+
+
+def test_who_begins_meets_those_who_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        async with workers(3) as there:
+            first = there.begin(0)
+            await first.meet()
+            second = there.begin(1)
+            await second.meet()
+            assert ([*first.others], [*second.others]) == ([1], [0])
+            there.die(0)
+            successor = there.begin(0, 1)
+            await successor.meet()
+            assert ([*successor.others], [*second.others]) == ([1], [0])
+            there.die(1)
+            monkeypatch.setattr("redbarrel_lite.mesh.MEET_S", 0.01)
+            third = there.begin(2)
+            await third.meet()  # and does not wait for ever
+            assert 1 not in third.others
 
     run(test())
 

@@ -64,7 +64,7 @@ class RedisServer:
 
 
 def found_by(server: Server, workers: int = 1) -> Server:
-    """Wait until each worker of a server of ours hears its Redis, for it serves before that."""
+    """Wait until each worker of a server hears its Redis, without which it may serve already."""
     for number in range(workers):
         who = rf"worker {number} \(process \d+\): " if workers > 1 else ""
         server.wait_for_line(rf"^{who}Redis at .* is there$")
