@@ -11,6 +11,7 @@ does not fail.
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -44,6 +45,12 @@ TAKES_A_MINUTE = (
 )
 
 _SERVING = re.compile(r"^Serving on http://127\.0\.0\.1:(\d+)$")
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests are no garbage: let nobody look for some among them, over and over."""
+    gc.collect()
+    gc.freeze()
 
 
 class Server:

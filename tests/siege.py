@@ -375,7 +375,6 @@ class InProcess(Siege):
         self._loop.run(self.server.close(1.0))
         self._loop.close()
         self._said.close()
-        gc.unfreeze()
 
     @property
     def cuts(self) -> bool:
