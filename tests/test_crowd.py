@@ -12,8 +12,12 @@ from conftest import TAKES_A_MINUTE, Serve
 from wire import WebSocket, run, socketio, until
 
 resource = pytest.importorskip("resource")  # Windows has none
-ECHO = Path(__file__).parent / "apps/echo.rbr"
+ECHO = Path(__file__).parent / "apps/echo.py"
 AT_ONCE = 50  # that connect: the system keeps no more waiting than it likes
+
+
+# Nobody is pinged before it has been answered, however long two thousand take.
+RBR = "path echo ( method SOCKETIO, ping-interval 600, use python:echo.echo );"
 
 
 def threads_of(pid: int) -> int:
@@ -24,11 +28,13 @@ def threads_of(pid: int) -> int:
 @pytest.mark.skipif(sys.platform != "linux", reason="threads of a process are counted in /proc")
 @pytest.mark.parametrize("clients", [100, pytest.param(2000, marks=TAKES_A_MINUTE)])
 def test_each_of_a_crowd_is_served_by_a_thread_that_ends_with_it(
-    serve: Serve, clients: int
+    serve: Serve, tmp_path: Path, clients: int
 ) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 8192)), hard))
-    server = serve(ECHO, "--log", "off")
+    (tmp_path / "echo.py").write_bytes(ECHO.read_bytes())
+    (tmp_path / "app.rbr").write_text(RBR, encoding="utf-8")
+    server = serve(tmp_path / "app.rbr", "--log", "off")
     pid = server.process.pid
     with urllib.request.urlopen(f"{server.url}/__health__", timeout=30):
         pass  # it has begun: the watchdog has its thread
