@@ -69,7 +69,7 @@
     const isPart = ({ name, initiatorType }) =>
       ["css", "img", "link", "script"].includes(initiatorType) && new URL(name).origin === location.origin;
     const parts = performance.getEntriesByType("resource").filter(isPart);
-    const signal = AbortSignal.timeout(1000);
+    const signal = AbortSignal.timeout(20_000);
     await Promise.allSettled(parts.map(({ name }) => fetch(name, { cache: "reload", signal })));
     location.reload(true); // for Firefox, which has stylesheets in its memory besides
   };

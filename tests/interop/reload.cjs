@@ -5,24 +5,28 @@
 
 const { readFileSync, writeFileSync } = require("node:fs");
 const { join } = require("node:path");
-const { launch } = require("./browser.cjs");
+const { launch, visit } = require("./browser.cjs");
 const { run } = require("./clients.cjs");
 const { shrink } = require("./png.cjs");
 
+// In the page, before its own scripts: from the first news on, it follows.
+const watch = () => {
+  globalThis.WebSocket = class extends WebSocket {
+    constructor(...args) {
+      super(...args);
+      this.addEventListener("message", () => (globalThis.isFollowing = true));
+    }
+  };
+};
+
 const open = async (kind, url, colorScheme) => {
-  const browser = await launch(kind);
-  const page = await (await browser.newContext({ viewport: { width: 900, height: 520 }, colorScheme })).newPage();
-  const faults = [];
-  page.on("pageerror", (error) => faults.push(String(error)));
-  page.on("console", (line) => line.type() === "error" && faults.push(line.text()));
-  await page.goto(url);
-  return { page, faults };
+  const options = { viewport: { width: 900, height: 520 }, colorScheme };
+  return visit(await launch(kind), url, options, (page) => page.addInitScript(watch));
 };
 
 // Not by waitForFunction, which in Firefox the page's policy for scripts is for, too.
-const hasColour = async (page, wanted) => {
-  const colour = () => page.evaluate(() => getComputedStyle(document.querySelector("h1")).color).catch(() => "");
-  while ((await colour()) !== wanted) await page.waitForTimeout(20);
+const until = async (page, seen, wanted) => {
+  while ((await page.evaluate(seen).catch(() => "")) !== wanted) await page.waitForTimeout(20);
 };
 
 const card = (page) => page.locator("redbarrel-fault section");
@@ -36,7 +40,15 @@ const scenario = async (url, folder, kind = "chromium", picture = "") => {
   const { page, faults } = await open(kind, url, "light");
   // Firefox is one of the two for all its pages.
   const dark = kind === "chromium" ? await open(kind, url, "dark") : { page, faults };
-  await heading(page, "Good morning");
+  // All of a page is there, of what it asks for too; who edits before that may be overlooked.
+  const follow = async (greeting, see = async () => {}) => {
+    for (const one of new Set([page, dark.page])) {
+      await see(one);
+      await heading(one, greeting);
+      await until(one, () => globalThis.isFollowing, true);
+    }
+  };
+  await follow("Good morning");
   if (picture) {
     edit("hello.py", 'morning"', "morning");
     await card(page).waitFor();
@@ -46,11 +58,12 @@ const scenario = async (url, folder, kind = "chromium", picture = "") => {
     return {};
   }
   edit("page.html", "<p>", "<p>By the way: ");
-  await page.getByText("By the way").waitFor();
+  await follow("Good morning", (one) => one.getByText("By the way").waitFor());
   edit("style.css", "red", "green");
-  await hasColour(page, "rgb(0, 128, 0)");
+  const colour = () => getComputedStyle(document.querySelector("h1")).color;
+  await follow("Good morning", (one) => until(one, colour, "rgb(0, 128, 0)"));
   edit("hello.py", "morning", "evening");
-  await heading(page, "Good evening");
+  await follow("Good evening");
   edit("hello.py", 'evening"', "<img src=x onerror=alert(1)>");
   await card(page).waitFor();
   const said = await card(page).locator("pre").innerText();

@@ -10,7 +10,7 @@ const path = require("node:path");
 
 globalThis.WebSocket ??= require("ws"); // Node has one since 22, as browsers do
 
-const { launch } = require("./browser.cjs");
+const { launch, visit } = require("./browser.cjs");
 const { run } = require("./clients.cjs");
 const { Cord } = require("./cord.cjs");
 const { runScenarios } = require("./js/scenarios.js");
@@ -40,8 +40,7 @@ const inNode = (client, settings, cord) => {
 };
 
 const inPage = async (browser, client, settings, cord) => {
-  const page = await (await browser.newContext()).newPage();
-  await page.goto(settings.url);
+  const { page } = await visit(browser, settings.url);
   const clientSource = readFileSync(client === "ours" ? OURS : OFFICIAL, "utf8");
   await page.addScriptTag({ content: clientSource });
   await page.addScriptTag({ path: path.join(__dirname, "js/scenarios.js") });
@@ -74,7 +73,7 @@ const scenario = async (client, where, port, only = "") => {
   return (await Promise.all(Object.entries(MODES).map(play))).flat();
 };
 
-scenario.deadline = 90_000; // thirty titles, some of which wait for a time-out
+scenario.deadline = 300_000; // thirty titles, some of which wait for a time-out
 
 module.exports = { scenario };
 if (require.main === module) run(scenario);

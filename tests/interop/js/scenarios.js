@@ -10,7 +10,7 @@
 (() => {
 "use strict";
 
-const DEADLINE_MS = 10_000;
+const DEADLINE_MS = 40_000;
 const FAST = { reconnectionDelay: 30, reconnectionDelayMax: 60 };
 
 /* ---- words to write scenarios in ---- */
@@ -50,6 +50,11 @@ const transportOf = (socket) => socket.io.engine.transport.name;
 
 const upgraded = async ({ io: { engine } }) => {
   if (engine.transport.name !== "websocket") await next(engine, "upgrade");
+};
+
+/* Connected again. It may be before whoever has mended the cord knows that he has. */
+const back = async (socket) => {
+  if (!socket.connected) await next(socket, "connect");
 };
 
 /* Somebody who hears of those who leave, and why. */
@@ -313,9 +318,9 @@ const SCENARIOS = {
     same([error instanceof Error, socket.active], [true, true]);
     same(await lost, "operation has timed out");
     await next(socket.io, "reconnect_error");
-    await control("mend");
     const heard = next(socket, "echo");
-    await next(socket, "connect");
+    await control("mend");
+    await back(socket);
     same(await heard, ["while away"]);
     same(socket.id === id, false);
     await socket.emitWithAck("echo");
@@ -330,7 +335,7 @@ const SCENARIOS = {
     await control("cut");
     same(await answer, "socket has been disconnected");
     await control("mend");
-    await next(socket, "connect");
+    await back(socket);
   },
 
   async "gives up after as many attempts as told"({ connect, control }) {
@@ -376,7 +381,7 @@ const SCENARIOS = {
     other.emit("tell room", hall, [bytes(2)]);
     await other.emitWithAck("echo");
     await control("mend");
-    await next(socket, "connect");
+    await back(socket);
     same([socket.recovered, socket.id], [true, id]);
     same(heard.map(([what]) => what), ["missed", [bytes(2)]]);
     same(heard.map(([, offset]) => typeof offset), ["string", "string"]);
@@ -388,15 +393,18 @@ const SCENARIOS = {
 
   async "notices that the server has fallen silent"({ connect, control }) {
     const socket = connect("", { path: "/quick/socket.io/" });
-    await next(socket, "connect");
-    await next(socket.io, "ping");
-    await next(socket.io, "ping");
-    same(socket.connected, true);
-    const silence = next(socket, "disconnect");
-    await control("freeze");
-    same((await silence)[0], "ping timeout");
-    await control("thaw");
-    await next(socket, "connect");
+    // On a busy machine a pong may be late, and the server go first: then once more.
+    for (let reason = ""; reason !== "ping timeout";) {
+      await back(socket);
+      await next(socket.io, "ping");
+      await next(socket.io, "ping");
+      if (!socket.connected) continue;
+      const silence = next(socket, "disconnect");
+      await control("freeze");
+      [reason] = await silence;
+      await control("thaw");
+    }
+    await back(socket);
   },
 
   async "drops volatile events while it is not connected"({ connect }) {
