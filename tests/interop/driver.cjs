@@ -1,6 +1,7 @@
 // node driver.cjs
 // Runs scenarios in one process, and so in one Chromium and one Firefox: each line that comes,
-// {"script": "chat.cjs", "args": [...]}, is answered by one, {"value": ...} or {"error": "..."}.
+// {"script": "chat.cjs", "args": [...]}, is answered by one, {"value": ...} or {"error": "..."},
+// before which a scenario may say more, {"step": ...}.
 // Behind an error it ends, so that what was left behind disturbs no other scenario.
 "use strict";
 
@@ -12,7 +13,7 @@ const serve = async () => {
   for await (const line of createInterface({ input: process.stdin })) {
     const { script, args } = JSON.parse(line);
     try {
-      say({ value: await perform(require(`./${script}`).scenario, args) });
+      say({ value: (await perform(require(`./${script}`).scenario, args)) ?? null });
     } catch (error) {
       say({ error: error.stack });
       break;

@@ -13,14 +13,23 @@ const PHONE = { viewport: { width: 390, height: 844 } };
 const WINDOWS = {
   chromium: {
     light: { colorScheme: "light", ...DESK },
-    dark: { colorScheme: "dark", ...DESK },
-    phone: { colorScheme: "light", ...PHONE },
+    dark: { colorScheme: "dark", reducedMotion: "reduce", ...DESK },
+    phone: { colorScheme: "light", reducedMotion: "reduce", ...PHONE },
   },
   // All in dark: see `launchFirefox`.
   firefox: { dark: DESK, phone: PHONE },
 };
 
 const NASTY = "<img src=x onerror=document.title='injected'>";
+
+// Another window, which does not come before the first: Chromium has a few frames a second only for what is
+// behind, and whoever clicks waits for two of them.
+const beside = async (page, url) => {
+  const other = await page.context().newPage();
+  await other.goto(url);
+  await page.bringToFront();
+  return other;
+};
 
 // What is done on each page, and what is then to be seen. One server has all the windows of a test, one
 // kind after the other: whoever waits for words must not find those of the window before.
@@ -48,33 +57,30 @@ const USES = {
     return { statuses };
   },
 
-  async shortener(page, context, url) {
-    const live = await context.newPage();
-    await live.goto(`${url}/live`);
+  async shortener(page, url) {
+    const live = await beside(page, `${url}/live`);
     await live.locator("#state.connected").waitFor();
     await page.locator("input").fill(`${url}/stats?a=${encodeURIComponent(NASTY)}`);
     await page.keyboard.press("Enter");
     const short = page.locator("a.short");
     await short.waitFor();
     const href = await short.getAttribute("href");
-    await context.request.get(href);
+    await page.context().request.get(href);
     const row = live.locator("li:first-child", { hasText: href.split("/").at(-1) });
     await row.locator("b", { hasText: "1" }).waitFor();
     return { seen: (await row.innerText()).split(/\s+/), more: [live] };
   },
 
-  async chat(page, context, url, kind) {
-    const other = await context.newPage();
-    await other.goto(url);
+  async chat(page, url, kind) {
+    const other = await beside(page, url);
     await other.locator("#state.connected").waitFor();
     await page.locator("input").fill(`${NASTY} ${kind}`);
     await page.keyboard.press("Enter");
     return { heard: await other.locator(".message span", { hasText: kind }).textContent(), more: [other] };
   },
 
-  async board(page, context, url) {
-    const other = await context.newPage();
-    await other.goto(url);
+  async board(page, url) {
+    const other = await beside(page, url);
     for (const one of [page, other]) await one.locator("#state.connected").waitFor();
     // How many bytes were drawn, and how many pixels (of every fourth) show it.
     const sheet = (one) => one.evaluate(async () => [...new Uint8Array(await new Blob(pieces).arrayBuffer())].join());
@@ -110,8 +116,7 @@ const USES = {
     await drawByKeys(page, "ArrowRight");
     counts.push(await inked(other));
     await drawByKeys(other, "ArrowDown");
-    const late = await context.newPage();
-    await late.goto(url);
+    const late = await beside(page, url);
     await late.waitForFunction("pieces.length");
     const sheets = await Promise.all([page, other, late].map(sheet));
     await page.getByRole("button", { name: "New sheet" }).click();
@@ -120,14 +125,13 @@ const USES = {
     return { counts, same: new Set(sheets).size === 1, more: [other] };
   },
 
-  async broadcast(page, context, url) {
-    const other = await context.newPage();
-    await other.goto(url);
+  async broadcast(page, url) {
+    const other = await beside(page, url);
     const alive = await page.locator("li.heard:not(.silent) span").first().textContent();
     return { alive, more: [other] };
   },
 
-  async log(page, context, url) {
+  async log(page, url) {
     await page.locator("#state.connected").waitFor();
     const line = (words) => page.locator("li", { hasText: words }).first();
     const order = async () => {
@@ -151,12 +155,11 @@ const USES = {
     return { before, joined, left: await loggers(), shown: [...new Set(shown)] };
   },
 
-  async progress(page, context, url) {
+  async progress(page, url) {
     await page.locator("#state.connected").waitFor();
     await page.getByRole("button", { name: "All of it" }).click();
     await page.waitForURL(/#./);
-    const other = await context.newPage();
-    await other.goto(page.url());
+    const other = await beside(page, page.url());
     const percents = [];
     for (const one of [other, page]) {
       await one.locator("img").waitFor();
@@ -169,7 +172,7 @@ const USES = {
     return { percents: percents.map(Number), size, more: [other] };
   },
 
-  async monitor(page, context, url, kind) {
+  async monitor(page, url, kind) {
     const samples = (count) => page.waitForFunction((least) => past?.rings[0].length > least, count);
     await samples(3);
     const words = `${NASTY} ${kind}`;
@@ -181,8 +184,7 @@ const USES = {
     await pin.focus(); // it glides: nothing for a robot's mouse
     const bubble = await page.locator("#bubble", { hasText: words }).textContent();
     // Somebody comes later, over polling, and sees the past and the words at once.
-    const other = await context.newPage();
-    await other.goto(`${url}?transport=polling`);
+    const other = await beside(page, `${url}?transport=polling`);
     await other.locator("#log li", { hasText: words }).waitFor();
     const past = await other.evaluate("past.rings[0].length");
     await page.locator("#state", { hasText: "websocket" }).waitFor();
@@ -234,10 +236,12 @@ const USES = {
     return { past, transports, spoken, bubble, paused, who, more: [other] };
   },
 
-  // Through the start page to each example and back, as a visitor would.
-  async index(page, context, url) {
+  // Through the start page to each example and back, as a visitor would: at a desk in Chromium, on a
+  // phone in Firefox.
+  async index(page, url, kind, browser) {
     const titles = {};
-    const names = await page.locator("h2 a").evaluateAll((links) => links.map((link) => link.getAttribute("href")));
+    const links = await page.locator("h2 a").evaluateAll((all) => all.map((link) => link.getAttribute("href")));
+    const names = kind === { chromium: "light", firefox: "phone" }[browser] ? links : [];
     for (const name of names) {
       await page.locator(`h2 a[href="${name}"]`).click();
       await page.waitForURL(`${url}/${name}`);
@@ -250,7 +254,7 @@ const USES = {
       for (const image of images) await image.decode();
       return images.filter((image) => !image.naturalWidth).length;
     });
-    return { titles, broken };
+    return { links, titles, broken };
   },
 
   async keyexchange(page) {
@@ -278,7 +282,7 @@ const scenario = async (name, example, url, folder) => {
     const { page, context, faults } = await visit(browser, url, options, (one) => one.addInitScript(watch));
     const before = await page.evaluate(look);
     if (folder) await page.screenshot({ path: path.join(folder, `${example}-${name}-${kind}-0.png`) });
-    const { more = [], ...told } = await USES[example](page, context, url, kind);
+    const { more = [], ...told } = await USES[example](page, url, kind, name);
     const pages = [page, ...more];
     const looks = [before, ...(await Promise.all(pages.map((one) => one.evaluate(look))))];
     // Less the refusals that a page asks for.

@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
@@ -121,15 +122,27 @@ class _Driver:
 
     peer: Peer | None = None
 
-    def run(self, script: str, args: tuple[str, ...]) -> Seen:
+    def run(self, script: str, args: tuple[str, ...]) -> Iterator[Seen]:
+        """Its steps, and at last its value."""
         if self.peer is None:
             self.peer = Peer(node_command("driver.cjs"))
         self.peer.tell({"script": script, "args": args})
-        answer = self.peer.line()
-        if answer and "value" in (told := json.loads(answer)):
-            return told["value"]
-        self.end()  # the next one has nothing to do with what is left of this one
-        pytest.fail(f"{script} failed:\n{(answer and told['error']) or 'what it said is above'}")
+        error = "what it said is above"
+        try:
+            while answer := self.peer.line():
+                told = json.loads(answer)
+                if "step" in told:
+                    yield told
+                elif "value" in told:
+                    yield told["value"]
+                    return
+                else:
+                    error = told["error"]
+                    break
+            pytest.fail(f"{script} failed:\n{error}")
+        except BaseException:
+            self.end()  # the next one has nothing to do with what is left of this one
+            raise
 
     def end(self) -> None:
         if self.peer is not None:
@@ -143,5 +156,12 @@ atexit.register(_driver.end)
 
 def node(script: str, *args: str) -> Seen:
     """What the scenario of a script has returned."""
+    node_environment()
+    *_, value = _driver.run(script, args)
+    return value
+
+
+def node_steps(script: str, *args: str) -> Iterator[Seen]:
+    """The same, behind what it says on its way, while it waits for what the test does."""
     node_environment()
     return _driver.run(script, args)
