@@ -59,7 +59,7 @@ const scenario = async (url, picture = "") => {
   const first = await text(page);
   const [before] = asked.splice(0);
   await fetch(`${url}/__health__`);
-  await page.locator("main", { hasText: /__health__\s+1/ }).waitFor(); // it comes again by itself
+  await page.locator("main", { hasText: /__health__\s*1/ }).waitFor(); // it comes again by itself
   const second = await text(page);
   return {
     first, second, faults, asked: [before, ...asked],
