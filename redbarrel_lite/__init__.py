@@ -5,20 +5,10 @@ In one line::
     python3 -m redbarrel_lite app.rbr
 """
 
-import os
-import signal
 import sys
 
 if sys.version_info < (3, 11):  # noqa: UP036  # a checkout is run by whatever Python there is
     sys.exit("error: RedBarrel Lite needs Python 3.11 or newer")
-
-if (
-    # Python's name for us while it looks for the module to run, and those that pip installs.
-    {os.path.basename(one) for one in sys.argv[:1]}  # noqa: PTH119  # no pathlib so early
-    & {"-m", "redbarrel-lite", "rbr-run", "rbr-check", "rbr-quickstart"}
-    and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-):
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until `cli.main`: no traceback of imports
 
 from importlib import import_module
 from typing import TYPE_CHECKING

@@ -109,11 +109,14 @@ def test_folder_in_the_place_of_the_module_is_told_how_to_write_it() -> None:
 @pytest.mark.skipif(os.name == "nt", reason="a signal ends a process there without asking")
 def test_ctrl_c_while_all_is_imported_is_no_traceback() -> None:
     script = (
-        "import os, signal, sys\n"
+        "import os, runpy, signal, sys\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "sys.argv[0] = '-m'\n"
-        "import redbarrel_lite\n"
-        "os.kill(os.getpid(), signal.SIGINT)\n"
+        "class Slow:\n"
+        "    def find_spec(name, *_):\n"
+        "        if name == 'redbarrel_lite.cli':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Slow)\n"
+        "runpy.run_module('redbarrel_lite')\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
