@@ -79,7 +79,7 @@ def test_what_print_config_prints_is_well(server: Server, tmp_path: Path, form: 
         (f"{NAMED} {UPGRADES}", dict.fromkeys(("upgrade", "websocket"), advice.UPGRADE)),
         (WELL.replace(NAMED, ""), {"origin": advice.ORIGIN}),
         (f"{WELL} client_max_body_size 100k;", {"large post": advice.BODY_LIMIT}),
-        (f"{WELL} proxy_read_timeout 1s;", {"idle": advice.QUIET}),
+        (f"{WELL} proxy_read_timeout 3s;", {"idle": advice.QUIET}),
         (f"{WELL} limit_except GET {{ deny all; }}", {"poll": advice.LOGIN}),
         (WELL, {}),
     ],
@@ -90,7 +90,7 @@ def test_nginx_that_was_told_wrong(
 ) -> None:
     where = f"location / {{ proxy_pass http://127.0.0.1:{server.port}; {lines} }}"
     with fronts.nginx(tmp_path, f"server {{ listen 80; {where} }}") as front:
-        idle = 3 if "timeout" in lines else 0
+        idle = 6 if "timeout" in lines else 0
         assert failed(found_at(front.url, idle=idle)) == faults
 
 
@@ -117,8 +117,8 @@ def test_nginx_without_a_server(tmp_path: Path) -> None:
     ("lines", "faults"),
     [
         ("    http-request del-header upgrade\n", {"upgrade", "websocket"}),
-        ("    timeout tunnel 1s\n", {"idle"}),
-        ("    timeout server 1s\n    timeout tunnel 90s\n", {"idle"}),
+        ("    timeout tunnel 3s\n", {"idle"}),
+        ("    timeout server 3s\n    timeout tunnel 90s\n", {"idle"}),
         ("    http-request deny deny_status 413 if { req.body_size gt 99999 }\n", {"large post"}),
         ("", set()),
     ],
@@ -129,7 +129,7 @@ def test_haproxy_that_was_told_wrong(
 ) -> None:
     text = f"{HAPROXY}{lines}    server one 127.0.0.1:{server.port}\n"
     with fronts.haproxy(tmp_path, text) as front:
-        idle = 3 if "timeout" in lines else 0
+        idle = 6 if "timeout" in lines else 0
         assert set(failed(found_at(front.url, idle=idle))) == faults
 
 
