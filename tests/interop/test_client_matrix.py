@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from conftest import Serve, serving
+from fronts import free_port
 from peers import (
     APPS,
     HERE,
@@ -125,7 +126,7 @@ def test_official_clients_are_told_of_the_end_and_come_back(
     serve: Serve, start: Callable[..., Peer]
 ) -> None:
     node_environment()
-    server = serve(APPS / "scenarios.rbr")
+    server = serve(APPS / "scenarios.rbr", "--port", str(free_port()))
     clients = start(*node_command("reconnect.cjs", server.url))
     assert clients.next() == {"step": "connected"}
     server.stop()
@@ -143,7 +144,7 @@ def test_clients_of_every_kind_come_back_after_a_crash(
 ) -> None:
     """Such as are told of the end need not: python-socketio takes a close packet for a farewell."""
     node_environment()
-    server = serve(APPS / "scenarios.rbr")
+    server = serve(APPS / "scenarios.rbr", "--port", str(free_port()))
     official = start(*node_command("reconnect.cjs", server.url))
     python = start(peers_python(), str(HERE / "reconnect_peer.py"), server.url)
     assert official.next() == python.next() == {"step": "connected"}
