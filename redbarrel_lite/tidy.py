@@ -13,15 +13,15 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import rbr_format, rbr_json
-from .app import App
 from .errors import RbrError
 from .failures import user_traceback
-from .loading import Reading
 from .rbr import parse
-from .refusals import not_served
-from .upstream import Upstream
+
+if TYPE_CHECKING:
+    from .loading import Reading
 
 
 def check_file(file: Path, *, syntax_only: bool = False, as_json: bool = False) -> int:
@@ -29,6 +29,9 @@ def check_file(file: Path, *, syntax_only: bool = False, as_json: bool = False) 
 
     People read standard error; ``Syntax OK.`` and the JSON go to standard output.
     """
+    from .loading import Reading  # noqa: PLC0415  # an editor formats at each save
+    from .refusals import not_served  # noqa: PLC0415
+
     reading = Reading(syntax_only=syntax_only)
     try:
         reading.add(file, str(file))
@@ -47,6 +50,9 @@ def check_file(file: Path, *, syntax_only: bool = False, as_json: bool = False) 
 
 def _try(reading: Reading) -> None:
     """Let the application be made, as for serving it, up to its globals: what has its faults?"""
+    from .app import App  # noqa: PLC0415  # as above
+    from .upstream import Upstream  # noqa: PLC0415
+
     try:
         App(reading.files, Upstream)
     except RbrError as error:
