@@ -5,13 +5,14 @@ The listings of docs/redis.md are those that run here.
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -168,13 +169,13 @@ def mixed(redis: RedisServer) -> Iterator[tuple[str, str]]:
         ours = stack.enter_context(serving())(APPS / "cluster.rbr", "--redis", redis.url)
         urls = ours.url, f"http://127.0.0.1:{theirs.next()}"
         here, there = (Place(stack, url).socket() for url in urls)
-        while True:  # it subscribes when it has its first client, and says nothing about it
-            do(here, "emit", "probe")
-            try:
-                there.recv("probe", timeout=0.2)
-            except TimeoutError:
-                continue
-            break
+        # It subscribes when it has its first client, and says nothing about it.
+        for number in itertools.count():
+            do(here, "emit", "probe", number)
+            with suppress(TimeoutError):
+                while there.recv("probe", timeout=0.2) != [number]:
+                    pass  # one that was late: none is to be on its way any more
+                break
         for one in (here, there):
             one.close()
         yield urls
