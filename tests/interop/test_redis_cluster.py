@@ -201,7 +201,7 @@ def test_servers_of_both_kinds_are_one(both: tuple[Any, Any]) -> None:
         for socket, private in ((one, []), (other, [("private", [2])])):
             assert heard(socket) == [("all", [{"a": ["\u65e5"]}]), ("red", [b"\x00\xff"]), *private]
     do(here, "emit", "several", "x", "y", exceptions=[here.sid])
-    do(there, "emit", "end", 0)
+    do(here, "emit", "end", 0)
     assert heard(there) == [("several", ["x", "y"])]
     assert heard(here) == []
 
