@@ -93,10 +93,10 @@ const USES = {
       });
     // A line has come as soon as its end has: `end` is a place on the sheet.
     const hasCome = (one, end) =>
-      one.waitForFunction(async (place) => {
-        const numbers = new Uint16Array(await new Blob(pieces).arrayBuffer());
+      one.waitForFunction((place) => {
         const [x, y] = new Uint16Array(encode([place])).subarray(2);
-        return numbers.some((number, i) => number === x && numbers[i + 1] === y);
+        return pieces.some((piece) =>
+          new Uint16Array(piece).some((number, i, all) => number === x && all[i + 1] === y));
       }, end);
     const box = await page.locator("canvas").boundingBox();
     const [x, y] = [box.x + box.width / 2, box.y + box.height / 2].map(Math.round);

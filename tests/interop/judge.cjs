@@ -58,14 +58,17 @@ const look = () => {
     twice: ids.filter((id, i) => ids.indexOf(id) !== i),
     colour: getComputedStyle(document.body).backgroundColor,
     title: document.title,
-    // Of what moved by itself: not within half a second of an input.
-    shift: (globalThis.shifts ?? []).reduce((sum, entry) => sum + (entry.hadRecentInput ? 0 : entry.value), 0),
+    // Of what moved by itself: before anybody touched the page. What he asked for may come at any time.
+    shift: (globalThis.shifts ?? []).reduce((sum, { startTime, value }) => sum + (startTime < touched ? value : 0), 0),
   };
 };
 
 // Called in each page before its own scripts. Only Chromium knows of layout shifts.
 const watch = () => {
   globalThis.shifts = [];
+  globalThis.touched = Infinity;
+  for (const event of ["pointerdown", "keydown", "input"])
+    addEventListener(event, () => (globalThis.touched = Math.min(touched, performance.now())), { capture: true });
   if (PerformanceObserver.supportedEntryTypes.includes("layout-shift"))
     new PerformanceObserver((list) => globalThis.shifts.push(...list.getEntries())).observe({ type: "layout-shift", buffered: true });
 };
