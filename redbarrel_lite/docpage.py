@@ -19,8 +19,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from . import openapi, wording
@@ -37,25 +38,34 @@ from .wording import Code, Part, Phrase, unique
 def services(files: Sequence[File], root: str) -> dict[str, Service]:
     """What answers at ``ROOT/__doc__`` and at its OpenAPI document, by their urls."""
     policy = {"content-security-policy": f"{_POLICY}; frame-ancestors 'none'"}
-    html = page(files, root, live=True)
-    document = json.dumps(openapi.document(files, root), ensure_ascii=False, indent=2)
     return {
-        f"{root}/__doc__": _service(html, "text/html; charset=utf-8", policy),
-        f"{root}/__doc__/openapi.json": _service(document, "application/json", {}),
+        f"{root}/__doc__": _service(
+            lambda: page(files, root, live=True), "text/html; charset=utf-8", policy
+        ),
+        f"{root}/__doc__/openapi.json": _service(
+            lambda: json.dumps(openapi.document(files, root), ensure_ascii=False, indent=2),
+            "application/json",
+            {},
+        ),
     }
 
 
-def _service(text: str, content_type: str, headers: dict[str, str]) -> Service:
-    body = text.encode()
-    fields = {
-        "etag": f'"{hashlib.sha256(body).hexdigest()[:32]}"',
-        "cache-control": "no-cache",  # kept, but asked for anew: the file may have changed
-        "x-content-type-options": "nosniff",
-        "referrer-policy": "same-origin",
-        **headers,
-    }
-    response = Response(body, 200, fields, content_type)
-    return lambda request: if_modified(response, request.headers)
+def _service(make: Callable[[], str], content_type: str, headers: dict[str, str]) -> Service:
+    """What is made for the first who asks, and stays: no start waits for it."""
+
+    @cache
+    def response() -> Response:
+        body = make().encode()
+        fields = {
+            "etag": f'"{hashlib.sha256(body).hexdigest()[:32]}"',
+            "cache-control": "no-cache",  # kept, but asked for anew: the file may have changed
+            "x-content-type-options": "nosniff",
+            "referrer-policy": "same-origin",
+            **headers,
+        }
+        return Response(body, 200, fields, content_type)
+
+    return lambda request: if_modified(response(), request.headers)
 
 
 # -- the page ------------------------------------------------------------------
