@@ -11,6 +11,8 @@ does not fail.
 
 from __future__ import annotations
 
+import asyncio
+import asyncio.constants
 import gc
 import os
 import re
@@ -18,6 +20,7 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,6 +48,12 @@ TAKES_A_MINUTE = (
 )
 
 _SERVING = re.compile(r"^Serving on http://127\.0\.0\.1:(\d+)$")
+
+
+# In debug mode asyncio notes for each future who made it: in C with the whole stack, of which
+# all but the innermost frames are pytest's own, and looking them up is a third of all work.
+asyncio.constants.DEBUG_STACK_DEPTH = 4  # type: ignore[misc]
+traceback.extract_stack.__defaults__ = (None, 4)
 
 
 def pytest_collection_finish() -> None:
