@@ -47,6 +47,8 @@ TAKES_A_MINUTE = (
     ),
 )
 
+# Of asyncio, in debug mode, about a step that was slow: as any is where all is.
+_SLOW = re.compile(r"Executing <.* took \d+\.\d{3} seconds$")
 _SERVING = re.compile(r"^Serving on http://127\.0\.0\.1:(\d+)$")
 
 
@@ -88,6 +90,8 @@ class Server:
     def _read(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
+            if _SLOW.search(line):
+                continue
             with self._news:
                 self.stderr.append(line.rstrip("\n"))
                 self._news.notify_all()
