@@ -21,8 +21,15 @@ const line = (page, text) => page.locator("#timeline li", { hasText: text }).las
 
 // A session that has begun: what is said, and the bytes of one frame under the pointer.
 const watch = async (page, chat) => {
+  await page.getByRole("button", { name: "Session 1", exact: false }).first().hover();
+  // A click, during which the list has news.
+  await page.mouse.down();
+  await page.evaluate(() => {
+    globalThis.news = new Promise((told) => socket.once("connections", () => told()));
+  });
   await chat.type("look at the wire");
-  await page.getByRole("button", { name: "Session 1", exact: false }).first().click();
+  await page.evaluate(() => news);
+  await page.mouse.up();
   await line(page, "look at the wire").click();
   const layers = await page.locator("#anatomy h3").evaluateAll((all) => all.map((one) => one.firstChild.data));
   const key = page.locator("#anatomy .fields tr", { hasText: "masking key" });
