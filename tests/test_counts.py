@@ -228,7 +228,7 @@ WORKLOADS: dict[Callable[[Server], Rounds], Most] = {
     delivery: Most(20, 139, 5100),
     poll: Most(2, 211, 6200),
     # asyncio forgets a timer that was cancelled when there are a hundred of them.
-    connect: Most(1, 253, 15500, 5000),
+    connect: Most(1, 255, 15500, 5000),
 }
 
 
