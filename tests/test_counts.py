@@ -228,7 +228,7 @@ WORKLOADS: dict[Callable[[Server], Rounds], Most] = {
     delivery: Most(20, 139, 5100),
     poll: Most(2, 211, 6200),
     # asyncio forgets a timer that was cancelled when there are a hundred of them.
-    connect: Most(1, 255, 15500, 5000),
+    connect: Most(1, 253, 15500, 5000),
 }
 
 
@@ -308,7 +308,7 @@ def test_message_costs_no_more_than_it_did(
         finally:
             sys.setprofile(None)
         assert writes == most.writes
-        assert calls.count / ROUNDS <= most.calls
+        assert calls.count // ROUNDS <= most.calls  # a timer may ring amid them
 
     drive(tmp_path, play)
 

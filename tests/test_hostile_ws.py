@@ -476,7 +476,8 @@ def bombed(siege: Siege, count: int) -> tuple[int, str]:
     with Attacker(siege) as client:
         client.upgrade("/squeezed", Sec_WebSocket_Extensions="permessage-deflate")
         client.send(bomb * count + text("end"))
-        said = client.messages("text end")
+        # A server that is busy for long asks whether the client is there.
+        said = [one for one in client.messages("text end") if not one.startswith("ping")]
         return len(said), said[-1]
 
 
