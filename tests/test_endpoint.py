@@ -478,6 +478,7 @@ def test_handshakes_that_nobody_follows_are_small_and_end_in_time(tmp_path: Path
     async def test() -> None:
         async with echo(tmp_path, "ping-interval 0.5", "ping-timeout 0.1") as server:
             wire = await Wire.open(server.url)
+            asyncio.get_running_loop().set_debug(False)  # whose notes are memory, too
             for _ in range(100):
                 await wire.ask("GET", POLL, User_Agent="x" * 100)
             gc.collect()
@@ -489,7 +490,7 @@ def test_handshakes_that_nobody_follows_are_small_and_end_in_time(tmp_path: Path
             after = tracemalloc.get_traced_memory()[0], len(sessions(server))
             tracemalloc.stop()
             if after[1] - before[1] == 500:  # a slow machine has ended some of them already
-                assert (after[0] - before[0]) / 500 < 2800
+                assert (after[0] - before[0]) / 500 < 2150
             wire.close()
             await server.empties()
 
