@@ -22,6 +22,7 @@ import functools
 import json
 import random
 import traceback
+from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, Final
@@ -174,7 +175,7 @@ class World:
         self.count["lives"] += 1
 
 
-class Client:
+class Client(ABC):
     """What they have in common: a name, a dice, and a way to the server."""
 
     def __init__(self, world: World, chance: random.Random, name: str) -> None:
@@ -187,9 +188,9 @@ class Client:
         self.visitor = Visitor(self.dial)
         self.steps: deque[str] = deque(maxlen=40)  # for who wants to know what was broken
 
+    @abstractmethod
     async def live(self) -> None:
         """Come, talk, go."""
-        raise NotImplementedError
 
     async def pause(self) -> None:
         """Let others have their turn, or some time go by."""
