@@ -15,7 +15,7 @@ import argparse
 import configparser
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from . import __version__
 from .accesslog import FORMATS
@@ -65,11 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--wire-to",
-        type=_network,
-        action="extend",
-        nargs="+",
-        default=[],
-        metavar="CIDR",
+        **_NETWORKS,
         help="who may see /__wire__ beside this machine itself",
     )
     parser.add_argument(
@@ -77,11 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--status-to",
-        type=_network,
-        action="extend",
-        nargs="+",
-        default=[],
-        metavar="CIDR",
+        **_NETWORKS,
         help="who may see those beside this machine itself",
     )
     parser.add_argument(
@@ -131,11 +123,7 @@ def add_address(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keyfile", metavar="FILE", help="its key, if that is in another file")
     parser.add_argument(
         "--trust-proxy",
-        type=_network,
-        action="extend",
-        nargs="+",
-        default=[],
-        metavar="CIDR",
+        **_NETWORKS,
         help="believe what these proxies say of the client; 'unix' for who comes by --uds",
     )
     parser.add_argument(
@@ -237,6 +225,16 @@ def _network(text: str) -> str:
         what = f"{text!r} is no address, no network such as 10.0.0.0/8, and not 'unix'"
         raise argparse.ArgumentTypeError(what) from None
     return text
+
+
+# An option that takes several, and may be given again.
+_NETWORKS: Final[dict[str, Any]] = {
+    "type": _network,
+    "action": "extend",
+    "nargs": "+",
+    "default": [],
+    "metavar": "CIDR",
+}
 
 
 def from_config(parser: argparse.ArgumentParser, arguments: list[str]) -> list[str]:
