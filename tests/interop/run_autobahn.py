@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 APP = ROOT / "tests" / "apps" / "autobahn.rbr"
 INFORMATIONAL = {"7.1.6", "7.13.1", "7.13.2"}
 LATE = ("FAILED BY CLIENT", "UNCLEAN")  # it did not wait for the end that is the server's
-TRIES = 5  # more, of what was late
+TRIES = 2  # more, of what was late
 
 
 @contextmanager
