@@ -129,11 +129,13 @@ class Reloader:
             self._named, self._suspects, self._told = named(self._files), set(), ""
             tell(f"Changed: {listed(changed)}. The application has begun anew.")
             self._news.tell_version()
-        elif not await self._changes.so_far() and str(fault) != self._told:
+            return
+        text = str(fault)  # reads lines of the source: of what a look after it has not seen change
+        if not await self._changes.so_far() and text != self._told:
             # It is not half written, or being mended already.
-            self._told = str(fault)
-            tell(f"{fault}\n{STAYS}")
-            self._news.tell_fault(self._told)
+            self._told = text
+            tell(f"{text}\n{STAYS}")
+            self._news.tell_fault(text)
 
     async def _try(self, changed: set[str]) -> Fault | None:
         def load(before: App) -> NextApp:

@@ -231,10 +231,24 @@ pathlib.Path(__file__).write_text("WORD = 'whole'")
 raise RuntimeError("half of it")
 """
 
+# One that is complete when the traceback is made: that reads the lines that it shows.
+LATE = """
+import pathlib
 
-def test_half_written_file_is_tried_again_and_not_told_of(changing: Changing) -> None:
+class Late(Exception):
+    @property
+    def __notes__(self):
+        pathlib.Path(__file__).write_text("WORD = 'whole'")
+        return []
+
+raise Late("half of it")
+"""
+
+
+@pytest.mark.parametrize("half", [HALF, LATE], ids=["half", "late"])
+def test_half_written_file_is_tried_again_and_not_told_of(changing: Changing, half: str) -> None:
     async def test() -> None:
-        write(changing.folder, **{"helper.py": HALF})
+        write(changing.folder, **{"helper.py": half})
         await changing.begins("helper.py")
         assert await changing.says() == "whole!"
 
