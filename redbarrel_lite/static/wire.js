@@ -72,7 +72,9 @@ function drawConnections(said = []) {
   }
   for (const one of alone.reverse()) rows.push(rowOf(one, false, said));
   if (!rows.length) rows.push($("hello").content.cloneNode(true));
+  const focused = document.activeElement.dataset.key;
   $("connections").replaceChildren(row(NEXT, "The next session", "", "step by step, from its first byte", false, false, false), ...rows);
+  if (focused) document.querySelector(`[data-key="${focused}"]`)?.focus({ preventScroll: true });
 }
 
 function rowOf(one, isInner, said) {
@@ -84,6 +86,7 @@ function rowOf(one, isInner, said) {
 function row(key, title, count, label, isOpen, isInner, isSaid) {
   const made = element("li", `${isOpen ? "open" : ""} ${isInner ? "inner" : ""} ${isSaid ? "news" : ""}`);
   const button = element("button");
+  button.dataset.key = key;
   button.setAttribute("aria-current", String(key === subject));
   button.append(element("span", "title", title), element("span", "count", count));
   if (label) button.append(element("span", "label", brief(label)));
@@ -285,7 +288,8 @@ socket.on("stepping", (key) => { if (subject === NEXT) { subject = ""; look(key)
 socket.on("held", (news) => { if (news.key === subject) drawHeld(news); });
 
 $("connections").onpointerdown = () => { isPressed = true; };
-for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => {
+$("connections").onkeydown = ({ key }) => { isPressed ||= key === " "; };
+for (const end of ["pointerup", "pointercancel", "keyup"]) addEventListener(end, () => {
   if (isPressed) setTimeout(drawConnections);  // behind the click
   isPressed = false;
 });

@@ -17,6 +17,7 @@ def test_page_shows_a_session_and_leads_the_next_one(serve: Serve) -> None:
     watched = seen["watched"]
     assert watched["layers"] == ["WebSocket frame", "Engine.IO packet", "Socket.IO packet"]
     assert watched["lit"] == 4, "the bytes of the masking key"
+    assert watched["focused"].startswith("c"), "the connection chosen by a key"
     for words in ("ping probe", "pong probe", "upgrade", "HTTP/1.1 101 Switching Protocols"):
         assert words in watched["said"], words
     used = seen["used"]

@@ -19,16 +19,26 @@ const open = async (browser, url, options) => {
 const said = (page) => page.locator("#timeline .said").allTextContents();
 const line = (page, text) => page.locator("#timeline li", { hasText: text }).last();
 
-// A session that has begun: what is said, and the bytes of one frame under the pointer.
-const watch = async (page, chat) => {
-  await page.getByRole("button", { name: "Session 1", exact: false }).first().hover();
-  // A click, during which the list has news.
-  await page.mouse.down();
+const duringNews = async (page, chat, text) => {
   await page.evaluate(() => {
     globalThis.news = new Promise((told) => socket.once("connections", () => told()));
   });
-  await chat.type("look at the wire");
+  await chat.type(text);
   await page.evaluate(() => news);
+};
+
+// A session that has begun: what is said, and the bytes of one frame under the pointer.
+const watch = async (page, chat) => {
+  // A key, and a click, during which the list has news.
+  await page.locator("#connections [data-key^=c]").first().focus();
+  await page.keyboard.down("Space");
+  await duringNews(page, chat, "look");
+  await page.keyboard.up("Space");
+  await page.locator("#subject", { hasText: "connection" }).waitFor();
+  const focused = await page.evaluate(() => document.activeElement.dataset.key);
+  await page.getByRole("button", { name: "Session 1", exact: false }).first().hover();
+  await page.mouse.down();
+  await duringNews(page, chat, "look at the wire");
   await page.mouse.up();
   await line(page, "look at the wire").click();
   const layers = await page.locator("#anatomy h3").evaluateAll((all) => all.map((one) => one.firstChild.data));
@@ -37,7 +47,7 @@ const watch = async (page, chat) => {
   const bytes = page.locator("#anatomy .hex b.on");
   await bytes.first().waitFor();
   const lit = await bytes.count();
-  return { said: await said(page), layers, lit };
+  return { said: await said(page), layers, lit, focused };
 };
 
 const use = async (page, chat) => {
