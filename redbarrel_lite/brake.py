@@ -18,12 +18,12 @@ from typing import Final
 from .errors import RemoteProtocolError
 from .outgoing import Connection
 
-# A burst after a reconnection is no flood: it costs its client so long, and the rest of
-# it is forgiven.
+# Then it is read from though it is not even: it has to answer a ping in time.
 MAX_PAUSE_S: Final = 5.0
 # Without this, what rounding leaves of an event would be waited for in no time at all.
 MIN_PAUSE_S: Final = 0.01
-# Pauses in a row, before the client is closed.
+# Pauses in a row, before the client is closed. It is at once if they would not be enough for
+# what has come.
 MAX_PAUSES: Final = 10
 REASON: Final = "over max-rate"
 
@@ -43,6 +43,7 @@ class Brake:
         self._loop = loop
         self._end = end
         self._burst = max(rate, 1.0)
+        self._most = rate * MAX_PAUSES * MAX_PAUSE_S  # that may have come too early
         self._left = self._burst  # events that may come now
         self._at = loop.time()
         self._pauses = 0  # in a row
@@ -55,11 +56,12 @@ class Brake:
         if self._left >= self._burst / 2:
             self._pauses = 0
         self._left -= 1
-        if self._left < 0 and self._paused is None:
+        begins = self._left < 0 and self._paused is None
+        if self._left < -self._most or (begins and self._pauses == MAX_PAUSES):
+            self._end(REASON)
+            raise RemoteProtocolError(f"over {self._rate:g} events a second, for too long")
+        if begins:
             self._pauses += 1
-            if self._pauses > MAX_PAUSES:
-                self._end(REASON)
-                raise RemoteProtocolError(f"over {self._rate:g} events a second, again and again")
             self._connection.pause()
             self._until = self._at + MAX_PAUSE_S
             self._wait()
@@ -80,7 +82,6 @@ class Brake:
         if self._left < 0 and self._at < self._until:
             self._wait()
         else:
-            self._left = max(self._left, 0.0)
             self.release()
 
     def release(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -61,16 +62,47 @@ def test_client_that_sends_more_is_paused_until_it_is_even() -> None:
     assert world.say(peer, 10) == []
 
 
-def test_burst_costs_one_pause_of_bounded_length() -> None:
+def test_burst_is_paid_for_in_pauses_of_bounded_length() -> None:
     world = Braking(10)
     peer = world.connect()
-    assert world.say(peer, 1000) == ["pause"]
-    world.clock.advance(MAX_PAUSE_S - 0.01)
-    assert world.told(peer) == []
-    world.clock.advance(0.02)
+    assert world.say(peer, 200) == ["pause"]
+    for _ in range(3):
+        world.clock.advance(MAX_PAUSE_S - 0.01)
+        assert world.told(peer) == []
+        world.clock.advance(0.02)
+        assert world.told(peer) == ["resume"]
+        assert world.say(peer, 1) == ["pause"]
+    world.clock.advance(MAX_PAUSE_S)
     assert world.told(peer) == ["resume"]
     world.clock.advance(1.0)
     assert world.say(peer, 10) == []
+
+
+def test_more_at_once_than_pauses_can_pay_for_closes_at_once() -> None:
+    world = Braking(10)
+    peer = world.connect()
+    most = 10 + int(10 * MAX_PAUSES * MAX_PAUSE_S)
+    assert world.say(peer, most) == ["pause"]
+    with pytest.raises(RemoteProtocolError, match="over 10 events a second, for too long"):
+        world.say(peer, 1)
+    assert peer.socket.reason == "over max-rate"
+    assert peer.runner.news.count([]) == most
+
+
+@pytest.mark.parametrize(("count", "every_s"), [(2, 0.1), (11, 1.0), (65, 5.5), (300, 6.3)])
+def test_whoever_goes_on_sending_more_is_closed_however_it_is_spread(
+    count: int, every_s: float
+) -> None:
+    world = Braking(10)
+    peer = world.connect()
+    took_s = 0.0
+    while not peer.socket.gone:
+        assert took_s < 250
+        with contextlib.suppress(RemoteProtocolError):
+            world.say(peer, count)
+        world.clock.advance(every_s)
+        took_s += every_s
+    assert peer.runner.news.count([]) <= 10 + 10 * MAX_PAUSES * MAX_PAUSE_S + 10 * took_s
 
 
 def test_client_that_never_stops_is_closed() -> None:
@@ -80,7 +112,7 @@ def test_client_that_never_stops_is_closed() -> None:
         assert world.say(peer, 12) == ["pause"]
         while world.told(peer) != ["resume"]:
             world.clock.advance(0.05)
-    with pytest.raises(RemoteProtocolError, match="over 10 events a second, again and again"):
+    with pytest.raises(RemoteProtocolError, match="over 10 events a second, for too long"):
         world.say(peer, 12)
     assert peer.socket.reason == "over max-rate"
     assert world.clock.timers == []

@@ -80,7 +80,7 @@ def test_numbers_of_the_page_are_those_of_the_source() -> None:
         f"at most {MAX_ATTACHMENTS} attachments, and nests {MAX_DEPTH} levels",
         f"by {MAX_LOGGED_PACKETS:,} messages and {MAX_LOGGED_BYTES // 2**20} MiB",
         f"{MAX_ABSENT:,} clients that are away",
-        f"at most for {MAX_PAUSE_S:.0f} seconds; after {MAX_PAUSES} times in a row it is closed",
+        f"for {MAX_PAUSE_S:.0f} seconds at a time. After {MAX_PAUSES} times in a row it is closed",
         f"`{handlers._FAILED.reason}`",
     ):
         assert told in re.sub(r"\s+", " ", TEXT), told

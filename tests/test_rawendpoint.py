@@ -770,7 +770,7 @@ def test_client_that_sends_too_much_a_second_is_held_up_then_closed(
                         await asyncio.sleep(0)
 
             flooding = asyncio.create_task(flood())
-            reason = "over 50 events a second, again and again"
+            reason = "over 50 events a second, for too long"
             assert await client.read_close() == (1008, reason)
             flooding.cancel()
             client.close()
