@@ -91,7 +91,7 @@ class Keeper:
         self._systemd.ready()
         self._systemd.live()
         self._watch()
-        set_aside()
+        unwatched(set_aside)
 
     def ending(self) -> None:
         """It has been asked to end."""

@@ -26,6 +26,7 @@ from .failures import tell
 from .keeper import Keeper, set_aside
 from .mesh import Seat
 from .server import Server
+from .watchdog import unwatched
 
 # What a worker says to its supervisor, and hears of it: a byte each.
 READY: Final = b"R"
@@ -84,7 +85,7 @@ class WorkerKeeper(Keeper):
         self._post.is_ready = True
         self._post.say(READY)
         self._watch()
-        set_aside()
+        unwatched(set_aside)
 
     async def renew(self) -> None:
         post = self._post
