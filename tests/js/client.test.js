@@ -228,11 +228,11 @@ test("answers a ping with what it carried", async () => {
 });
 
 test("a server that falls silent is left after pingInterval + pingTimeout", async () => {
+  const start = performance.now(); // before the handshake, from whose answer on the client waits
   const { socket } = await connected(POLLING, { pingInterval: 60, pingTimeout: 40 });
-  const start = performance.now();
   assert.equal((await next(socket, "disconnect"))[0], "ping timeout");
   const waited = performance.now() - start;
-  assert.ok(waited > 60, `after ${waited} ms`);
+  assert.ok(waited > 99, `after ${waited} ms`);
 });
 
 test("each ping puts the moment off", async () => {
