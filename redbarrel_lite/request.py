@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .sockets import Socket
 
 _NONE: Final[Mapping[str, Any]] = MappingProxyType({})
+_OF_LENGTH: Final = ("content-length", "transfer-encoding")
 
 
 class Headers(Mapping[str, str]):
@@ -238,7 +239,14 @@ class Request:
 
     @body.setter
     def body(self, body: bytes) -> None:
+        # What the client said of the length was said of its own body.
         self.set_body(body)
+        length = str(len(body))
+        kept = [pair for pair in self.headers.pairs if pair[0] not in _OF_LENGTH]
+        self.headers = Headers([*kept, ("content-length", length)])
+        if self._environ is not None:  # changed in place: rules may have put something there
+            self._environ.pop("HTTP_TRANSFER_ENCODING", None)
+            self._environ |= {"CONTENT_LENGTH": length, "wsgi.input": self.body_file}
 
     @property
     def body_file(self) -> IO[bytes]:

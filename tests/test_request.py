@@ -82,6 +82,18 @@ def test_new_body_has_fields_of_its_own() -> None:
     assert posted.body_file.read() == b"a=4"
 
 
+@pytest.mark.parametrize("framing", [("content-length", "5"), ("transfer-encoding", "chunked")])
+def test_new_body_has_a_length_of_its_own(framing: tuple[str, str]) -> None:
+    before = Request("POST", "/", []).environ.keys()
+    posted = Request("POST", "/", [framing, ("x-a", "1")], body=b"hello")
+    posted.environ["mine"] = 1
+    posted.body = b"hellohello"
+    assert dict(posted.headers) == {"x-a": "1", "content-length": "10"}
+    assert posted.environ["CONTENT_LENGTH"] == "10"
+    assert posted.environ["wsgi.input"].read() == b"hellohello"
+    assert posted.environ.keys() - before == {"CONTENT_LENGTH", "HTTP_X_A", "mine"}
+
+
 def test_body_on_disk_is_read_like_any_other() -> None:
     spool = Spool()
     spool.add(b"a=2&")

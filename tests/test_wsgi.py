@@ -27,6 +27,8 @@ RBR = """
     path only ( method GET, url /only, use wsgi:MODULE.seen );
     path odd ( url /odd, use wsgi:MODULE.odd );
     path sent ( url /ruled, use wsgi:MODULE.seen, response-headers ( set X-Seen "yes" ) );
+    path doubled ( method POST|PUT, url /doubled, use wsgi:MODULE.seen,
+        request-body ( alter with python:MODULE.double ) );
     path late ( url /late, use wsgi:MODULE.late );
     path nothing ( url /nothing, use wsgi:MODULE.late_and_empty );
     path socket ( method SOCKETIO, use python:MODULE.listen );
@@ -57,6 +59,9 @@ SOURCE = """
         start_response("200 OK", [kind, ("Content-Length", size)])
         return [body]
     seen = validator(described)
+
+    def double(body):
+        return body * 2
 
     def late(environ, start_response):
         try:
@@ -295,6 +300,15 @@ def test_chunked_body_has_its_length(tmp_path: Path) -> None:
             seen = described((await wire.answer())[2])
             assert (seen["body"], seen["CONTENT_LENGTH"]) == ("abcde", "5")
             assert "HTTP_TRANSFER_ENCODING" not in seen
+
+    run(test())
+
+
+def test_altered_body_is_read_to_its_end(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with live(tmp_path, RBR, SOURCE) as server:
+            seen = described((await ask(server.url, "POST", "/doubled", b"hello"))[2])
+            assert (seen["body"], seen["CONTENT_LENGTH"]) == ("hellohello", "10")
 
     run(test())
 
