@@ -44,7 +44,7 @@ from .patience import TimeLimits
 from .post import Post, WorkerKeeper, attend
 from .server import Server
 from .succession import NextApp
-from .systemd import Notifier, inherited_sockets
+from .systemd import NotANumber, Notifier, inherited_sockets
 from .tap import Tap
 from .upstream import Upstream
 from .watchdog import watching
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 MAX_OPEN_FILES: Final = 1 << 20
 THREADS_END_S: Final = 0.5
 PIPE_BYTES: Final = 4096
+WRONG_USE: Final = 2  # as argparse ends
 
 
 def serve(options: argparse.Namespace) -> int:
@@ -64,13 +65,16 @@ def serve(options: argparse.Namespace) -> int:
     _log_to_stderr(debug=options.debug)
     try:
         options.sockets = inherited_sockets(os.environ)
+        options.notifier = Notifier(os.environ)
+    except NotANumber as error:
+        tell(f"error: {error}")
+        return WRONG_USE
     except ValueError as error:
         return fail(f"error: LISTEN_FDS: {error}")
     options.is_last = options.is_hung_up = False
     options.folder = Path()
     with contextlib.suppress(OSError):  # it has gone
         options.folder = Path.cwd()
-    options.notifier = Notifier(os.environ)
     if options.workers > 1 and not hasattr(os, "fork"):
         tell("warning: --workers: there is one, for this system can't share a port")
         options.workers = 1

@@ -20,23 +20,39 @@ import time
 from collections.abc import MutableMapping
 from typing import Final
 
+from .errors import show
+
 # SD_LISTEN_FDS_START: behind standard input, output and error.
 FIRST_DESCRIPTOR: Final = 3
+DIGITS: Final = 20  # of a 64-bit number
 
 
 def inherited_sockets(environment: MutableMapping[str, str]) -> tuple[socket.socket, ...]:
     """The listening sockets that the process was started with.
 
     Their variables are taken out of the environment: what the application starts itself
-    is not meant. Raises ValueError for what is no socket to serve on.
+    is not meant. Raises ValueError for what is no socket to serve on, and `NotANumber`.
     """
     pid, count, _ = (
         environment.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
     )
-    if pid != str(os.getpid()) or not count.isdecimal():  # another process is meant
+    if pid != str(os.getpid()):  # another process is meant
         return ()
-    last = FIRST_DESCRIPTOR + int(count)
+    last = FIRST_DESCRIPTOR + _number("LISTEN_FDS", count)
     return tuple(_listening(descriptor) for descriptor in range(FIRST_DESCRIPTOR, last))
+
+
+class NotANumber(ValueError):
+    """A variable is not as systemd writes it: another start would not mend that."""
+
+
+def _number(name: str, text: str) -> int:
+    """As systemd writes it; int() would take ``-1``, ``1_0`` and the digits of any script."""
+    if not text:
+        return 0
+    if not text.isascii() or not text.isdigit() or len(text) > DIGITS:
+        raise NotANumber(f"{name}: {show(text)} is not a number")
+    return int(text)
 
 
 def _listening(descriptor: int) -> socket.socket:
@@ -59,13 +75,16 @@ class Notifier:
     """Tells systemd how the service is; where there is none, nobody."""
 
     def __init__(self, environment: MutableMapping[str, str]) -> None:
-        """What is for us in the environment is taken out of it."""
+        """What is for us in the environment is taken out of it.
+
+        Raises `NotANumber`.
+        """
         self._path = environment.pop("NOTIFY_SOCKET", "")
         pid = environment.pop("WATCHDOG_PID", "")
         microseconds = environment.pop("WATCHDOG_USEC", "")
-        is_ours = pid in ("", str(os.getpid())) and microseconds.isdecimal()
+        is_ours = self._path and pid in ("", str(os.getpid()))
         # Half of the time that we have, as sd_watchdog_enabled(3) advises.
-        self.alive_every_s = int(microseconds) / 2e6 if self._path and is_ours else 0.0
+        self.alive_every_s = _number("WATCHDOG_USEC", microseconds) / 2e6 if is_ours else 0.0
 
     def tell(self, *states: str) -> None:
         """One message of ``NAME=value`` each; that nobody is there to hear it is no fault."""

@@ -21,7 +21,7 @@ import pytest
 from conftest import ROOT
 from wire import CERTIFICATE, KEY, PATIENCE_S
 
-from redbarrel_lite.systemd import Notifier, inherited_sockets
+from redbarrel_lite.systemd import NotANumber, Notifier, inherited_sockets
 
 # As systemd does: the descriptors from 3 on, and the number of the very process that is meant.
 LAUNCHER = """
@@ -299,12 +299,35 @@ def test_unix_sockets_of_our_own_go_with_us(rbr: Path, count: str) -> None:
         {"LISTEN_PID": "1", "LISTEN_FDS": "1"},
         {"LISTEN_PID": str(os.getpid())},
         {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "0", "LISTEN_FDNAMES": "a"},
-        {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "-1"},
+        {"LISTEN_PID": "1", "LISTEN_FDS": "abc"},
     ],
 )
 def test_what_is_not_for_us_is_left_alone_and_not_handed_on(environment: dict[str, str]) -> None:
     assert inherited_sockets(environment) == ()
     assert environment == {}
+
+
+NO_NUMBERS = ["abc", "-1", "+1", "1_0", " 1", "1.0", "\uff11", "\u0661", "9" * 5000]
+
+
+@pytest.mark.parametrize("text", NO_NUMBERS, ids=range(len(NO_NUMBERS)))
+def test_what_is_no_number_is_refused(text: str) -> None:
+    environment = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": text}
+    with pytest.raises(NotANumber, match=r"^LISTEN_FDS: '.*' is not a number$"):
+        inherited_sockets(environment)
+    assert environment == {}
+    for path, pid in (("", ""), ("@nobody", "1")):  # it is not for us
+        told = {"NOTIFY_SOCKET": path, "WATCHDOG_PID": pid, "WATCHDOG_USEC": text}
+        assert Notifier(told).alive_every_s == 0
+    with pytest.raises(NotANumber, match=r"^WATCHDOG_USEC: '.*' is not a number$"):
+        Notifier({"NOTIFY_SOCKET": "@nobody", "WATCHDOG_USEC": text})
+
+
+@pytest.mark.parametrize("name", ["LISTEN_FDS", "WATCHDOG_USEC"])
+def test_server_that_is_told_no_number_says_so_and_ends(rbr: Path, name: str) -> None:
+    with service(rbr, [], "--port", "0", **{"NOTIFY_SOCKET": "@nobody", name: "1_0"}) as running:
+        assert running.process.wait(PATIENCE_S) == 2
+        assert running.said == [f"error: {name}: '1_0' is not a number\n"]
 
 
 def with_descriptor(rbr: Path, one: socket.socket) -> str:
