@@ -223,6 +223,9 @@ class Connection(Reader[Event]):
         if start:
             return super()._line_limit(start)
         line = min(self._limits.line, self._limits.head)
+        # RFC 9112 3: the one is no method that we could have, the other a target too long.
+        if self._buffer.find(b" ", 0, line + 1) < 0:
+            return line, 501, f"method over {line} bytes"
         return line, 414, f"request line over {line} bytes"
 
     # -- answers in, bytes out ---------------------------------------------
