@@ -135,6 +135,7 @@ class Endpoint(Entrance):
             try:
                 connection.expect_post(exchange)
             except RemoteProtocolError as error:
+                log.info("%s: %s", request.remote_addr, error)
                 self._refuse(exchange, error.code)
 
     def handle(self, exchange: Exchange, version: str, *, upgrades: bool) -> None:

@@ -253,10 +253,12 @@ class EngineConnection:
             self._receive_fault(websocket, error)
 
     def _receive_fault(self, websocket: WebSocket, error: RemoteProtocolError) -> None:
+        log.info("%s: %s", self.who, error)
         if websocket is self._probe:
+            self.note("protocol error")
             self._refuse_probe(websocket, str(error))
         else:
-            self.fail(error)
+            self._fail(error)
 
     def start_probe(self, websocket: WebSocket, now: float) -> None:
         """A WebSocket has come for a session that polls."""
@@ -332,7 +334,7 @@ class EngineConnection:
         )
         if other or self._held_post is not None:
             error = RemoteProtocolError("a POST is under way already", engineio.BAD_REQUEST)
-            self.fail(error)
+            self._fail(error)
             raise error
 
     def receive_post(self, exchange: Exchange) -> None:
@@ -350,7 +352,7 @@ class EngineConnection:
             if fault:
                 raise RemoteProtocolError(fault)
         except RemoteProtocolError as error:
-            self.fail(error)
+            self._fail(error)
             raise RemoteProtocolError(str(error), engineio.BAD_REQUEST) from None
         if self._paused and self.session.state is engineio.State.OPEN:
             self._held_post = exchange
@@ -418,9 +420,8 @@ class EngineConnection:
         self._settle()
         return True
 
-    def fail(self, error: RemoteProtocolError) -> None:
-        """The client broke a protocol: close, and say so in one line."""
-        log.info("%s: %s", self.who, error)
+    def _fail(self, error: RemoteProtocolError) -> None:
+        """The client broke a protocol: close. A POST that did is refused, and told of, above us."""
         self.note("protocol error")
         self.session.end("parse error")
         self._settle(wsproto.POLICY_VIOLATION, str(error))

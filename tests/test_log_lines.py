@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 import pytest
-from wire import SOCKET_IO, WebSocket, Wire, live, run
+from wire import SOCKET_IO, Poller, WebSocket, Wire, ask, live, run
 
 from redbarrel_lite.forwarded import trust
 from redbarrel_lite.gate import LOOPBACK_NAMES, Gate
@@ -61,6 +61,69 @@ MESSAGES = [
 
 def printable(line: str) -> bool:
     return all(" " <= character <= "~" for character in line)
+
+
+# What a client that polls may say wrong: content type, coding and content of its POST.
+POSTS = [
+    ({}, b"9"),
+    ({}, b"40\x1e40"),
+    ({}, b"bAAE"),
+    ({}, b'42["x"]'),
+    ({}, b"47"),
+    ({"Content-Type": "application/octet-stream"}, b"40"),
+    ({"Content-Encoding": "gzip"}, b"40"),
+]
+PROBES = [(0x81, b"2wrong"), (0x81, b"5"), (0x81, b"1"), (0x82, b"a")]
+
+
+@pytest.mark.parametrize(("headers", "body"), POSTS, ids=range(len(POSTS)))
+def test_wrong_post_is_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, headers: dict[str, str], body: bytes
+) -> None:
+    async def test() -> None:
+        async with live(tmp_path, RBR, SOURCE) as server:
+            poller = Poller(server.url)
+            await poller.handshake()
+            status, *_ = await ask(server.url, "POST", poller.target, body, **headers)
+            assert status == 400
+
+    with caplog.at_level(logging.INFO, "redbarrel_lite"):
+        run(test())
+    assert len(caplog.messages) == 1, caplog.messages
+
+
+def test_two_posts_at_once_are_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        async with live(tmp_path, RBR, SOURCE) as server:
+            poller = Poller(server.url)
+            await poller.handshake()
+            head = f"POST {poller.target} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n"
+            first = await Wire.open(server.url)
+            await first.send(f"{head}Expect: 100-continue\r\n\r\n")
+            assert (await first.answer())[0] == 100  # so it has been seen
+            assert (await ask(server.url, "POST", poller.target, b"40"))[0] == 400
+
+    with caplog.at_level(logging.INFO, "redbarrel_lite"):
+        run(test())
+    assert len(caplog.messages) == 1, caplog.messages
+
+
+@pytest.mark.parametrize(("first", "payload"), PROBES, ids=range(len(PROBES)))
+def test_wrong_probe_is_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, first: int, payload: bytes
+) -> None:
+    async def test() -> None:
+        async with live(tmp_path, RBR, SOURCE) as server:
+            poller = await Poller.connect(server.url)
+            probe = await WebSocket.connect(
+                server.url, f"{SOCKET_IO}&transport=websocket&sid={poller.sid}"
+            )
+            await probe.frame(first, payload)
+            assert (await probe.read_close())[0] == 1002
+
+    with caplog.at_level(logging.INFO, "redbarrel_lite"):
+        run(test())
+    assert len(caplog.messages) == 1, caplog.messages
 
 
 def check(caplog: pytest.LogCaptureFixture) -> None:
