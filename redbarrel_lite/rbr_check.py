@@ -36,6 +36,7 @@ from .rbr_nodes import (
     Location,
     Meta,
     Name,
+    OnError,
     OnEvent,
     Path,
     Rbr,
@@ -226,6 +227,15 @@ class Checker(EntryChecker):
                         ' response-headers ( set Header "value" )'
                     )
                 self.error("RBR045", entry.span, message, hint)
+        for place in (path.section, path.section.section("request-headers") or Section(())):
+            for entry in place.operations():
+                if isinstance(entry, OnError):
+                    message = "a socket's handler that fails ends its socket: no code is answered"
+                    hint = (
+                        "remove it; what refuses a handshake with a code is:"
+                        " request-headers ( unless ... return CODE )"
+                    )
+                    self.error("RBR045", entry.span, message, hint)
 
     def _check_service(self, path: Path, title: str) -> None:
         keys = keys_of("path")

@@ -19,6 +19,7 @@ from .errors import Diagnostic
 from .rbr_nodes import (
     Describe,
     Field,
+    Number,
     OnError,
     OnEvent,
     Operation,
@@ -60,19 +61,32 @@ def _operation(tree: Rbr, operation: Operation) -> Iterator[Diagnostic]:
             return
         case Set():
             yield from _set(tree, operation)
-        case UnlessType(code=code) | UnlessValidates(code=code) | OnError(code):
-            if code.text.startswith("1"):
-                hint = "write a final one: 400 is a bad request, 401 needs a login"
-                message = f"{code.text} is an interim answer: the client would go on waiting"
-                yield tree.source.diagnostic("RBR033", code.span, message, hint)
+        case UnlessType(header, code=code) | UnlessValidates(header, code=code):
+            if header is not None and not _TOKEN.fullmatch(header):
+                yield _no_name(tree, operation, "unless X-Times type is int return 400")
+            yield from _code(tree, code)
+        case OnError(code):
+            yield from _code(tree, code)
+
+
+def _code(tree: Rbr, code: Number) -> Iterator[Diagnostic]:
+    if code.text.startswith("1"):
+        hint = "write a final one: 400 is a bad request, 401 needs a login"
+        message = f"{code.text} is an interim answer: the client would go on waiting"
+        yield tree.source.diagnostic("RBR033", code.span, message, hint)
+
+
+def _no_name(tree: Rbr, operation: Set | UnlessType | UnlessValidates, example: str) -> Diagnostic:
+    hint = f"write letters, digits and '-': {example}"
+    where = operation.header_span
+    return tree.source.diagnostic("RBR042", where, "this is no name of a header", hint)
 
 
 def _set(tree: Rbr, operation: Set) -> Iterator[Diagnostic]:
     diagnostic = tree.source.diagnostic
     name = operation.header
     if not _TOKEN.fullmatch(name):
-        hint = "write letters, digits and '-': set X-Frame-Options \"DENY\""
-        yield diagnostic("RBR042", operation.header_span, "this is no name of a header", hint)
+        yield _no_name(tree, operation, 'set X-Frame-Options "DENY"')
     elif name.lower() in _FRAMING or name.lower().startswith("sec-websocket-"):
         hint = "remove it: the server knows how long an answer is, and when it ends"
         yield diagnostic("RBR042", operation.header_span, f"'{name}' is not yours to set", hint)

@@ -51,6 +51,8 @@ def test_callable_that_cannot_work_is_told_at_the_start(
     ("rule", "message"),
     [
         ('set "a b" "x"', "this is no name of a header"),
+        ('unless "a b" type is int return 400', "this is no name of a header"),
+        ('unless "" validates with python:app.ok return 400', "this is no name of a header"),
         ('set Content-Length "3"', "'Content-Length' is not yours to set"),
         ('set X "a\\nb"', "no header can have this value"),
         ('set X "\u2603"', "no header can have this value"),
