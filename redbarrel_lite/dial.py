@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from . import http1_client
 from .connection import HttpConnection
-from .errors import RemoteProtocolError
+from .errors import RemoteProtocolError, show
 from .host import Host
 from .http1 import END_OF_MESSAGE
 from .response import parse_date
@@ -99,6 +99,25 @@ class Port:
             new = self._tap.on(new)
         await loop.create_connection(new, self._host, self._port, ssl=self._tls)
         return protocol
+
+
+def check_path(path: str) -> None:
+    """Raise ValueError for what can't be the path of a Unix socket."""
+    if not path or "\0" in path:  # Linux would listen on an abstract name, and make up one for ""
+        raise ValueError("it is empty, or has a NUL: write the path of a socket")
+    if not hasattr(socket, "AF_UNIX"):  # Windows
+        return
+    size = len(os.fsencode(path))
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            # As long, and nobody's socket: the room in sockaddr_un is each system's own.
+            probe.connect("/" * size)
+        except OSError as error:
+            if error.errno is None:  # so Python says that it does not fit
+                raise ValueError(
+                    f"{show(path)} has {size} bytes, which is more than the path of a"
+                    " Unix socket may have: 107 on Linux, 103 on macOS"
+                ) from None
 
 
 class UnixSocket:

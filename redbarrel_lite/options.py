@@ -83,7 +83,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="show what goes over the wire: a line a layer; =explain: its bytes, too; =json",
     )
     parser.add_argument(
-        "--emit-uds", default="", metavar="PATH", help="take what is to be emitted there, too"
+        "--emit-uds",
+        type=_judged_by(_check_path),
+        metavar="PATH",
+        help="take what is to be emitted there, too",
     )
     parser.add_argument(
         "--emit-token-file",
@@ -111,7 +114,12 @@ def add_address(parser: argparse.ArgumentParser) -> None:
         "--host", type=_host, default="127.0.0.1", help="address to listen on (%(default)s)"
     )
     parser.add_argument("--port", type=_port, default=8000, help="0 picks a free one (%(default)s)")
-    parser.add_argument("--uds", metavar="PATH", help="listen on a Unix socket instead")
+    parser.add_argument(
+        "--uds",
+        type=_judged_by(_check_path),
+        metavar="PATH",
+        help="listen on a Unix socket instead",
+    )
     parser.add_argument(
         "--workers",
         type=_workers,
@@ -182,6 +190,12 @@ def _parse_redis(url: str) -> object:
     from .redis_connection import parse_url  # noqa: PLC0415  # who names none pays for none
 
     return parse_url(url)
+
+
+def _check_path(path: str) -> None:
+    from .dial import check_path  # noqa: PLC0415  # as above
+
+    check_path(path)
 
 
 def _workers(text: str) -> int:

@@ -20,6 +20,7 @@ from typing import Any, Final
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from . import resp
+from .dial import check_path
 from .errors import RemoteProtocolError, show
 
 DEFAULT_PORT: Final = 6379
@@ -94,6 +95,7 @@ def parse_url(url: str) -> Place:
         path = unquote(parts.path)
         if not path or not path.isprintable() or parts.hostname:
             raise ValueError("unix: write unix:///run/redis/redis.sock")
+        check_path(path)
         return Place(f"unix://{path}", path=path, user=user, password=password)
     # It was meant to stand before the host, whose place another part of the password has.
     if "@" in parts.path + parts.fragment + parts.query.partition("=")[0]:

@@ -145,7 +145,7 @@ def _work(options: argparse.Namespace, post: Post | None) -> int:
     del app  # or it would be here still, when another one has come after it
     server.tap = _tap(options)
     if post is None or post.is_doorman:
-        server.emits_on = options.emit_uds
+        server.emits_on = options.emit_uds or ""
     _raise_limit_of_open_files()
     try:
         asyncio.run(_serve_until_signal(server, options, post), debug=options.debug or None)

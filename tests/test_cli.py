@@ -294,6 +294,27 @@ def test_faulty_address_is_one_line(args: list[str], message: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+LONG = "/tmp/" + "a" * 200
+
+
+@pytest.mark.parametrize("name", ["uds", "emit-uds", "redis"])
+@pytest.mark.parametrize("is_in_file", [False, True])
+def test_path_that_no_unix_socket_can_have_is_refused(
+    tmp_path: Path, name: str, *, is_in_file: bool
+) -> None:
+    url = "unix://" * (name == "redis")
+    for path, message in ((LONG, "has 205 bytes, which is more than"), ("", "write ")):
+        argument = [f"--{name}={url}{path}"]
+        if is_in_file:
+            (tmp_path / "a.ini").write_text(f"[rbr]\n{name} = {url}{path}\n")
+            argument = ["--config", str(tmp_path / "a.ini")]
+        done = command("examples/chat/chat.rbr", *argument)
+        assert done.returncode == 2
+        last = done.stderr.splitlines()[-1]
+        assert f"argument --{name}: " in last
+        assert message in last
+
+
 @pytest.mark.parametrize(
     ("option", "values", "message"),
     [
