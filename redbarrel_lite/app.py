@@ -174,10 +174,15 @@ class Home:
         return services.service(folder.callable(use.target), self._pool)
 
     def _given_up(self, use: Location | None) -> Container[str]:
-        """The methods whose work ends when the client goes; of ours, what only reads."""
-        if use is not None and use.kind == "python":
-            return ("GET", "HEAD") if is_async(self.file.folder.callable(use.target)) else ()
-        return _ANY_METHOD if use is not None and use.kind == "proxy" else ()
+        """The methods whose work ends when the client goes.
+
+        Of coroutines, what only reads. Of what a thread runs, all that still waits for one.
+        """
+        if use is None or use.kind not in ("python", "wsgi", "proxy"):
+            return ()
+        if use.kind == "python" and is_async(self.file.folder.callable(use.target)):
+            return ("GET", "HEAD")
+        return _ANY_METHOD
 
     def _mount(self, path: Path) -> str:
         """The part of the url that what is mounted does not see."""

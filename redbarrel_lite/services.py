@@ -12,11 +12,13 @@ In one line::
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from functools import partial
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Final
 
 from . import strictjson
@@ -47,6 +49,34 @@ class Full(Exception):
     """All threads are at work, and as many requests wait as may."""
 
 
+class Job(asyncio.Future[Any]):
+    """What a function will return, or raise, in a thread of a pool."""
+
+    def __init__(self, function: Callable[[], Any], pool: Pool) -> None:
+        super().__init__()
+        self.function = function
+        self._pool = pool
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Give back its place if it still waits.
+
+        A thread can't be stopped: when it is only the client who has gone, what has begun goes
+        on to its end, and is waited for. (False leaves the task that waits here cancelled; it
+        hears of it then.)
+        """
+        waited = self._pool.take_back(self)
+        if not waited and msg == CLIENT_HAS_GONE:
+            self.add_done_callback(_look_at)
+            return False
+        return super().cancel(msg)
+
+
+def _look_at(job: Job) -> None:
+    """Nobody may be left to hear of a failure, which asyncio would tell as a fault of ours."""
+    if not job.cancelled():
+        job.exception()
+
+
 class Pool:
     """A bounded number of daemon threads, started when they are first needed.
 
@@ -60,7 +90,7 @@ class Pool:
         self._threads = 0
         self._busy = 0
         self.refused = 0  # requests, by now
-        self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._jobs: SimpleQueue[Job] = SimpleQueue()
 
     @property
     def busy(self) -> int:
@@ -72,22 +102,37 @@ class Pool:
         """Jobs that wait for one."""
         return self._busy - self.busy
 
-    def run(self, function: Callable[[], Any]) -> asyncio.Future[Any]:
+    def run(self, function: Callable[[], Any]) -> Job:
         """Call a function in a thread; called in the loop's. Raises `Full`."""
         if self._busy >= self._max_threads + self._max_waiting:
             self.refused += 1
             raise Full
         return self.go_on(function)
 
-    def go_on(self, function: Callable[[], Any]) -> asyncio.Future[Any]:
+    def go_on(self, function: Callable[[], Any]) -> Job:
         """The same for work that has begun: half an answer is of no use to anybody."""
         if self._threads < min(self._busy + 1, self._max_threads):
             self._start_thread()
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
+        job = Job(function, self)
         self._busy += 1
-        self._jobs.put(partial(self._job, function, future, loop))
-        return future
+        self._jobs.put(job)
+        return job
+
+    def take_back(self, job: Job) -> bool:
+        """Let nobody begin a job; False if somebody has. Called in the loop's thread.
+
+        Whoever takes it out of the queue has it, so this takes out all, and the others go back.
+        """
+        waiting: list[Job] = []
+        with suppress(Empty):
+            while True:
+                waiting.append(self._jobs.get_nowait())
+        for one in waiting:
+            if one is not job:
+                self._jobs.put(one)
+        waited = job in waiting
+        self._busy -= waited
+        return waited
 
     def _start_thread(self) -> None:
         """Start one more; if the system gives us none, those that there are do the work."""
@@ -102,24 +147,20 @@ class Pool:
 
     def _work(self) -> None:
         while True:
-            self._jobs.get()()
+            self._do(self._jobs.get())
 
-    def _job(
-        self,
-        function: Callable[[], Any],
-        future: asyncio.Future[Any],
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
+    def _do(self, job: Job) -> None:
         try:
-            settle = partial(future.set_result, function())
+            settle = partial(job.set_result, job.function())
         except BaseException as error:  # SystemExit in a handler must not cost us a thread
-            settle = partial(future.set_exception, _plain(error))
+            settle = partial(job.set_exception, _plain(error))
+        loop = job.get_loop()
         if not loop.is_closed():
-            loop.call_soon_threadsafe(self._done, future, settle)
+            loop.call_soon_threadsafe(self._done, job, settle)
 
-    def _done(self, future: asyncio.Future[Any], settle: Callable[[], None]) -> None:
+    def _done(self, job: Job, settle: Callable[[], None]) -> None:
         self._busy -= 1
-        if not future.done():
+        if not job.done():
             settle()
 
 
@@ -159,10 +200,25 @@ async def _run_here(handler: Handler, pool: Pool, request: Request) -> Response:
 
 async def _run_in_thread(handler: Handler, pool: Pool, request: Request) -> Response:
     try:
-        value = await pool.run(partial(handler, request.globs, request))
+        job = pool.run(partial(handler, request.globs, request))
+        try:
+            value = await job
+        except asyncio.CancelledError:
+            if job.cancelled():
+                raise
+            return await _for_nobody(await job, pool, request)
         return to_response(value, request) or await _stream(value, pool, request)
     except Exception as error:
         return failure(request, error)
+
+
+async def _for_nobody(value: Any, pool: Pool, request: Request) -> Response:
+    """What a handler returned whose client has gone meanwhile: of parts none is begun."""
+    response = to_response(value, request)
+    if response is None:
+        await _Parts(value.stream if isinstance(value, Response) else value, pool).aclose()
+        raise asyncio.CancelledError(CLIENT_HAS_GONE)
+    return response
 
 
 class Failed(Response):
@@ -307,7 +363,7 @@ class _Parts:
         self._pool = pool
         self._first: bytes | None = None
         self._next = self._await if isinstance(iterator, AsyncIterator) else self._call
-        self._running: asyncio.Future[Any] | None = None
+        self._running: Job | None = None
         self._closed = False
 
     async def begin(self) -> str:
@@ -352,11 +408,19 @@ class _Parts:
             if hasattr(self._iterator, "aclose"):
                 await self._iterator.aclose()
             return
-        if self._running is not None and not self._running.done():
-            await asyncio.wait([self._running])
-            self._running.exception()  # it is looked at, and nobody is left to tell
-        if hasattr(self._iterator, "close"):
+        running = self._running
+        if running is not None and not running.done() and not running.cancel(CLIENT_HAS_GONE):
+            await asyncio.wait([running])
+            running.exception()  # it is looked at, and nobody is left to tell
+        if _has_not_begun(self._iterator):
+            self._iterator.close()  # there is nothing in it to run
+        elif hasattr(self._iterator, "close"):
             await self._pool.go_on(self._iterator.close)
+
+
+def _has_not_begun(iterator: Any) -> bool:
+    is_generator = inspect.isgenerator(iterator)
+    return is_generator and inspect.getgeneratorstate(iterator) == inspect.GEN_CREATED
 
 
 _END: Final = object()

@@ -30,7 +30,7 @@ from typing import Any, Final, TypeAlias
 from .request import Request
 from .response import Response, checked
 from .routes import Service
-from .services import Pool, failure
+from .services import Job, Pool, failure
 
 # What the application may make ahead of a client that reads slowly.
 HIGH_BYTES: Final = 64 * 1024
@@ -57,7 +57,7 @@ def wsgi_service(application: Application, mount: str, pool: Pool) -> Service:
         try:
             job = pool.run(run)
             job.add_done_callback(answer.finished)
-            status, headers = await answer.started
+            status, headers = await _begun(answer, job)
         except asyncio.CancelledError:
             answer.abandon()
             raise
@@ -69,6 +69,16 @@ def wsgi_service(application: Application, mount: str, pool: Pool) -> Service:
         return response
 
     return serve
+
+
+async def _begun(answer: Answer, job: Job) -> Start:
+    """The head of the answer; what runs is let come to it though its client has gone."""
+    try:
+        return await asyncio.shield(answer.started)
+    except asyncio.CancelledError as error:
+        if job.cancel(*error.args):
+            raise
+        return await answer.started
 
 
 def _length(value: str | None) -> int | None:

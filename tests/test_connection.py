@@ -63,7 +63,7 @@ RBR = """
 SOURCE = """
     import asyncio, threading
     BEGUN, GO, ENDED = asyncio.Event(), asyncio.Event(), asyncio.Event()
-    UNBLOCK = threading.Event()
+    BLOCKED, UNBLOCK = threading.Event(), threading.Event()
     HOW = []
 
     async def wait(request):
@@ -79,6 +79,7 @@ SOURCE = """
         return "the answer"
 
     def blocks(request):
+        BLOCKED.set()
         UNBLOCK.wait()
         raise ValueError("nobody hears of it but the log")
 
@@ -297,6 +298,7 @@ def test_failure_in_a_thread_is_told_though_its_client_has_gone(
             wire = await Wire.open(server.url)
             await wire.send(request("/blocks"))
             await until(server.busy)
+            await until(server.module.BLOCKED.is_set)
             with_reset(wire)
             await server.empties()
             server.module.UNBLOCK.set()

@@ -31,16 +31,20 @@ SOURCE = """
     import threading
 
     release = threading.Event()
+    begun = []
 
     def work(globs, request):
+        begun.append("work")
         release.wait()
         return "done"
 
     def parts(request):
+        begun.append("parts")
         release.wait()
         yield "done"
 
     def application(environ, start_response):
+        begun.append("application")
         release.wait()
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [b"done"]
@@ -142,12 +146,21 @@ def test_sockets_that_are_inside_go_on_while_the_pool_is_full(tmp_path: Path) ->
 def test_place_of_a_client_that_gave_up_is_free_again(tmp_path: Path, target: str) -> None:
     async def test() -> None:
         async with full(tmp_path) as (server, taken):
+            pool, begun = server.server.app.pool, server.module.begun
+            await until(lambda: len(begun) == THREADS)
             for wire in taken:
                 wire.reset()
+            await until(lambda: pool._busy == THREADS)  # those that have begun can't be stopped
+            assert pool.waiting == 0
+            wires = [await Wire.open(server.url) for _ in range(WAITING)]
+            for wire in wires:
+                await wire.send(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")
+            await until(lambda: pool._busy == THREADS + WAITING)
+            assert len(begun) == THREADS
             server.module.release.set()
-            await until(lambda: server.server.app.pool._busy == 0)
-            wire = await Wire.open(server.url)
-            await wire.send(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")
-            assert (await first_of(wire)).endswith(b"done")
+            for wire in wires:
+                assert (await first_of(wire)).endswith(b"done")
+            await until(lambda: pool._busy == 0)
+            assert len(begun) == THREADS + WAITING
 
     run(test())

@@ -22,7 +22,16 @@ from redbarrel_lite.forms import BadContent
 from redbarrel_lite.patience import TimeLimits
 from redbarrel_lite.request import Request
 from redbarrel_lite.response import Response
-from redbarrel_lite.services import Full, Pool, _run_here, failure, service, to_response
+from redbarrel_lite.services import (
+    CLIENT_HAS_GONE,
+    Full,
+    Pool,
+    _run_here,
+    _stream,
+    failure,
+    service,
+    to_response,
+)
 
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -322,6 +331,30 @@ def test_answer_for_a_client_that_gave_up_frees_its_place() -> None:
         release.set()
         await until(lambda: pool._busy == 0)
         assert await pool.run(release.is_set)
+
+    run(test())
+
+
+def test_generator_that_waits_for_a_thread_is_not_begun_for_nobody() -> None:
+    release = threading.Event()
+    begun = []
+
+    def parts(globs: dict[str, Any], request: Request) -> Iterator[str]:
+        begun.append("parts")
+        yield "part"
+
+    async def test() -> None:
+        pool = Pool(threads=1)
+        blocks = pool.run(release.wait)
+        waiting = asyncio.ensure_future(_stream(parts({}, request()), pool, request()))
+        await until(lambda: pool.waiting == 1)
+        waiting.cancel(CLIENT_HAS_GONE)
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert (pool.busy, pool.waiting) == (1, 0)
+        release.set()
+        await blocks
+        assert begun == []
 
     run(test())
 
