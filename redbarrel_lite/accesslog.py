@@ -1,4 +1,4 @@
-"""The access log: one line for each answer.
+"""The access log: one line for each request.
 
 What it implements: the Common Log Format that every log reader knows, and the
 same as JSON. What it leaves out: files and rotation, which the system does better
@@ -19,12 +19,14 @@ from typing import Final, NamedTuple
 
 # A target may have 8 KiB, and who writes nonsense into it writes to our disk.
 MAX_LOGGED_CHARACTERS: Final = 400
+# The status of a request whose client left before the answer: nginx's, sent to nobody.
+CLIENT_LEFT: Final = 499
 
 
 class Entry(NamedTuple):
-    """What is known of an answer. ``at`` is in seconds since 1970, ``took`` in seconds.
+    """What is known of a request. ``at`` is in seconds since 1970, ``took`` in seconds.
 
-    ``size`` counts the bytes of content; None: the answer broke off.
+    ``size`` counts the bytes of content; None: the answer broke off, or never was (`CLIENT_LEFT`).
     """
 
     at: float

@@ -239,7 +239,7 @@ class Answering(ABC):
     ) -> None:
         head = self._head
         if head is not None:
-            if head.method == "HEAD":
+            if head.method == "HEAD" and size:
                 size = 0
             asked = self._client, head.method, head.target, head.version
             agent = head.header("user-agent") or ""

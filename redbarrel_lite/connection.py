@@ -15,6 +15,7 @@ import asyncio
 from typing import Final
 
 from . import http1
+from .accesslog import CLIENT_LEFT
 from .answering import State
 from .entrance import refuse_at_the_end
 from .errors import RemoteProtocolError
@@ -121,6 +122,10 @@ class HttpConnection(HttpExchange, asyncio.Protocol):
         self._loop.call_soon(self._go_on)
 
     def connection_lost(self, error: Exception | None) -> None:
+        access = self._server.access
+        # One that is half sent has its line when the work on it ends.
+        if access is not None and self._head is not None and self._state not in _HALF_SENT:
+            self._log_access(access, CLIENT_LEFT, None, self._loop.time())
         self._let_go()
         self._server.gone(self)
         self._congestion.end()
