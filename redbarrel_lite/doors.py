@@ -61,5 +61,5 @@ class Doors:
         for door in self._doors:
             match = door.pattern.fullmatch(name)
             if match is not None:
-                return door, match.groupdict()
+                return door, match.groupdict("")
         return None

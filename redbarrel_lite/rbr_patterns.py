@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -27,6 +27,15 @@ _PIECE = re.compile(r"\\.|\[\^?\]?(?:\\.|[^]\\])*\]|\(\?[:=!>]|\(\?P?<?[^>:)]*[>
 # compared with here is decoded.
 _FOREIGN = re.compile(r"<(?:\w+:)?(\w+)>|(?<=/):([A-Za-z_]\w*)|\*+|\?.*|(?:%[0-9A-Fa-f]{2})+")
 _UNBOUNDED = re.compile(r"[*+]|\{\d*,\}")
+# A reference to a group by its number, or to be skipped: what may look like one and is none.
+_REFERENCE = re.compile(
+    r"\[\^?\]?(?:\\.|[^]\\])*\]|\(\?\#[^)]*\)"
+    r"|(?P<number>\\(?![0-7]{3})[1-9][0-9]?|\(\?\((?![^\W\d]\w*\))[^)]*\))|\\.",
+    re.DOTALL,
+)
+_GLOBAL_FLAGS = re.compile(r"(?:\(\?(?:\#[^)]*|[a-zA-Z]+)\))+")  # and comments among them
+_PYTHONS = "this regex is Python's (https://docs.python.org/3/library/re.html)"
+_SEGMENT = "[^/]+"  # what a placeholder without a regex fits
 
 
 def is_server_address(text: str) -> bool:
@@ -47,6 +56,16 @@ class Fault(NamedTuple):
 def faults(template: str) -> Iterator[Fault]:
     """What makes a template useless (RBR036), dangerous (RBR037) or suspicious (RBR056)."""
     names: set[str] = set()
+    is_sound = True
+    for fault in _faults_of_parts(template, names):
+        is_sound &= fault.code != "RBR036"
+        yield fault
+    if is_sound and names:
+        yield from _faults_of_whole(template)
+
+
+def _faults_of_parts(template: str, names: set[str]) -> Iterator[Fault]:
+    """``names`` grows by those of the placeholders, and of the groups in their regexes."""
     at = 0
     for part in template_parts(template):
         if isinstance(part, str):
@@ -60,7 +79,16 @@ def faults(template: str) -> Iterator[Fault]:
             hint = "give each placeholder of a url its own name"
             yield Fault("RBR036", span, f"'{{{part.name}}}' stands in this url twice", hint)
         names.add(part.name)
-        yield from _regex_faults(part, span)
+        yield from _regex_faults(part, span, names)
+
+
+def _faults_of_whole(template: str) -> Iterator[Fault]:
+    """Of regexes that are sound one by one: together they may be too much."""
+    try:
+        compiled(_named(template))
+    except (re.error, OverflowError, RecursionError):
+        span = Span(0, len(template))
+        yield Fault("RBR036", span, "the regexes of this url are too large", "write simpler ones")
 
 
 def _stray_braces(literal: str, at: int) -> Iterator[Fault]:
@@ -92,21 +120,29 @@ def _foreign_placeholders(literal: str, at: int) -> Iterator[Fault]:
         yield Fault("RBR056", Span(at + match.start(), at + match.end()), message, hint)
 
 
-def _regex_faults(part: Placeholder, span: Span) -> Iterator[Fault]:
+def _regex_faults(part: Placeholder, span: Span, names: set[str]) -> Iterator[Fault]:
     if part.regex is None:
         return
+    start = part.end - 1 - len(part.regex)
     try:
-        _compiled(part.regex)
+        own = compiled(part.regex).groupindex
     except re.error as error:
-        start = part.end - 1 - len(part.regex) + (error.pos or 0)
-        hint = "this regex is Python's (https://docs.python.org/3/library/re.html)"
+        at = start + (error.pos or 0)
         message = f"the regex of '{{{part.name}}}' is broken: {error.msg}"
-        yield Fault("RBR036", Span(start, min(start + 1, part.end)), message, hint)
+        hint = "write (?i:...) around what it is for" if "flags" in error.msg else _PYTHONS
+        yield Fault("RBR036", Span(at, min(at + 1, part.end)), message, hint)
         return
     except (OverflowError, RecursionError):
         hint = "write a simpler one"
         yield Fault("RBR036", span, f"the regex of '{{{part.name}}}' is too large", hint)
         return
+    yield from _faults_in_company(part.regex, start)
+    for name in own:
+        if name in names:
+            message = f"the group '{name}' has the name of something else in this url"
+            hint = "give each placeholder of a url, and each group, its own name"
+            yield Fault("RBR036", span, message, hint)
+        names.add(name)
     if has_nested_quantifier(part.regex):
         yield Fault(
             "RBR037",
@@ -114,6 +150,31 @@ def _regex_faults(part: Placeholder, span: Span) -> Iterator[Fault]:
             f"the regex of '{{{part.name}}}' repeats something that repeats",
             "a hostile url can keep it busy for years; write a+ instead of (a+)+",
         )
+
+
+def _faults_in_company(regex: str, start: int) -> Iterator[Fault]:
+    """What a regex may say for itself, but not as a part of the one for its url."""
+    flags = _GLOBAL_FLAGS.match(regex)
+    if flags is not None and not _is_group(regex):
+        message = f"'{clip(flags.group())}' would be for the whole url"
+        letters = "".join(re.findall(r"\(\?([a-zA-Z]+)", flags.group()))
+        hint = f"write: (?{letters}:{clip(regex[flags.end() :])})"
+        yield Fault("RBR036", Span(start, start + flags.end()), message, hint)
+    for match in _REFERENCE.finditer(regex):
+        if match["number"]:
+            span = Span(start + match.start(), start + match.end())
+            message = f"'{match['number']}' would count the groups of the whole url"
+            hint = "give the group a name: (?P<same>...), and then (?P=same) or (?(same)...)"
+            yield Fault("RBR036", span, message, hint)
+
+
+def _is_group(regex: str) -> bool:
+    """Whether a regex that is sound may stand in a group."""
+    try:
+        compiled(f"(?:{regex})")
+    except (re.error, OverflowError, RecursionError):
+        return False
+    return True
 
 
 def has_nested_quantifier(regex: str) -> bool:
@@ -150,24 +211,30 @@ def shape(template: str) -> str:
 
 def as_regex(template: str) -> re.Pattern[str] | None:
     """What the template fits, or None if that cannot be told safely."""
-    whole: list[str] = []
-    for part in template_parts(template):
-        if isinstance(part, str):
-            whole.append(re.escape(part))
-        elif part.regex is None:
-            whole.append("[^/]+")
-        elif has_nested_quantifier(part.regex):
-            return None
-        else:
-            whole.append(f"(?:{part.regex})")
+    regexes = (p.regex for p in template_parts(template) if isinstance(p, Placeholder))
+    if any(regex is not None and has_nested_quantifier(regex) for regex in regexes):
+        return None
     try:
-        return _compiled("".join(whole))
+        return compiled(_named(template))
     except (re.error, OverflowError, RecursionError):
         return None
 
 
-def _compiled(regex: str) -> re.Pattern[str]:
+def _named(template: str) -> str:
+    parts = template_parts(template)
+    return joined(part if isinstance(part, str) else (part.name, part.regex) for part in parts)
+
+
+def joined(parts: Iterable[str | tuple[str, str | None]]) -> str:
+    """The regex for the parts of a url: texts, and (name, regex) pairs."""
+    return "".join(
+        re.escape(part) if isinstance(part, str) else f"(?P<{part[0]}>{part[1] or _SEGMENT})"
+        for part in parts
+    )
+
+
+def compiled(regex: str, flags: int = 0) -> re.Pattern[str]:
     with warnings.catch_warnings():
         # What `re` may mean one day (`[[`) is no concern of who runs the server.
         warnings.simplefilter("ignore")
-        return re.compile(regex)
+        return re.compile(regex, flags)

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeAlias, TypeVar
 
+from . import rbr_patterns
 from .request import Request
 from .response import Response, error_response
 from .wsproto_handshake import UPGRADE_REQUIRED
@@ -76,14 +77,13 @@ def compile_template(
 ) -> re.Pattern[str]:
     """The regular expression for the parts of a url: texts, and (name, regex) pairs.
 
-    ``below``: for the url and all that lies below it. Raises `re.error` for a regex
-    that is none.
+    ``below``: for the url and all that lies below it. Raises `re.error` for what
+    `rbr_patterns.faults` would have told.
     """
-    pattern = "".join(
-        re.escape(part) if isinstance(part, str) else f"(?P<{part[0]}>{part[1] or '[^/]+'})"
-        for part in parts
-    )
-    return re.compile(pattern + "(?:/.*)?" if below else pattern, re.DOTALL if below else 0)
+    pattern = rbr_patterns.joined(parts)
+    if below:
+        return rbr_patterns.compiled(pattern + "(?:/.*)?", re.DOTALL)
+    return rbr_patterns.compiled(pattern)
 
 
 class Router(Generic[T]):
@@ -105,9 +105,9 @@ class Router(Generic[T]):
             if match is None:
                 continue
             if method in route.methods or (method == "HEAD" and "GET" in route.methods):
-                return route, match.groupdict()
+                return route, match.groupdict("")
             if upgrades and method == "GET" and WEBSOCKET in route.methods:
-                return route, match.groupdict()
+                return route, match.groupdict("")
             methods += route.methods
         raise NotRouted(method, methods)
 
