@@ -136,7 +136,9 @@ def page(files: Sequence[File], root: str, *, live: bool) -> str:
         tag("div", _contents(groups), _main(groups, files, live=live), class_="columns"),
         *([tag("script", _SCRIPT)] if live else []),
     ]
-    head_and_body = join([tag("head", *head), tag("body", *body, data_root=root)], "\n")
+    head_and_body = join(
+        [tag("head", *head), tag("body", *body, data_root=wording.sent(Url(root)))], "\n"
+    )
     return f"<!doctype html>\n{tag('html', head_and_body, lang='en')}\n"
 
 
@@ -173,9 +175,10 @@ def _header(files: Sequence[File], root: str, title: str, *, live: bool) -> Html
         viewBox="0 0 32 32",
         aria_hidden="true",
     )
+    at = wording.sent(Url(root))
     links = [
-        tag("a", "OpenAPI", href=f"{root}/__doc__/openapi.json"),
-        tag("a", "RBR", href=f"{root}/__api__"),
+        tag("a", "OpenAPI", href=f"{at}/__doc__/openapi.json"),
+        tag("a", "RBR", href=f"{at}/__api__"),
     ]
     return tag(
         "header",
@@ -261,7 +264,7 @@ _PROTOCOLS: Final = {"SOCKETIO": "Socket.IO", "ENGINEIO": "Engine.IO", "WEBSOCKE
 
 def _url(url: Url) -> Html:
     parts = [
-        tag("b", f"{{{part.name}}}") if isinstance(part, Placeholder) else part
+        tag("b", f"{{{part.name}}}") if isinstance(part, Placeholder) else part.replace(" ", "%20")
         for part in url.parts()
     ]
     return tag("code", *parts, class_="url")
@@ -297,7 +300,7 @@ def _connecting(entry: _Entry) -> str:
     """The line that a page connects with."""
     namespace = wording.namespace(entry.path)
     name = json.dumps(namespace) if namespace != "/" else ""
-    url = entry.url.text.rstrip("/") + "/"
+    url = wording.sent(entry.url).rstrip("/") + "/"
     if url == DEFAULT_URLS["SOCKETIO"]:
         return f"io({name})"
     return f"io({name or json.dumps('/')}, {{ path: {json.dumps(url)} }})"
@@ -388,7 +391,9 @@ def _parts_of(url: Url) -> str:
     """A url for the script: texts, and lists of a name and whether it may hold slashes."""
     return json.dumps(
         [
-            part if isinstance(part, str) else [part.name, part.regex is not None]
+            wording.sent(Url(part))
+            if isinstance(part, str)
+            else [part.name, part.regex is not None]
             for part in url.parts()
         ]
     )

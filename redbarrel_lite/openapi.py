@@ -15,7 +15,6 @@ import inspect
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeAlias
-from urllib.parse import quote
 
 from . import wording
 from .loading import File
@@ -31,7 +30,6 @@ _WITH_BODY: Final = ("POST", "PUT", "PATCH")
 # 4.8.12.1: parameters of these names are ignored.
 _NO_PARAMETERS: Final = ("accept", "content-type", "authorization")
 _SCHEMAS: Final = {"int": {"type": "integer"}, "float": {"type": "number"}}
-_URL_CHARACTERS: Final = "/:@!$&'()*+,;=-._~%"
 
 
 def document(files: Sequence[File], root: str) -> Json:
@@ -44,7 +42,11 @@ def document(files: Sequence[File], root: str) -> Json:
         if not path.is_socket:
             paths.add(path, url)
     sockets = [_socket(path, url) for path, url in _urls(files, "") if path.is_socket]
-    found: Json = {"openapi": "3.1.0", "info": info, "servers": [{"url": root or "/"}]}
+    found: Json = {
+        "openapi": "3.1.0",
+        "info": info,
+        "servers": [{"url": wording.sent(Url(root or "/"))}],
+    }
     return found | {"paths": paths.items} | ({"x-sockets": sockets} if sockets else {})
 
 
@@ -105,7 +107,7 @@ class _Paths:
 
 def _template(url: Url) -> str:
     parts = [
-        f"{{{part.name}}}" if isinstance(part, Placeholder) else quote(part, safe=_URL_CHARACTERS)
+        f"{{{part.name}}}" if isinstance(part, Placeholder) else wording.sent(Url(part))
         for part in url.parts()
     ]
     return "".join(parts)
@@ -184,7 +186,7 @@ def _custom(entry: Field) -> Any:
 
 def _socket(path: Path, url: Url) -> Json:
     verb = wording.socket_verb(path)
-    found: Json = {"name": path.name.text, "protocol": verb, "url": url.text}
+    found: Json = {"name": path.name.text, "protocol": verb, "url": wording.sent(url)}
     found |= _description(path.text("description"))
     if verb == "SOCKETIO":
         found["namespace"] = wording.namespace(path)

@@ -121,7 +121,7 @@ class Parser(SectionParser):
         return Type(name, use, start=start, end=self.end)
 
     def parse_root(self, start: int) -> Root:
-        """root = "root" URL ";" ;"""
+        """root = "root" url ";" ;"""
         return Root(self.expect_url("root"), start=start, end=self.end)
 
     def parse_socket(self, start: int) -> Socket:
@@ -133,7 +133,7 @@ class Parser(SectionParser):
         return Socket(name, use, start=start, end=self.end)
 
     def parse_include(self, start: int) -> Include:
-        """include = "include" TEXT [ "at" URL ] ";" ;"""
+        """include = "include" TEXT [ "at" url ] ";" ;"""
         faults = len(self.errors)
         file = self.expect_text("include")
         at = self.expect_url("at") if self.accept_word("at") else None

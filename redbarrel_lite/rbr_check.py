@@ -125,6 +125,8 @@ class Checker(EntryChecker):
             self.error(
                 "RBR042", url.span, "a prefix holds no placeholder", "put it into the paths' urls"
             )
+        elif "%" in url.text:
+            self._check_url(url)
 
     def _check_include(self, file: Text, at: Url | None) -> None:
         if at is not None:
@@ -137,7 +139,7 @@ class Checker(EntryChecker):
         title = f"path '{clip(path.name.text)}'"
         self.check_section(path.section, "path", title, path.span)
         self._check_url(path.get("url"))
-        self._check_url(path.get("namespace"))
+        self._check_namespace(path.get("namespace"))
         self._check_verbs(path)
         if path.is_socket:
             self._check_socket(path)
@@ -146,14 +148,22 @@ class Checker(EntryChecker):
         if path.section.is_whole:
             self._check_presence(path, title)
 
-    def _check_url(self, url: Value | None) -> None:
+    def _check_url(self, url: Value | None, *, as_sent: bool = False) -> None:
         if not isinstance(url, Url):
             return
         for fault in rbr_patterns.faults(url.text):
             start, end = fault.span
+            if as_sent and url.text[start:end].startswith("%"):
+                continue
             span = Span(url.span.start + start, url.span.start + end)
             say = self.warn if fault.code in ("RBR037", "RBR056") else self.error
             say(fault.code, span, fault.message, fault.hint)
+
+    def _check_namespace(self, url: Value | None) -> None:
+        """A namespace stands in packets as it is, and not in a url: it ends at a ','."""
+        self._check_url(url, as_sent=True)
+        if isinstance(url, Url) and any("," in p for p in url.parts() if isinstance(p, str)):
+            self.error("RBR042", url.span, "a namespace holds no ','", "remove it")
 
     def _check_verbs(self, path: Path) -> None:
         method = path.get("method")

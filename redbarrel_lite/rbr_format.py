@@ -40,6 +40,7 @@ from .rbr_nodes import (
     Value,
     Words,
     Worker,
+    needs_quotes,
 )
 
 INDENT = "    "
@@ -83,12 +84,12 @@ def _line_of(
     match definition:
         case Global(Name(name), value):
             return f"global {name} {value_text(value)}"
-        case Root(Url(url)):
-            return f"root {url}"
+        case Root(url):
+            return f"root {value_text(url)}"
         case Socket(name, use):
             return f"socket {name.text + ' ' if name else ''}{value_text(use)}"
         case Include(file, at):
-            return f"include {value_text(file)}" + (f" at {at.text}" if at else "")
+            return f"include {value_text(file)}" + (f" at {value_text(at)}" if at else "")
         case _:
             keyword = type(definition).__name__.lower()
             return f"{keyword} {definition.name.text} {value_text(definition.use)}"
@@ -165,8 +166,10 @@ def operation_text(
 def value_text(value: Value) -> str:
     """A value as it is written in a file; as its author wrote it, if there was one."""
     match value:
-        case Number() | Url():
+        case Number():
             return value.text
+        case Url(text):
+            return quoted(text) if needs_quotes(text) else text
         case Words():
             return "|".join(value.texts)
         case Text():

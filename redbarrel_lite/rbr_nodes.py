@@ -471,3 +471,17 @@ def template_parts(text: str) -> Iterator[str | Placeholder]:
         start = text.find("{", end)
     if literal < len(text):
         yield text[literal:]
+
+
+_ENDS_URL = re.compile(r"[\s,;#]")
+
+
+def needs_quotes(url: str) -> bool:
+    """Whether a url would end too early if it stood in a file without quotes."""
+    literal = "".join(part for part in template_parts(url) if isinstance(part, str))
+    depth = 0
+    for char in literal:
+        depth += {"(": 1, ")": -1}.get(char, 0)
+        if depth < 0:
+            break
+    return depth != 0 or _ENDS_URL.search(literal) is not None

@@ -15,7 +15,8 @@ from urllib.parse import unquote
 
 from .errors import Span
 from .rbr_diagnostics import clip
-from .rbr_nodes import Placeholder, template_parts
+from .rbr_format import value_text
+from .rbr_nodes import Placeholder, Url, needs_quotes, template_parts
 
 _SERVER_ADDRESS = re.compile(
     r"""https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?(/[!"$->@-~]*)?"""
@@ -70,7 +71,7 @@ def _faults_of_parts(template: str, names: set[str]) -> Iterator[Fault]:
     for part in template_parts(template):
         if isinstance(part, str):
             yield from _stray_braces(part, at)
-            yield from _foreign_placeholders(part, at)
+            yield from _foreign_placeholders(part, at, template)
             at += len(part)
             continue
         at = part.end
@@ -103,7 +104,8 @@ def _stray_braces(literal: str, at: int) -> Iterator[Fault]:
         )
 
 
-def _foreign_placeholders(literal: str, at: int) -> Iterator[Fault]:
+def _foreign_placeholders(literal: str, at: int, template: str) -> Iterator[Fault]:
+    whole = unquote(template)
     for match in _FOREIGN.finditer(literal):
         name = match[1] or match[2]
         hint = (
@@ -116,6 +118,8 @@ def _foreign_placeholders(literal: str, at: int) -> Iterator[Fault]:
             hint = "urls are compared decoded: write what it stands for, or '{name}'"
             if meant.isalnum():
                 hint = f"write: {clip(meant)}"
+            elif needs_quotes(meant) and meant.isprintable():
+                hint = f"write what it stands for, in quotes: {clip(value_text(Url(whole)))}"
         message = f"'{clip(match.group())}' fits only itself"
         yield Fault("RBR056", Span(at + match.start(), at + match.end()), message, hint)
 

@@ -275,7 +275,7 @@ class SectionParser(ValueParser):
     def _cure_of_junk(self, entry: Entry | None) -> str:
         value = entry.value if isinstance(entry, Field | Set) else None
         if isinstance(value, Url):
-            return "a url ends at the first blank, which is written %20"
+            return "a url ends at the first blank; with blanks in it, put it between double quotes"
         if not isinstance(entry, Field | Set) or not isinstance(value, Words):
             return "separate entries by ','"
         phrase = clip(self.text[value.start : self.here().end])

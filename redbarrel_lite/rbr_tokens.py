@@ -420,7 +420,7 @@ class Scanner:
             self._report_unpaired(opened[0], what)
         span = Span(start, pos)
         if pos - start > MAX_TARGET_BYTES // 4:
-            self._limit(span, what)
+            self.limit(span, what)
         self.move(pos)
         return text[start:pos], span
 
@@ -439,14 +439,15 @@ class Scanner:
         return close
 
     def _report_unpaired(self, start: int, what: str) -> None:
+        single = "write %28 for a single one" if what == "uri" else "else it is quoted"
         self.report(
             "RBR024",
             Span(start, start + 1),
             f"this '(' in the {what} is never closed",
-            f"a {what} takes '(' and ')' in pairs; write %28 for a single one",
+            f"a {what} takes '(' and ')' in pairs; {single}",
         )
 
-    def _limit(self, span: Span, what: str) -> None:
+    def limit(self, span: Span, what: str) -> None:
         size = len(self.text[span.start : span.end].encode("utf-8", "replace"))
         if size > MAX_TARGET_BYTES:
             self.report(

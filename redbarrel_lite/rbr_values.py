@@ -11,8 +11,9 @@ import re
 
 from .errors import Span
 from .rbr_diagnostics import clip, closest, listed
+from .rbr_format import value_text
 from .rbr_keys import DEFINITIONS, EXAMPLES, FILE_ENDINGS, LOCATION_KINDS, Key, all_keys, keys_of
-from .rbr_nodes import Location, Name, Number, Text, Url, Value, Words
+from .rbr_nodes import Location, Name, Number, Text, Url, Value, Words, needs_quotes
 from .rbr_tokens import Scanner
 
 _IDENTIFIERS = re.compile(r"[^\W\d]\w*+(?:\.[^\W\d]\w*+)*")
@@ -23,6 +24,7 @@ _NAME_ALONE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _QUOTED_WORD = re.compile(r"([\"'`])([^\s\"'`]++)\1")
 _PHRASE = re.compile(r"[^\n#]*+")
 _NEXT_ENTRY = re.compile(rf",[ \t]*(?:{'|'.join(all_keys())})[ \t]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _VERSION = re.compile(r"[^\s,;)\"#]++")
 _LIKE_VERSION = re.compile(r"v[0-9].*|[0-9][0-9.]*+[A-Za-z+_-].*")
 ENDS = (",", ")", ";", "")
@@ -282,6 +284,7 @@ class ValueParser(Scanner):
         return Skip()
 
     def expect_url(self, keyword: str) -> Url:
+        """url = URL | TEXT ;"""
         if self.char() == "/":
             return self.parse_url("url")
         if self.char() in ENDS:
@@ -292,7 +295,7 @@ class ValueParser(Scanner):
             )
         quoted = self._accept_quoted()
         if quoted is not None:
-            return self._unquoted_url(keyword, *quoted)
+            return self._quoted_url(keyword, *quoted)
         written = self.accept_target("url")
         assert written is not None  # only what ends a value is no target
         text, span = written
@@ -304,19 +307,24 @@ class ValueParser(Scanner):
     def _accept_quoted(self) -> tuple[str, Span] | None:
         """Take what stands between quotes of any kind where no text was asked for."""
         match = _QUOTED_WORD.match(self.text, self.pos)
-        if match is not None:
+        if match is not None and match[1] != '"':
             self.move(match.end())
             return match[2], Span(*match.span())
         text = self.accept_text()
         return None if text is None else (text.text, text.span)
 
-    def _unquoted_url(self, keyword: str, text: str, span: Span) -> Url:
+    def _quoted_url(self, keyword: str, text: str, span: Span) -> Url:
         url = _with_slash(text)
-        if any(map(str.isspace, url)):
-            message, hint = "a url holds no blanks", "write %20 for a blank"
+        if _CONTROL.search(url):
+            message, hint = "a url holds no control characters", "write it on one line"
             raise self.failure_at(span, "RBR018", message, hint)
-        self.report("RBR018", span, "a url is not quoted", f"write: {keyword} {clip(url)}")
-        return Url(url, start=span.start, end=span.end)
+        self.limit(span, "url")
+        node = Url(url, start=span.start, end=span.end)
+        if not needs_quotes(url) or url != text:
+            message = f"a url starts with '/', '{clip(text)}' does not"
+            message = message if needs_quotes(url) else "a url is not quoted"
+            self.report("RBR018", span, message, f"write: {keyword} {clip(value_text(node))}")
+        return node
 
     def expect_location(self, keyword: str) -> Location:
         if self.at_location() or self.at_stray_prefix():

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, TypeAlias
+from urllib.parse import quote
 
 from .rbr_keys import HTTP_VERBS, PATH_KEYS, SOCKET_VERBS, is_custom
 from .rbr_nodes import (
@@ -31,6 +32,7 @@ from .rbr_nodes import (
     Set,
     UnlessType,
     UnlessValidates,
+    Url,
     Value,
     Words,
 )
@@ -43,6 +45,19 @@ class Code(str):
 
 
 Phrase: TypeAlias = tuple[str, ...]
+
+
+_URL_CHARACTERS: Final = "/:@!$&'()*+,;=-._~"
+
+
+def sent(url: Url) -> str:
+    """A url as a client sends it, percent-encoded but for its placeholders."""
+    return "".join(
+        quote(part, safe=_URL_CHARACTERS)
+        if isinstance(part, str)
+        else url.text[part.start : part.end]
+        for part in url.parts()
+    )
 
 
 @dataclass(frozen=True, slots=True)

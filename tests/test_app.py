@@ -245,6 +245,28 @@ def test_files_of_one_root_share_its_pages_and_a_url_of_theirs_goes_first(tmp_pa
     assert api == file.read_bytes() + b"\n" + other.read_bytes()
 
 
+def test_url_with_blanks_is_written_between_quotes(tmp_path: Path) -> None:
+    rbr = """
+        root "/my site";
+        path a ( url "/odd/é b/{x}", use python:MODULE.found );
+        path s ( method SOCKETIO, url "/s p/", namespace "/my room", use python:MODULE.found );
+    """
+    source = "def found(request): return request.match['x']"
+
+    async def test() -> None:
+        async with live(tmp_path, rbr, source) as server:
+            answer = await ask(server.url, "GET", "/my%20site/odd/%C3%A9%20b/x%20y")
+            assert answer[2] == b"x y"
+            assert (await ask(server.url, "GET", "/my%2520site/odd/%C3%A9%20b/x"))[0] == 404
+            at = "/my%20site/s%20p/?EIO=4&transport=websocket"
+            websocket = await WebSocket.connect(server.url, at)
+            await websocket.read()
+            await websocket.text("40/my room,")
+            assert (await websocket.read()).startswith("40/my room,{")
+
+    run(test())
+
+
 def test_path_without_use_echoes_the_request(tmp_path: Path) -> None:
     rbr = "path echo ( method GET|POST, url /echo/{name} );"
 

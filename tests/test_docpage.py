@@ -402,6 +402,17 @@ def test_form_knows_url_headers_and_type() -> None:
     assert "X-N: T: " in page.text
 
 
+def test_blanks_are_shown_as_they_are_sent() -> None:
+    text = """root "/r s"; path a ( url "/a b/{x}", use a.b );
+        path s ( method SOCKETIO, url "/s p/", namespace "/my room", use a.b );"""
+    page = read(text, root="/r s")
+    assert page.all("body")[0]["data-root"] == "/r%20s"
+    assert page.all("form")[0]["data-url"] == '["/r%20s/a%20b/", ["x", false]]'
+    assert "/r%20s/a%20b/{x}" in page.text
+    assert 'io("/my room", { path: "/r%20s/s%20p/" })' in page.text
+    assert {"href": "/r%20s/__api__"} in page.all("a")
+
+
 def test_one_method_needs_no_choice() -> None:
     page = read("path a ( url /, method POST );")
     assert page.all("input", type="hidden") == [

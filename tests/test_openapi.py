@@ -125,6 +125,19 @@ def test_placeholders_are_parameters() -> None:
     ]
 
 
+def test_blanks_are_shown_as_they_are_sent() -> None:
+    found = made(
+        """root "/r s"; path a ( url "/a b/{x}" ); path b ( url /100% );
+        path s ( method SOCKETIO, url "/s p/{x:[a-c]}", namespace "/my room", use a.b );""",
+        root="/r s",
+    )
+    check(found)
+    assert found["servers"] == [{"url": "/r%20s"}]
+    assert list(found["paths"]) == ["/a%20b/{x}", "/100%25"]
+    (socket,) = found["x-sockets"]
+    assert (socket["url"], socket["namespace"]) == ("/r%20s/s%20p/{x:[a-c]}", "/my room")
+
+
 def test_literals_are_encoded() -> None:
     found = made("path a ( url /é/{}/{x}.html );")
     check(found)

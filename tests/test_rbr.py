@@ -13,6 +13,7 @@ from redbarrel_lite.errors import RbrError, Span
 from redbarrel_lite.rbr import parse, read
 from redbarrel_lite.rbr_check import examine
 from redbarrel_lite.rbr_format import format as format_rbr
+from redbarrel_lite.rbr_format import value_text
 from redbarrel_lite.rbr_keys import DEFAULT_URLS, PATH_KEYS
 from redbarrel_lite.rbr_nodes import (
     Alter,
@@ -352,8 +353,10 @@ def test_spans_hold_the_text_of_their_node(path: Path) -> None:
     for node in nodes_of(parse(text)):
         part = text[node.start : node.end]
         assert part == part.strip() != ""
-        if isinstance(node, Name | Number | Url):
+        if isinstance(node, Name | Number):
             assert part == node.text
+        if isinstance(node, Url):
+            assert part == value_text(node)
         if isinstance(node, Location):
             assert text[node.target_span.start : node.target_span.end].strip('"') == node.target
         if isinstance(node, Text):
