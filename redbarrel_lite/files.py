@@ -46,7 +46,8 @@ FileService: TypeAlias = Callable[[Request], Response]
 # Up to here, reading at once and answering in one write is cheaper than sendfile.
 SMALL_BYTES: Final = 64 * 1024
 # A compressed file that is older than its original, by more than the coarsest
-# clock of a file system (FAT) can be wrong, is of an earlier version.
+# clock of a file system (FAT) can be wrong, is of an earlier version. (Copying
+# may write the smaller one first, so a fine clock is no reason to be strict.)
 STALE_NS: Final = 2_000_000_000
 
 INDEX: Final = "index.html"
