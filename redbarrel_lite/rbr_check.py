@@ -151,11 +151,14 @@ class Checker(EntryChecker):
     def _check_url(self, url: Value | None, *, as_sent: bool = False) -> None:
         if not isinstance(url, Url):
             return
+        written = url.span.end - url.span.start
+        before = max(0, written - len(url.text)) // 2  # a quote, if it is written with quotes
         for fault in rbr_patterns.faults(url.text):
             start, end = fault.span
             if as_sent and url.text[start:end].startswith("%"):
                 continue
-            span = Span(url.span.start + start, url.span.start + end)
+            at = url.span.start + before
+            span = Span(at + start, at + end)
             say = self.warn if fault.code in ("RBR037", "RBR056") else self.error
             say(fault.code, span, fault.message, fault.hint)
 
