@@ -38,7 +38,7 @@ from .websocket import WebSocket
 
 log = logging.getLogger("redbarrel_lite")
 
-_FAILED: Final = "the handler of this url failed; the log says why"
+FAILED: Final = "the handler of this url failed; the log says why"
 
 
 class State(enum.Enum):
@@ -149,7 +149,7 @@ class Answering(ABC):
             except ValueError as error:
                 # A handler passed on what somebody had put a line break into.
                 log.error("%s: %s", line_for(self.request), error)
-                self.respond(error_response(500, _FAILED))
+                self.respond(error_response(500, FAILED))
                 return
             server.batch.write(transport, answer, now)
             if server.access is not None:

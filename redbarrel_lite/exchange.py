@@ -17,12 +17,12 @@ from collections.abc import Awaitable
 from typing import Final
 
 from . import http1
-from .answering import Answering, State
+from .answering import FAILED, Answering, State
 from .errors import RemoteProtocolError
 from .http1_reader import EndOfMessage
 from .intake import Intake
 from .reception import NotHere, admit, look_through
-from .request import Request
+from .request import Request, line_for
 from .response import Response, error_response
 from .routes import NotRouted
 from .targets import SocketPath, Target, WebPath
@@ -164,7 +164,10 @@ class HttpExchange(Answering):
                 self._http.forbid_keep_alive()  # until it is switched: then it is no matter
             self._server.endpoint(target).handle(self, head.version, upgrades=upgrades)
             return
-        response = target.service(self.request)
+        try:
+            response = target.service(self.request)
+        except Exception:
+            response = self._failed()
         if isinstance(response, Response):
             self.respond(response)
         else:
@@ -182,9 +185,16 @@ class HttpExchange(Answering):
     async def _respond_later(self, response: Awaitable[Response]) -> None:
         try:
             made = await response
+        except Exception:
+            made = self._failed()
         finally:
             self._work = None
         self.respond(made)
+
+    def _failed(self) -> Response:
+        """The answer of a service of ours that fails; where users' code fails, `services` knows."""
+        log.exception("%s failed:", line_for(self.request))
+        return error_response(500, FAILED)
 
     def is_receiving(self, request: Request) -> bool:
         """Whether the body of this request is still on its way."""

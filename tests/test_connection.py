@@ -36,6 +36,8 @@ from redbarrel_lite.app import App
 from redbarrel_lite.connection import HttpConnection
 from redbarrel_lite.listener import Address
 from redbarrel_lite.patience import TimeLimits
+from redbarrel_lite.request import Request
+from redbarrel_lite.response import Response
 from redbarrel_lite.server import Server
 from redbarrel_lite.upstream import Switch, Tunnel
 
@@ -465,6 +467,31 @@ def test_access_log_has_the_size_of_what_was_sent(tmp_path: Path) -> None:
 
     run(test())
     assert [entry.size for entry in entries] == [len("a part"), len("the answer"), 0]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_page_of_ours_that_fails_is_an_answer_and_a_line_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, is_async: bool
+) -> None:
+    def fail(_request: Request) -> Response:
+        raise ValueError("a fault of ours")
+
+    async def fail_later(request: Request) -> Response:
+        return fail(request)
+
+    async def test() -> None:
+        async with site(tmp_path, NEVER) as server:
+            (target,) = (one for url, one in server.server.app.targets() if url == "/__doc__")
+            object.__setattr__(target, "service", fail_later if is_async else fail)
+            wire = await Wire.open(server.url)
+            for path, status in (("/__doc__", 500), ("/__health__", 200)):
+                await wire.send(request(path))
+                assert (await wire.answer())[0] == status
+
+    run(test())
+    (record,) = caplog.records
+    assert record.getMessage() == "GET '/__doc__' failed:"
+    assert "a fault of ours" in caplog.text
 
 
 def test_page_of_another_origin_may_read_why_its_body_is_refused(tmp_path: Path) -> None:
