@@ -80,6 +80,7 @@ class _Paths:
         self.items: dict[str, Json] = {}
         self._templates: dict[str, str] = {}  # the first of each shape
         self._ids: set[str] = set()
+        self._alternatives: dict[tuple[str, str], list[Json]] = {}  # by template and method
 
     def add(self, path: Path, url: Url) -> None:
         """Enter a path under its template.
@@ -100,9 +101,16 @@ class _Paths:
             operation["operationId"] = wording.unique(name, self._ids)
             key = verb.lower() if verb in _METHODS else f"x-{verb.lower()}"
             if key in item:
-                item[key].setdefault("x-alternatives", []).append(operation)
+                self._alternatives_of(known, key).append(operation)
             else:
                 item[key] = operation
+
+    def _alternatives_of(self, template: str, key: str) -> list[Json]:
+        first = self.items[template][key]
+        if (template, key) not in self._alternatives:
+            name = wording.unique("x-alternatives", set(first))
+            self._alternatives[template, key] = first[name] = []
+        return self._alternatives[template, key]
 
 
 def _template(url: Url) -> str:
@@ -165,16 +173,17 @@ def _responses(path: Path, verb: str) -> Json:
 
 
 def _extensions(path: Path) -> Json:
+    """Ours, and the author's own: these keep their names, and ours get a number if need be."""
+    entries = (one for one in path.section.entries if isinstance(one, Field))
+    own = {one.key.text: _custom(one) for one in entries if is_custom(one.key.text)}
+    taken = set(own)
     found: Json = {}
     if path.use is not None:
-        found["x-use"] = wording.value_text(path.use)
+        found[wording.unique("x-use", taken)] = wording.value_text(path.use)
     rules = [plain(rule) for part in wording.parts(path) for rule in part.rules]
     if rules:
-        found["x-rules"] = rules
-    for entry in path.section.entries:
-        if isinstance(entry, Field) and is_custom(entry.key.text):
-            found[entry.key.text] = _custom(entry)
-    return found
+        found[wording.unique("x-rules", taken)] = rules
+    return found | own
 
 
 def _custom(entry: Field) -> Any:

@@ -246,6 +246,25 @@ def test_fields_of_the_author_are_extensions() -> None:
     assert operation("use file:a.html")["x-use"] == "file:a.html"
 
 
+def test_field_of_the_author_keeps_its_name_where_we_have_one_like_it() -> None:
+    text = """
+        path a ( url /i/{id:[0-9]+}, use python:app.f, x-alternatives "q", x-use "mine",
+                 x-rules "all", x-rules-2 "more", response-headers ( set X-A "b" ) );
+        path b ( url /i/{o:[a-z]+}, use python:app.f );
+        path c ( url /i/{p:[A-Z]+}, use python:app.f );
+        path s ( method WEBSOCKET, use python:app.f, x-use "mine" );
+    """
+    found = made(text)
+    check(found)
+    one = found["paths"]["/i/{id}"]["get"]
+    assert (one["x-use"], one["x-use-2"]) == ("mine", "python:app.f")
+    assert (one["x-rules"], one["x-rules-2"], len(one["x-rules-3"])) == ("all", "more", 1)
+    assert one["x-alternatives"] == "q"
+    assert [other["operationId"] for other in one["x-alternatives-2"]] == ["b", "c"]
+    (socket,) = found["x-sockets"]
+    assert (socket["x-use"], socket["x-use-2"]) == ("mine", "python:app.f")
+
+
 def test_sockets_are_an_extension() -> None:
     found = made((GOOD / "sockets.rbr").read_text(encoding="utf-8"))
     check(found)
