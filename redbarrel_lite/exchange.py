@@ -58,7 +58,7 @@ class HttpExchange(Answering):
             fields = tuple(field for field in fields if field[0] != "upgrade")
         try:
             self.request = request = Request(
-                method, target, fields, host, server.scheme, self._peer
+                method, target, fields, host, server.scheme, self._peer, http_version=version
             )
             if self._trusted:
                 look_through(request, server.gate.trusted)

@@ -103,6 +103,7 @@ class Hub(Handover):
         self.by_sid: dict[str, Socket] = {}
         self.absent = Absent()
         self.others: Others | None = None  # if there are any
+        self.is_in_worker = False  # whether the server is of several processes
         self.workers: Collection[int] = ()  # the other workers of this server, as of now
         self._patterns: dict[str, re.Pattern[str]] = {}
         self._keep_s: dict[str, float] = {}

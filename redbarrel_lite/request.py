@@ -93,6 +93,7 @@ class Request:
         "globs",
         "has_response",
         "host",
+        "http_version",
         "match",
         "method",
         "path",
@@ -124,6 +125,7 @@ class Request:
         scheme: str = "http",
         remote_addr: str = "",
         body: Body = b"",
+        http_version: str = "1.1",
     ) -> None:
         self.method = method
         self.target = target
@@ -136,6 +138,7 @@ class Request:
         self.host = host
         self.scheme = scheme
         self.remote_addr = remote_addr
+        self.http_version = http_version
         self.match: dict[str, str] = {}
         self.globs: dict[str, Any] = {}
         self.server: Hub | None = None
@@ -313,7 +316,7 @@ class Request:
             "REMOTE_ADDR": self.remote_addr,
             "SERVER_NAME": name,
             "SERVER_PORT": port,
-            "SERVER_PROTOCOL": "HTTP/1.1",
+            "SERVER_PROTOCOL": f"HTTP/{self.http_version}",
             "wsgi.url_scheme": self.scheme,
             "wsgi.input": self.body_file,
             "socketio": self.socketio,

@@ -239,6 +239,7 @@ class Server:
         loop = asyncio.get_running_loop()
         for home in app.homes:
             home.hub.attach(loop.call_soon_threadsafe, self.run_handler, self._changed.set, loop)
+            home.hub.is_in_worker = self.mesh.seat is not None
             home.hub.workers = self.mesh.others
         if self.cluster is not None:
             self.cluster.join(app.hubs)

@@ -108,7 +108,7 @@ def new_environ(request: Request, mount: str) -> dict[str, Any]:
         "wsgi.version": (1, 0),
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": True,
-        "wsgi.multiprocess": False,
+        "wsgi.multiprocess": request.server is not None and request.server.is_in_worker,
         "wsgi.run_once": False,
         "wsgi.input_terminated": True,
         "redbarrel.server": request.server,

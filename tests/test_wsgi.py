@@ -6,7 +6,9 @@ import asyncio
 import json
 import logging
 import re
+import socket
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from wire import PATIENCE_S, Wire, ask, live, run, socketio, until
 
 from redbarrel_lite import testing
 from redbarrel_lite.errors import RbrError
+from redbarrel_lite.mesh import Seat
 from redbarrel_lite.patience import TimeLimits
 from redbarrel_lite.request import Request
 from redbarrel_lite.upstream import Upstream
@@ -291,7 +294,8 @@ def test_chunked_body_has_its_length(tmp_path: Path) -> None:
         async with live(tmp_path, RBR, SOURCE) as server:
             wire = await Wire.open(server.url)
             await wire.send("PUT /seen/a HTTP/1.0\r\nContent-Length: 2\r\n\r\nhi")
-            assert described((await wire.rest()).partition(b"\r\n\r\n")[2])["body"] == "hi"
+            seen = described((await wire.rest()).partition(b"\r\n\r\n")[2])
+            assert (seen["body"], seen["SERVER_PROTOCOL"]) == ("hi", "HTTP/1.0")
             wire = await Wire.open(server.url)
             await wire.send(
                 "PUT /seen/a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
@@ -300,6 +304,20 @@ def test_chunked_body_has_its_length(tmp_path: Path) -> None:
             seen = described((await wire.answer())[2])
             assert (seen["body"], seen["CONTENT_LENGTH"]) == ("abcde", "5")
             assert "HTTP_TRANSFER_ENCODING" not in seen
+
+    run(test())
+
+
+def test_application_in_a_worker_knows_that_there_are_others(tmp_path: Path) -> None:
+    async def test() -> None:
+        # The folder of pytest has a name that is too long for a socket.
+        with tempfile.TemporaryDirectory() as doors, socket.socket(socket.AF_UNIX) as door:
+            door.bind(f"{doors}/0")
+            door.listen()
+            seat = Seat(0, 1, Path(doors), door)
+            async with live(tmp_path, RBR, SOURCE, seat=seat) as server:
+                seen = described((await ask(server.url, "GET", "/seen/a"))[2])
+                assert seen["wsgi.multiprocess"] is True  # type: ignore[comparison-overlap]
 
     run(test())
 
