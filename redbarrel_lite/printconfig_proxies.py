@@ -43,6 +43,10 @@ _BELOW: Final = (
     "The application does not know where it is: its urls begin without the prefix, and its pages"
     ' name what they load by relative urls, such as "socket.io/socket.io.js".'
 )
+_LED: Final = (
+    "Where the server leads to one of its own urls, the prefix is put before it, if it is not there"
+    " yet: with the host that was asked for, or without one. What begins with // is another host's."
+)
 
 
 def _head(site: Site, path: str, *words: str) -> Iterator[str]:
@@ -198,7 +202,9 @@ def _nginx_server(site: Site) -> Iterator[str]:
 
 def _nginx_locations(site: Site) -> Iterator[str]:
     to = f"proxy_pass http://{site.name}"
+    here = "$scheme://$http_host"
     if site.prefix:
+        regex = site.prefix.replace(".", "[.]")
         yield from because(
             "    ",
             _BELOW,
@@ -210,8 +216,10 @@ def _nginx_locations(site: Site) -> Iterator[str]:
         yield from because("        ", "With a slash behind the name the prefix is cut.", f"{to}/;")
         yield from because(
             "        ",
-            "Where the server leads to one of its own urls, the prefix is put before it.",
-            f"proxy_redirect / {site.prefix}/;",
+            _LED,
+            f"proxy_redirect {here}{site.prefix}/ {here}{site.prefix}/;",
+            f"proxy_redirect {here}/ {here}{site.prefix}/;",
+            f'proxy_redirect "~^/(?!/|{regex[1:]}/)(.*)$" {site.prefix}/$1;',
         )
         yield "    }"
         return
@@ -312,9 +320,18 @@ def _haproxy_backend(site: Site) -> Iterator[str]:
         regex = site.prefix.replace(".", "[.]")
         yield from because(
             "    ",
-            "The prefix is cut, and put before urls to which the server leads.",
+            "The prefix is cut.",
             f"http-request replace-path ^{regex}(/.*) \\1",
-            f"http-response replace-header Location ^(/.*) {site.prefix}\\1",
+        )
+        yield from because(
+            "    ",
+            _LED,
+            "http-request set-var(txn.host) req.hdr(host)",
+            "acl is_ours res.fhdr(Location) -m reg ^/([^/]|$)",
+            "acl is_ours res.fhdr(Location),field(3,/),strcmp(txn.host) eq 0",
+            f"acl is_below res.fhdr(Location) -m reg ^(https?://[^/]*)?{regex}/",
+            "http-response replace-header Location ^(https?://[^/]*)?(/.*)$"
+            f" \\1{site.prefix}\\2 if is_ours !is_below",
         )
     if len(site.servers) > 1:
         yield from _haproxy_machines(site)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import fronts
 import pytest
@@ -42,7 +43,7 @@ def who(request):
     return [request.remote_addr, request.scheme, request.host]
 
 def there(request):
-    raise exc.HTTPSeeOther(location="/who?a=b")
+    raise exc.HTTPSeeOther(location=request.params["to"])
 
 def parts(request):
     yield "first,"
@@ -54,6 +55,15 @@ def go_on(request):
 
 def size(request):
     return str(len(request.body))
+"""
+BOTTLE_PY = """
+import bottle
+
+app = bottle.Bottle()
+
+@app.route("/old")
+def old():
+    bottle.redirect("new")
 """
 
 
@@ -137,16 +147,43 @@ def test_root_of_any_language_is_handed_on(serve: Serve, app: Path, form: str) -
         assert front.get("/k%C3%A4se/who")[0] in (404, 503)
 
 
+@pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("form", FORMS)
 def test_redirects_of_the_application_stay_below_the_prefix(
-    serve: Serve, app: Path, form: str
+    serve: Serve, app: Path, certificate: Path, form: str, tls: bool
 ) -> None:
+    """Those to its own urls, whichever way they are written; and no others."""
+    server = serve(app, *TRUSTING)
+    files = ["--certfile", certificate, "--keyfile", f"{certificate}.key"] if tls else []
+    text = printed(form, app, "--port", server.port, "--prefix", "/be.low", *files)
+    with in_front(form, app.parent, text) as front:
+
+        def led_to(location: str) -> str:
+            answer, _ = front.ask(f"/be.low/there?to={quote(location, safe='')}")
+            assert answer.status == 303
+            return str(answer.headers["Location"])
+
+        here = front.url
+        for path in ("/", "/who?a=b", "/who?to=http://elsewhere.example/", "/beglow/x"):
+            assert led_to(path).removeprefix(here) == f"/be.low{path}"
+            assert led_to(here + path) == f"{here}/be.low{path}"
+        for url in (f"{here}/be.low/who", "/be.low/who"):  # as somebody wrote who knows it
+            assert led_to(url).removeprefix(here) == "/be.low/who"
+        for other in ("//elsewhere.example/x", "http://elsewhere.example/x", f"{here}0/x", "who"):
+            assert led_to(other) == other
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_redirects_of_bottle_stay_below_the_prefix(serve: Serve, app: Path, form: str) -> None:
+    """It makes absolute urls of all."""
+    pytest.importorskip("bottle")
+    app.write_text("path all ( url /w/{rest:.*}, use wsgi:app.app );", encoding="utf-8")
+    app.with_suffix(".py").write_text(BOTTLE_PY, encoding="utf-8")
     server = serve(app, *TRUSTING)
     text = printed(form, app, "--port", server.port, "--prefix", "/below")
     with in_front(form, app.parent, text) as front:
-        answer, _ = front.ask("/below/there")
-        assert answer.status == 303
-        assert answer.headers["Location"].removeprefix(front.url) == "/below/who?a=b"
+        answer, _ = front.ask("/below/w/old")
+        assert (answer.status, answer.headers["Location"]) == (303, f"{front.url}/below/w/new")
 
 
 @pytest.mark.parametrize("form", FORMS)
