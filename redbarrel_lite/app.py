@@ -62,7 +62,7 @@ def no_proxy(address: str, _mount: str) -> Service:
 # A WSGI application or another server knows its own methods, unless the file says which.
 _FORWARDED = ("wsgi", "proxy")
 # With these comes whoever polls; all but two are for the error that the reference answers.
-_POLLED = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_POLLED = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", WEBSOCKET)
 _ANY_METHOD = tuple(verb for verb in HTTP_VERBS if verb != "CONNECT")
 
 
@@ -150,6 +150,8 @@ class Home:
             wants_stream=kind == "proxy" and path.section.section("request-body") is None,
             given_up=self._given_up(path.use),
         )
+        if kind == "proxy" and "GET" in methods:
+            methods = (*methods, WEBSOCKET)  # it hands them on
         return [Route(path.name.text, url, methods, self._pattern(path.url, kind), target)]
 
     def _pattern(self, url: Url, kind: str) -> re.Pattern[str]:

@@ -301,6 +301,7 @@ class Checker(EntryChecker):
             for place, verbs in clashes.items():
                 self._report_clash(path, place, verbs)
         self._check_socket_urls()
+        self._check_polled_urls()
 
     def _check_socket_urls(self) -> None:
         """Sockets of two kinds at one url: a request for a WebSocket means either."""
@@ -311,6 +312,29 @@ class Checker(EntryChecker):
                 if other.verbs != path.verbs:
                     hint = f"give one of them another url: this one has {listed(other.verbs)}"
                     self._report_clash(path, self.place(other.span), [*path.verbs], hint)
+
+    def _check_polled_urls(self) -> None:
+        """A page at the url of sockets that poll: what stands first has every GET."""
+        sockets = {
+            path.url.text: path
+            for path in reversed(self.rbr.paths)
+            if path.url is not None and path.is_socket and path.verbs != ("WEBSOCKET",)
+        }
+        for path in self.rbr.paths:
+            other = sockets.get(path.url.text) if path.url is not None else None
+            if other is None or path.is_socket or "GET" not in path.verbs:
+                continue
+            first, later = sorted((path, other), key=lambda one: one.span)
+            offered = later.get("transports")
+            if later is other and isinstance(offered, Words) and "polling" not in offered.texts:
+                continue
+            self.warn(
+                "RBR054",
+                later.name.span,
+                f"no GET reaches this path: path '{clip(first.name.text)}' has the same url",
+                "give one of them another url; only WEBSOCKET may share that of a page",
+                [f"that path is at {self.place(first.span)}"],
+            )
 
     def _report_clash(self, path: Path, place: str, verbs: list[str], hint: str = "") -> None:
         url = path.url

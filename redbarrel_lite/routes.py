@@ -2,7 +2,7 @@
 
 A url is a template: ``{name}`` matches one segment of the path, ``{name:REGEX}``
 what the regular expression says. The first path in the order of the file whose
-url and method fit is taken; HEAD follows GET.
+url and method fit is taken; HEAD follows GET. What asks for a WebSocket is for one.
 
 In one line::
 
@@ -11,6 +11,7 @@ In one line::
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -38,8 +39,8 @@ class Route(Generic[T]):
     target: T
 
 
-# Stands among a route's methods for a GET that asks for a WebSocket.
-WEBSOCKET: Final = "WEBSOCKET"
+# Stands among a route's methods for a GET that asks for a WebSocket; no client can send it.
+WEBSOCKET: Final = "a WebSocket"
 
 
 class NotRouted(Exception):
@@ -97,16 +98,18 @@ class Router(Generic[T]):
     ) -> tuple[Route[T], dict[str, str]]:
         """The route for a request and what its placeholders matched.
 
-        ``upgrades``: it asks for a WebSocket. Raises `NotRouted`.
+        ``upgrades``: it asks for a WebSocket, and goes to a page only where none is. Raises
+        `NotRouted`.
         """
+        if upgrades and method == "GET":
+            with contextlib.suppress(NotRouted):
+                return self.find(WEBSOCKET, path)
         methods: list[str] = []
         for route in self.routes:
             match = route.pattern.fullmatch(path)
             if match is None:
                 continue
             if method in route.methods or (method == "HEAD" and "GET" in route.methods):
-                return route, match.groupdict("")
-            if upgrades and method == "GET" and WEBSOCKET in route.methods:
                 return route, match.groupdict("")
             methods += route.methods
         raise NotRouted(method, methods)

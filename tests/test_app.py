@@ -349,3 +349,31 @@ def test_shutdown_answers_what_runs_before_it_ends_the_globals(
     with caplog.at_level(logging.ERROR):
         run(test())
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("verb", ["WEBSOCKET", "SOCKETIO"])
+def test_whoever_asks_for_a_websocket_gets_it_where_a_page_has_its_url(
+    tmp_path: Path, order: int, verb: str
+) -> None:
+    paths = [
+        "path page ( url /both/, use python:MODULE.page );",
+        f"path socket ( url /both/, method {verb}, use python:MODULE.echo );",
+    ]
+    source = """
+        def page(request):
+            return "a page"
+
+        def echo(request):
+            for message in request.socketio:
+                request.socketio.send(message[0])
+    """
+
+    async def test() -> None:
+        async with live(tmp_path, "".join(paths[::order]), source) as server:
+            target = "/both/?EIO=4&transport=websocket"
+            await WebSocket.connect(server.url, target)  # or it has failed
+            _, _, body = await ask(server.url, "GET", "/both/")
+            assert (body == b"a page") is (verb == "WEBSOCKET" or order == 1)
+
+    run(test())

@@ -157,6 +157,17 @@ def test_order_of_the_file_is_looked_at_only_where_it_matters() -> None:
     assert codes_of(risky, "warning") == ["RBR037"]
 
 
+@pytest.mark.parametrize("verb", ["SOCKETIO", "ENGINEIO"])
+def test_page_at_the_url_of_sockets_that_poll_is_told_of(verb: str) -> None:
+    page = "path a (url /b/, method GET|POST, use app.hello);"
+    socket = f"path b (method {verb}, url /b/, use app.hello);"
+    assert codes_of(page + socket, "warning") == codes_of(socket + page, "warning") == ["RBR054"]
+    silent = socket.replace("use", "transports websocket, use")
+    assert codes_of(page + silent, "warning") == []
+    assert codes_of(silent + page, "warning") == ["RBR054"]
+    assert codes_of(page.replace("GET|", "") + socket, "warning") == []
+
+
 def test_many_paths_are_compared_in_bounded_time() -> None:
     text = "".join(f"path p{n} (url /{{a}}/{n}, use app.hello);" for n in range(900))
     assert codes_of(text, "warning") == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from redbarrel_lite.routes import NotRouted, Route, Router, compile_template
+from redbarrel_lite.routes import WEBSOCKET, NotRouted, Route, Router, compile_template
 
 
 def route(url: str, *methods: str) -> Route[str]:
@@ -81,7 +81,7 @@ def test_error_itself_has_the_reason() -> None:
     for router, method, path, reason in (
         (ROUTER, "GET", "/nowhere", "not found"),
         (ROUTER, "PUT", "/", "method not allowed"),
-        (Router([route("/ws", "WEBSOCKET")]), "GET", "/ws", "upgrade required"),
+        (Router([route("/ws", WEBSOCKET)]), "GET", "/ws", "upgrade required"),
     ):
         with pytest.raises(NotRouted, match=reason):
             router.find(method, path)
@@ -122,7 +122,7 @@ def test_client_is_told_why_there_is_nothing(
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_url_of_a_websocket_wants_an_upgrade(method: str) -> None:
-    router = Router([route("/ws", "WEBSOCKET")])
+    router = Router([route("/ws", WEBSOCKET)])
     assert router.find("GET", "/ws", upgrades=True)[0].url == "/ws"
     with pytest.raises(NotRouted) as refused:
         router.find(method, "/ws")
@@ -132,3 +132,15 @@ def test_url_of_a_websocket_wants_an_upgrade(method: str) -> None:
     with pytest.raises(NotRouted) as refused:
         router.find("POST", "/ws", upgrades=True)
     assert (refused.value.status, refused.value.allow) == (405, ("GET", "OPTIONS"))
+
+
+def test_page_may_share_the_url_of_a_websocket_in_either_order() -> None:
+    page, socket = route("/{a}", "GET"), route("/{b}", WEBSOCKET)
+    for router in (Router([page, socket]), Router([socket, page])):
+        assert router.find("GET", "/x", upgrades=True) == (socket, {"b": "x"})
+        assert router.find("GET", "/x") == router.find("HEAD", "/x") == (page, {"a": "x"})
+        with pytest.raises(NotRouted):
+            router.find("POST", "/x", upgrades=True)
+        with pytest.raises(NotRouted):
+            router.find("WEBSOCKET", "/x")
+    assert Router([page]).find("GET", "/x", upgrades=True)[0] is page
