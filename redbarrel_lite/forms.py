@@ -30,6 +30,10 @@ from .errors import RemoteProtocolError
 MAX_FIELDS: Final = 1000
 # The header fields of one part: a name, a file's name, a type.
 MAX_PART_HEAD_BYTES: Final = 8192
+# What a boundary may have before it where it is the first, and behind it on its line. Both
+# mean nothing (RFC 2046 5.1.1), and browsers send neither.
+MAX_PREAMBLE_BYTES: Final = 8192
+_MAX_PADDING_BYTES: Final = 1000
 # A field that is no file ends up in memory, whatever the path's `max-body` says.
 MAX_FIELD_BYTES: Final = 1024 * 1024
 # A body above this is kept on disk while it comes, so that many at once, or a few
@@ -296,7 +300,9 @@ def _utf8(text: bytes, errors: str) -> str:
 # RFC 9110 5.6.6, and what form fields make of it: browsers write a quote in a name as
 # %22 and leave backslashes alone, curl writes \" and \\.
 _TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
-_PARAMETER: Final = re.compile(rf'[ \t]*+;[ \t]*+({_TOKEN})=(?:({_TOKEN})|"((?:\\["\\]|[^"])*+)")')
+_PARAMETER: Final = re.compile(
+    rf'[ \t]*+;[ \t]*+(?:({_TOKEN})=(?:({_TOKEN})|"((?:\\["\\]|[^"])*+)"))?+'
+)
 _ESCAPED: Final = re.compile(r'\\(["\\])')
 # RFC 2046 5.1.1.
 _BOUNDARY: Final = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
@@ -308,9 +314,10 @@ def _parameters(field: str) -> dict[str, str]:
     at = len(field.partition(";")[0].rstrip(" \t"))
     while at < len(field):
         match = _PARAMETER.match(field, at)
-        if match is None or match[1].lower() in found:
+        if match is None or (name := (match[1] or "").lower()) in found:
             raise BadContent(f"bad parameters in {ascii(field)[:80]}")
-        found[match[1].lower()] = match[2] or _ESCAPED.sub(r"\1", match[3] or "")
+        if name:  # an empty one is none
+            found[name] = match[2] or _ESCAPED.sub(r"\1", match[3] or "")
         at = match.end()
     return found
 
@@ -325,8 +332,9 @@ def _boundary(content_type: str) -> bytes:
 class _Multipart:
     r"""Reads the parts of a body::
 
+        (what is here is ignored)  CRLF
         --boundary CRLF  head CRLF CRLF  content  CRLF --boundary CRLF  ...
-        ...                               content  CRLF --boundary -- (what follows is ignored)
+        ...                               content  CRLF --boundary -- (and what follows is)
 
     The body is read once, in blocks, and each block searched once for the delimiter.
     A line break and a boundary that are cut by a block's end are found in the next one,
@@ -346,8 +354,8 @@ class _Multipart:
     def fields(self) -> list[tuple[str, str | Upload]]:
         """All fields. Raises `BadContent`."""
         fields: list[tuple[str, str | Upload]] = []
-        # The two bytes are ours, where the body begins with a CR LF of its own.
-        self._read_until(self._delimiter, 2, "something is in front of the first boundary")
+        long_preamble = f"over {MAX_PREAMBLE_BYTES} bytes are in front of the first boundary"
+        self._read_until(self._delimiter, MAX_PREAMBLE_BYTES, long_preamble)
         while not self._is_last():
             if len(fields) == MAX_FIELDS:
                 raise BadContent(f"over {MAX_FIELDS} fields")
@@ -355,14 +363,15 @@ class _Multipart:
         return fields
 
     def _is_last(self) -> bool:
-        """Whether the delimiter just read is followed by "--"; otherwise a CR LF must follow."""
+        """Whether the delimiter just read is followed by "--"; otherwise its line must end."""
         while len(self._buffer) - self._at < 2 and self._more():
             pass
-        end = self._buffer[self._at : self._at + 2]
-        self._at += 2
-        if end not in (b"--", b"\r\n"):
-            raise BadContent("a boundary is not all of its line (RFC 2046 5.1.1)")
-        return end == b"--"
+        if self._buffer.startswith(b"--", self._at):
+            return True
+        not_alone = "a boundary is not all of its line (RFC 2046 5.1.1)"
+        if self._read_until(b"\r\n", _MAX_PADDING_BYTES, not_alone).strip(b" \t"):
+            raise BadContent(not_alone)
+        return False
 
     def _part(self) -> tuple[str, str | Upload]:
         long_head = f"the head of a part is over {MAX_PART_HEAD_BYTES} bytes"
