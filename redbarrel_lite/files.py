@@ -50,6 +50,10 @@ SMALL_BYTES: Final = 64 * 1024
 # may write the smaller one first, so a fine clock is no reason to be strict.)
 STALE_NS: Final = 2_000_000_000
 
+# A date names a version only if no other can have had it (RFC 9110 8.8.2.2): a second may
+# see two of them, and a file system on another machine has a clock of its own.
+STRONG_DATE_S: Final = 60
+
 INDEX: Final = "index.html"
 
 _Opener: TypeAlias = "Callable[[str], _Opened | None]"  # of what is put behind the name
@@ -369,7 +373,7 @@ def _wanted_ranges(request: Request, opened: _Opened) -> Sequence[Range] | None:
     # 13.1.5: a strong comparison, and a date must be the very one that we told.
     if if_range not in (None, opened.etag):
         date = http_date(if_range)
-        if date is None or date != opened.modified:
+        if date is None or date != opened.modified or date > time.time() - STRONG_DATE_S:
             return None
     return byte_ranges(value, opened.size)
 

@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from email.utils import formatdate
 from pathlib import Path
@@ -25,7 +26,13 @@ from conftest import ROOT, Serve
 from wire import Live, Wire, ask, live, run
 
 from redbarrel_lite import files
-from redbarrel_lite.files import content_type, directory_service, file_service, is_served
+from redbarrel_lite.files import (
+    STRONG_DATE_S,
+    content_type,
+    directory_service,
+    file_service,
+    is_served,
+)
 from redbarrel_lite.patience import TimeLimits
 from redbarrel_lite.request import Request
 from redbarrel_lite.response import FileContent, Response
@@ -590,7 +597,19 @@ def test_ranges_that_are_refused_or_ignored(get: Get) -> None:
         assert get("a.css", method=method, range="bytes=0-1")[0] == 200
 
 
+def test_if_range_with_a_date_is_for_a_file_that_rests(get: Get, root: Path) -> None:
+    def resumed() -> int:
+        date = get("a.css")[1].header("last-modified") or ""
+        return get("a.css", range="bytes=0-1", if_range=date)[0]
+
+    for ago, status in ((STRONG_DATE_S * 2, 206), (STRONG_DATE_S / 2, 200), (-9, 200)):
+        when = time.time() - ago
+        os.utime(root / "a.css", (when, when))
+        assert resumed() == status, ago
+
+
 def test_if_range_must_be_the_very_version(get: Get, root: Path) -> None:
+    os.utime(root / "a.css", (0, 784_111_777))
     _, first, _ = get("a.css")
     etag, modified = first.header("etag") or "", first.header("last-modified") or ""
     for value, status in {
