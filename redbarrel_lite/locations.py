@@ -11,6 +11,7 @@ In one line::
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -165,6 +166,27 @@ def _is_async_generator(function: Callable[..., Any]) -> bool:
     return inspect.isasyncgenfunction(function) or inspect.isasyncgenfunction(call)
 
 
+def _all_names(function: Any) -> set[str]:
+    """The names of a callable's parameters, and those that it has filled already.
+
+    Its signature hides these, `self` and what a partial has set, but they are taken.
+    """
+    if isinstance(function, partial):
+        return {*function.keywords, *_all_names(function.func)}
+    if inspect.ismethod(function):
+        return _all_names(function.__func__)
+    if inspect.isclass(function):
+        return _all_names(function.__init__) | _all_names(function.__new__)
+    wrapped = getattr(function, "__wrapped__", None)
+    names = _all_names(wrapped) if wrapped is not None else set()
+    if not inspect.isroutine(function):
+        return names | _all_names(type(function).__call__)
+    with contextlib.suppress(TypeError, ValueError):  # some builtins have no signature
+        own = inspect.signature(function, follow_wrapped=False).parameters.values()
+        names |= {p.name for p in own if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+    return names
+
+
 @dataclass(frozen=True, slots=True)
 class _Further:
     """The parameters after (globs, request), which the request fills by their names."""
@@ -200,6 +222,7 @@ class _Further:
         if not needed and not takes_rest:
             return None
         reserved = {one.name for one in parameters if one.kind is not one.VAR_KEYWORD}
+        reserved |= _all_names(function)
         return cls(needed, takes_rest, frozenset(reserved - set(needed)))
 
     def values(self, request: Request) -> dict[str, str]:

@@ -129,6 +129,54 @@ def test_parameter_that_is_missing_is_named(tmp_path: Path) -> None:
         assert refused.value.code == 400
 
 
+@pytest.mark.parametrize(
+    ("made", "filled"),
+    [
+        ("Shop().method", ["self"]),
+        ("Shop()", ["self"]),
+        ("lambda globs, request, **kw: kw", []),
+        ("functools.partial(g, 1)", ["x"]),
+        ("functools.partial(g, 1, y=2)", ["x"]),
+        ("functools.partial(Shop().method, y=2)", ["self"]),
+        ("Shop().logged", ["self", "this"]),
+        ("Made", ["self", "cls"]),
+    ],
+)
+def test_parameter_that_is_filled_already_is_not_in_the_query(
+    tmp_path: Path, made: str, filled: list[str]
+) -> None:
+    source = """
+import functools
+
+def g(x, globs, request, **kw):
+    return kw
+
+def logged(function):
+    @functools.wraps(function)
+    def around(this, *args, **kw):
+        return function(this, *args, **kw)
+    return around
+
+class Shop:
+    def method(self, globs, request, **kw):
+        return kw
+    __call__ = method
+    logged = logged(method)
+
+class Made(dict):
+    def __new__(cls, globs, request, **kw):
+        return dict(kw)
+
+"""
+    query = {"self": "1", "x": "2", "this": "3", "cls": "4"}
+    handler = located(tmp_path, f"{source}f = {made}")
+    target = "/?" + "&".join(f"{name}={query[name]}" for name in query)
+    found: dict[str, Any] = {name: query[name] for name in query if name not in filled}
+    if "y=2" in made:
+        found["y"], target = 2, target + "&y=5"
+    assert handler(GLOBS, asked(target)) == found
+
+
 def test_what_a_partial_has_set_is_out_of_a_client_s_reach(tmp_path: Path) -> None:
     source = """
 import functools
