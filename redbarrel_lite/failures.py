@@ -46,6 +46,16 @@ def is_its_own(error: BaseException) -> bool:
     return not isinstance(error, GeneratorExit)
 
 
+def was_closed(error: GeneratorExit) -> bool:
+    """Whether the coroutine that awaited user code is being closed; False: the user raised this.
+
+    Who closes a coroutine closes what it awaits first, and raises another one in it: no
+    frame of the user's is in its traceback.
+    """
+    frames = (frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__))
+    return all(name.startswith(_NOT_THE_USERS) for name in frames)
+
+
 def user_traceback(error: BaseException) -> str:
     """The traceback, and those of its causes, without frames that tell its reader nothing."""
     told = traceback.TracebackException.from_exception(error)

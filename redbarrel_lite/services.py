@@ -26,7 +26,7 @@ from .cookies import with_secure
 from .eager import Starter
 from .errors import RemoteProtocolError
 from .exc import HTTPException
-from .failures import user_traceback
+from .failures import user_traceback, was_closed
 from .handlers import is_async
 from .messages import Handler
 from .request import Request, line_for
@@ -187,8 +187,12 @@ async def _run_here(handler: Handler, pool: Pool, request: Request) -> Response:
     try:
         value = await handler(request.globs, request)
         return to_response(value, request) or await _stream(value, pool, request)
-    except (KeyboardInterrupt, GeneratorExit):
+    except KeyboardInterrupt:
         raise
+    except GeneratorExit as error:
+        if was_closed(error):
+            raise
+        return failure(request, error)
     except asyncio.CancelledError as error:
         if error.args == (CLIENT_HAS_GONE,):
             raise

@@ -18,6 +18,7 @@ import pytest
 from wire import Live, Wire, ask, live, run, until
 
 from redbarrel_lite import exc
+from redbarrel_lite.eager import _go_on
 from redbarrel_lite.forms import BadContent
 from redbarrel_lite.patience import TimeLimits
 from redbarrel_lite.request import Request
@@ -221,7 +222,9 @@ def failing(error: Any) -> list[Callable[..., Any]]:
 
 
 @pytest.mark.parametrize("which", range(3), ids=["def", "async def", "generator"])
-@pytest.mark.parametrize("error", [ValueError("x"), StopIteration(), SystemExit(3), {1}])
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), StopIteration(), SystemExit(3), GeneratorExit(), {1}]
+)
 def test_handler_that_fails_is_a_500(
     error: Any, which: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -267,6 +270,34 @@ def test_keyboard_interrupt_ends_what_it_is_meant_to_end() -> None:
             _run_here(interrupted, Pool(), request()).send(None)
 
     run(test())
+
+
+@pytest.mark.parametrize("how", ["closed", "thrown at", "closed in its task"])
+def test_handler_that_is_closed_has_not_failed(how: str, caplog: pytest.LogCaptureFixture) -> None:
+    ended: list[str] = []
+
+    async def waiting(globs: dict[str, Any], request: Request) -> Any:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            ended.append("yes")
+
+    async def test() -> None:
+        coroutine = _run_here(waiting, Pool(), request())
+        waits_for = coroutine.send(None)
+        if how == "closed":
+            coroutine.close()
+        elif how == "thrown at":
+            with pytest.raises(GeneratorExit):
+                coroutine.throw(GeneratorExit())
+        else:
+            rest = _go_on(coroutine, waits_for, None)
+            rest.send(None)
+            rest.close()
+
+    run(test())
+    assert ended == ["yes"]
+    assert not caplog.records
 
 
 # -- the pool -------------------------------------------------------------------------------
