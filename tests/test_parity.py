@@ -224,3 +224,18 @@ def test_newcomer_to_the_chat_hears_what_was_said() -> None:
         with client.socket() as late:
             buffer = json.loads(late.recv()[0])["buffer"]
             assert buffer[-1]["message"][1] == "is anybody there?"
+
+
+@pytest.mark.parametrize("name", ["chat", "chat_async"])
+def test_what_the_chat_cannot_tell_ends_who_said_it_and_nobody_else(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with testing.client(ROOT / "examples" / "chat" / f"{name}.rbr") as client:
+        with client.socket() as ann:
+            ann.recv()
+            ann.send(b"\x01\x02")
+            with pytest.raises(testing.SocketClosed):
+                ann.recv()
+        assert "is not JSON serializable" in caplog.text
+        with client.socket() as bob:
+            assert list(json.loads(bob.recv()[0])) == ["buffer"]

@@ -28,8 +28,9 @@ def chat(globs, request):
         message = socketio.recv()
         if len(message) == 1:
             message = {"message": [sid, message[0]]}
+            text = _D(message)  # what is not JSON fails here, before it is kept
             add(message)
-            socketio.broadcast(_D(message))
+            socketio.broadcast(text)
         else:
             if not socketio.connected():
                 announce(sid + " disconnected")

@@ -18,7 +18,8 @@ async def chat(request):
     async for message in socketio:
         if len(message) == 1:
             said = {"message": [sid, message[0]]}
+            text = json.dumps(said)  # what is not JSON fails here, before it is kept
             add(said)
-            socketio.broadcast(json.dumps(said))
+            socketio.broadcast(text)
 
     announce(sid + " disconnected")
