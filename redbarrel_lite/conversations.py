@@ -263,7 +263,10 @@ class OverWebSocket(_WithFrames):
         code, _, reason = text.partition(" ")
         if code and not (code.isdecimal() and 1000 <= int(code) <= 4999):
             raise Mistyped(f"{code!r} is no close code: they are numbers from 1000 to 4999")
-        await self._socket.close(int(code or NORMAL_CLOSURE), reason)
+        try:
+            await self._socket.close(int(code or NORMAL_CLOSURE), reason)
+        except LocalProtocolError as error:
+            raise Mistyped(f"{error}; a frame of your own: /raw BYTES") from None
 
 
 class _WithPackets(_WithFrames):

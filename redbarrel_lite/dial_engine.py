@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from typing import Final
 from urllib.parse import urlencode, urlsplit
 
 from .dial import ConnectError, Fields, Visitor, refused
@@ -29,6 +30,9 @@ from .engineio_client import (
 )
 from .errors import RemoteProtocolError
 from .wsproto import NO_STATUS_RECEIVED, NORMAL_CLOSURE
+
+# For the answer to the last poll, once the server has taken our close: python-engineio gives none.
+LAST_POLL_S: Final = 0.5
 
 
 class Engine:
@@ -172,7 +176,7 @@ class Engine:
     async def _go_on_posting(self) -> None:
         while self._session.may_post and not self._is_over:
             body = await self._ask("POST", self._session.take_payload())
-            if body not in (b"ok", None):
+            if body not in (b"ok", b"OK", None):  # OK: python-engineio
                 self.fail(f"a POST is answered {body[:40]!r}, not 'ok'")
         self._post = None
 
@@ -267,7 +271,10 @@ class Engine:
         else:
             self._session.close()
             self._settle()
-            await self._silence()
+            if self._post is not None:
+                await asyncio.wait([self._post])
+            if self._poll is not None:  # not every server answers it now
+                await asyncio.wait([self._poll], timeout=LAST_POLL_S)
         self._session.end(FORCED_CLOSE)
         self._settle()
 

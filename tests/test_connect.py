@@ -207,6 +207,16 @@ def test_what_is_mistyped_is_told_and_the_rest_goes_on(url: str) -> None:
     assert heard[1:] == [*(f"! {said}" for said in MISTYPED.values()), '< message "hello"']
 
 
+def test_close_codes_that_may_not_be_sent_are_mistyped(url: str) -> None:
+    way = f"ws{url.removeprefix('http')}/raw"
+    status, heard = script(way, "/close 1005", "/close 5000", "/close 4999 bye")
+    assert status == 1
+    may_not, no_code, closed = heard[1:]
+    assert may_not.startswith("! close code 1005 must not be sent (RFC 6455 7.4)")
+    assert no_code.startswith("! '5000' is no close code")
+    assert closed == "! closed with 4999"
+
+
 @pytest.mark.parametrize(
     ("scheme", "path", "leads_to"),
     [

@@ -33,7 +33,7 @@ async def serve(url: str) -> None:
 
     app = web.Application()
     server.attach(app)
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)  # it leaves a poll unanswered
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

@@ -181,6 +181,21 @@ def mixed(redis: RedisServer) -> Iterator[tuple[str, str]]:
         yield urls
 
 
+@pytest.mark.parametrize("transport", ["polling", "websocket", "upgrade"])
+def test_connect_talks_to_both(mixed: tuple[str, str], transport: str) -> None:
+    for url in mixed:
+        command = [sys.executable, "-m", "redbarrel_lite", "connect", f"{url}/socket.io/"]
+        said = subprocess.run(
+            [*command, "--transport", transport],
+            cwd=ROOT,
+            input='/call join "connected"\n',
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (said.returncode, "acknowledgement" in said.stdout) == (0, True), said
+
+
 @pytest.fixture
 def both(mixed: tuple[str, str], stack: ExitStack) -> tuple[Any, Any]:
     """A client here, and one there."""
