@@ -18,7 +18,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
-from . import builtin, docpage, services
+from . import builtin, docpage, services, wording
 from .conditions import Rules, Tools, made, with_last
 from .cors import Cors
 from .doors import Door, Doors
@@ -35,7 +35,7 @@ from .rbr_keys import HTTP_VERBS
 from .rbr_nodes import Location, Name, Node, Path, Text, UnlessValidates, Url
 from .refusals import not_served, operations
 from .request import Request
-from .routes import WEBSOCKET, NotRouted, Route, Router, Service, compile_template
+from .routes import WEBSOCKET, AnyMethod, NotRouted, Route, Router, Service, compile_template
 from .socketoptions import SharedOptions, allowed_origins
 from .targets import EnginePath, NamespacesPath, RawPath, SocketPath, Target, WebPath
 from .wsgi import wsgi_service
@@ -63,7 +63,6 @@ def no_proxy(address: str, _mount: str) -> Service:
 _FORWARDED = ("wsgi", "proxy")
 # With these comes whoever polls; all but two are for the error that the reference answers.
 _POLLED = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", WEBSOCKET)
-_ANY_METHOD = tuple(verb for verb in HTTP_VERBS if verb != "CONNECT")
 
 
 P = TypeVar("P", bound=Peers)
@@ -137,10 +136,12 @@ class Home:
             return self._engine_routes(path, path.url)
         if path.is_socket:
             return self._socket_routes(path, url)
-        methods = _ANY_METHOD if whole else path.verbs
+        methods = wording.methods(path)
+        if kind == "proxy":  # it would answer TRACE by 405, and can't tell what is allowed
+            methods = tuple(verb for verb in methods if verb != "TRACE") or methods
         service = Rules(path, self._tools).around(self._service(path))
         origins = allowed_origins(path)
-        cors = Cors(origins, methods) if origins else None
+        cors = Cors(origins, methods, takes_any=whole) if origins else None
         target = WebPath(
             self,
             cors.around(service) if cors else service,
@@ -152,6 +153,8 @@ class Home:
         )
         if kind == "proxy" and "GET" in methods:
             methods = (*methods, WEBSOCKET)  # it hands them on
+        if whole:
+            methods = AnyMethod(methods)
         return [Route(path.name.text, url, methods, self._pattern(path.url, kind), target)]
 
     def _pattern(self, url: Url, kind: str) -> re.Pattern[str]:
@@ -184,7 +187,7 @@ class Home:
             return ()
         if use.kind == "python" and is_async(self.file.folder.callable(use.target)):
             return ("GET", "HEAD")
-        return _ANY_METHOD
+        return AnyMethod(HTTP_VERBS)
 
     def _mount(self, path: Path) -> str:
         """The part of the url that what is mounted does not see."""
@@ -413,7 +416,8 @@ class App:
         if method == "OPTIONS" and (preflight := self._preflight(router, request)) is not None:
             return preflight, {}
         route, match = router.find(method, path, upgrades=upgrades)
-        if path == route.url and not route.pattern.groups and method != "OPTIONS":
+        is_one_of_few = method in HTTP_VERBS and method != "OPTIONS"
+        if path == route.url and not route.pattern.groups and is_one_of_few:
             self._known[method, path, upgrades] = route.target
         return route.target, match
 

@@ -28,9 +28,12 @@ MAX_AGE_S: Final = 600
 class Cors:
     """The origins that may call the services of a path."""
 
-    def __init__(self, origins: Sequence[str], methods: Sequence[str]) -> None:
+    def __init__(
+        self, origins: Sequence[str], methods: Sequence[str], *, takes_any: bool = False
+    ) -> None:
         self._origins = frozenset(origin.lower() for origin in origins)
-        self._methods = ", ".join(methods)
+        self._methods = methods
+        self._takes_any = takes_any  # of methods, beside those
 
     def around(self, service: Service) -> Service:
         """The service, whose answers say which origin may read them."""
@@ -52,7 +55,10 @@ class Cors:
         self.tell(request, response)
         if response.header("access-control-allow-origin") is None:
             return response
-        response.set_header("access-control-allow-methods", self._methods)
+        methods = dict.fromkeys(self._methods)
+        if self._takes_any:
+            methods[request.headers.get("access-control-request-method", "GET")] = None
+        response.set_header("access-control-allow-methods", ", ".join(methods))
         wanted = request.headers.get("access-control-request-headers")
         if wanted:
             # Those it asks for: "*" would not do with credentials, and a page that may

@@ -43,6 +43,18 @@ class Route(Generic[T]):
 WEBSOCKET: Final = "a WebSocket"
 
 
+class AnyMethod(tuple[str, ...]):
+    """The methods of what takes any: those that are told of, and whatever else is sent.
+
+    But for two that mean something to the servers on the way, not to what lies behind them.
+    """
+
+    __slots__ = ()
+
+    def __contains__(self, method: object) -> bool:
+        return method not in ("CONNECT", "TRACE", WEBSOCKET) or super().__contains__(method)
+
+
 class NotRouted(Exception):
     """No path takes the request.
 

@@ -272,7 +272,8 @@ def _refusal(request: Request) -> Response | None:
     """The answer to what is not to be handed on at all."""
     if request.method == "TRACE":
         # RFC 9110 9.3.8: it reflects what it got, the cookies of a page's visitor among it.
-        return error_response(405, "TRACE is not handed on")
+        # No other method is allowed: where one is, the request does not come here.
+        return error_response(405, "TRACE is not handed on", [("allow", "")])
     if _hops(request) >= MAX_HOPS:
         return error_response(508, f"the request has been here {MAX_HOPS} times")
     # An upstream that resolves these (and who doesn't) would leave its base by them.

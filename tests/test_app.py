@@ -15,8 +15,10 @@ from wire import SOCKET_IO, WebSocket, ask, live, run
 
 from redbarrel_lite.app import App
 from redbarrel_lite.rbr_nodes import Location
+from redbarrel_lite.request import Request
 from redbarrel_lite.response import Response
 from redbarrel_lite.routes import NotRouted
+from redbarrel_lite.upstream import _refusal
 
 pytestmark = pytest.mark.usefixtures("own_modules")
 
@@ -375,5 +377,55 @@ def test_whoever_asks_for_a_websocket_gets_it_where_a_page_has_its_url(
             await WebSocket.connect(server.url, target)  # or it has failed
             _, _, body = await ask(server.url, "GET", "/both/")
             assert (body == b"a page") is (verb == "WEBSOCKET" or order == 1)
+
+    run(test())
+
+
+@pytest.mark.parametrize("method", ["PROPFIND", "REPORT", "PURGE", "MKCOL", "WEBSOCKET", "get"])
+def test_what_is_mounted_takes_any_method(tmp_path: Path, method: str) -> None:
+    rbr = """
+        path proxied ( url /proxied, use proxy:http://127.0.0.1:9, allow-origin "http://b" );
+        path some ( url /some, method PUT|TRACE, use proxy:http://127.0.0.1:9 );
+        path trace ( url /trace, method TRACE, use proxy:http://127.0.0.1:9 );
+        path mounted ( url /mounted, use wsgi:MODULE.application );
+        path page ( url /page, use python:MODULE.page );
+    """
+    source = """
+        def application(environ, start_response):
+            body = environ["REQUEST_METHOD"].encode() + environ["wsgi.input"].read()
+            start_response("200 OK", [("Content-Length", str(len(body)))])
+            return [body]
+
+        def page(request):
+            return "a page"
+    """
+    seen: list[str] = []
+
+    def proxy(_address: str, _mount: str) -> Any:
+        def service(request: Request) -> Response:
+            seen.append(request.method)
+            return _refusal(request) or Response(b"proxied")
+
+        return service
+
+    async def test() -> None:
+        async with live(tmp_path, rbr, source, proxy=proxy) as server:
+            url = server.url
+            assert (await ask(url, method, "/mounted", b"+"))[2] == method.encode() + b"+"
+            assert (await ask(url, method, "/proxied", b"+"))[2] == b"proxied"
+            assert seen == [method]
+            assert not [asked for asked in server.server.app._known if asked[0] == method]
+            status, fields, _ = await ask(url, method, "/page")
+            assert (status, fields["allow"]) == (405, "GET, HEAD, OPTIONS")
+            for path, allowed in (
+                ("/proxied", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+                ("/some", "PUT, OPTIONS"),
+                ("/trace", ""),
+            ):
+                status, fields, _ = await ask(url, "TRACE", path)
+                assert (status, fields["allow"]) == (405, allowed)
+            asks = {"Origin": "http://b", "Access-Control-Request-Method": method}
+            _, fields, _ = await ask(url, "OPTIONS", "/proxied", b"", **asks)
+            assert method in fields["access-control-allow-methods"].split(", ")
 
     run(test())

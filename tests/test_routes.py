@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from redbarrel_lite.routes import WEBSOCKET, NotRouted, Route, Router, compile_template
+from redbarrel_lite.routes import WEBSOCKET, AnyMethod, NotRouted, Route, Router, compile_template
 
 
 def route(url: str, *methods: str) -> Route[str]:
@@ -144,3 +144,15 @@ def test_page_may_share_the_url_of_a_websocket_in_either_order() -> None:
         with pytest.raises(NotRouted):
             router.find("WEBSOCKET", "/x")
     assert Router([page]).find("GET", "/x", upgrades=True)[0] is page
+
+
+def test_path_may_take_any_method() -> None:
+    mounted = Route("m", "/m", AnyMethod(("GET", "POST")), compile_template(["/m"]), "m")
+    router = Router([mounted, route("/m", "TRACE")])
+    for method in ("GET", "HEAD", "PUT", "PROPFIND", "OPTIONS", "x-y"):
+        assert router.find(method, "/m")[0] is mounted, method
+    assert router.find("TRACE", "/m")[0].methods == ("TRACE",)
+    assert router.find("GET", "/m", upgrades=True)[0] is mounted
+    with pytest.raises(NotRouted) as refused:
+        router.find("CONNECT", "/m")
+    assert refused.value.answer().header("allow") == "GET, POST, TRACE, HEAD, OPTIONS"
