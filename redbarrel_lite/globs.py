@@ -68,6 +68,7 @@ class Globs:
                 self.values[name] = await self._build(name, definition.value)
             except Exception as error:
                 raise self._failed(definition, error) from error
+            await asyncio.sleep(0)  # a signal that came meanwhile, to a `def`, ends it here
 
     def _kept(self) -> set[str]:
         """Whose definitions are the same. A file may have another text by now: it is read again."""

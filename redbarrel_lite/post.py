@@ -55,7 +55,6 @@ class Post:
         self.is_first = is_first  # and tells the user what all of them do
         self.asked = 0  # so often to read again, and has not begun to
         self.is_aloud = False
-        self.is_ready = False
 
     @property
     def is_doorman(self) -> bool:
@@ -82,7 +81,6 @@ class WorkerKeeper(Keeper):
         self._post = post
 
     def started(self, url: str) -> None:
-        self._post.is_ready = True
         self._post.say(READY)
         self._watch()
         unwatched(set_aside)
@@ -111,10 +109,7 @@ def attend(server: Server, post: Post) -> None:
         if not words:
             loop.remove_reader(post.line.fileno())
             shutil.rmtree(post.seat.folder, ignore_errors=True)  # who has died did not
-            if post.is_ready:
-                server.stop()
-            else:  # it may wait for a global for ever
-                signal.raise_signal(signal.SIGTERM)
+            server.stop()
             return
         post.asked += len(words)
         post.is_aloud |= RENEW_ALOUD in words

@@ -24,6 +24,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from email.utils import formatdate
 from functools import partial
+from queue import SimpleQueue
 from typing import Any, ClassVar, Final, Protocol
 
 from . import wsproto
@@ -61,6 +62,9 @@ LAST_CALL_S: Final = 1.0
 RESTART_S: Final = 2.0
 # And what is kept of the grace for who had no answer until then, and for the globals.
 RESERVE_S: Final = 0.5
+# What `Server.begins` tells.
+BEGUN: Final = "begun, or given up"
+ASKED_TO_END: Final = "asked to end"
 
 
 class Keeper(Protocol):
@@ -118,6 +122,9 @@ class Server:
         self._refused = 0  # connections, since that was told
         self._refusals_quiet_until = 0.0
         self._stop = asyncio.Event()
+        self._building: asyncio.Task[str] | None = None  # as long as a signal gives it up
+        # For a thread that waits for one of these: a handler of signals may put it there.
+        self.begins: SimpleQueue[str] = SimpleQueue()
         self._renewal = asyncio.Event()  # is asked for
         self._changed = asyncio.Event()  # a connection, a session or a task has ended
         self._former = Succession(
@@ -132,7 +139,11 @@ class Server:
     ) -> None:
         """Serve until SIGINT or SIGTERM. Raises what `start` raises."""
         loop = asyncio.get_running_loop()
-        url = await self.start(address, lambda: self._heed_signals(loop))
+        self._heed_signals(loop)
+        url = await self._begin(address)
+        if url is None:
+            keeper.ending()
+            return
         renewing = loop.create_task(self._heed_hangups(loop, keeper.renew))
         await asyncio.sleep(0)  # it does so by now
         keeper.started(url)
@@ -141,9 +152,27 @@ class Server:
         renewing.cancel()
         await self.close(grace)
 
+    async def _begin(self, address: Address) -> str | None:
+        """Start; None if that was given up, for a signal came while the globals were built."""
+
+        def built() -> None:
+            self._building = None
+
+        self._building = asyncio.create_task(self.start(address, built))
+        try:
+            return await self._building
+        except asyncio.CancelledError:
+            if not self._stop.is_set():
+                raise
+            return None
+        finally:
+            self.begins.put(BEGUN)
+
     def stop(self) -> None:
         """Let `serve` come to its end."""
         self._stop.set()
+        if self._building is not None:
+            self._building.cancel()
 
     def renew(self) -> None:
         """Have the keeper read again what has changed, as SIGHUP does."""
@@ -311,6 +340,7 @@ class Server:
             # A second signal, whichever, finds the system's own handling: the end.
             for one in ending:
                 signal.signal(one, signal.SIG_DFL)
+            self.begins.put(ASKED_TO_END)
             loop.call_soon_threadsafe(self.stop)
 
         for one in ending:

@@ -27,7 +27,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from queue import Empty
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from .accesslog import FORMATS, Entry
 from .app import App, Page
@@ -42,7 +43,7 @@ from .keeper import Keeper
 from .listener import Address, SocketFile, bind, make_room, urls
 from .patience import TimeLimits
 from .post import Post, WorkerKeeper, attend
-from .server import Server
+from .server import BEGUN, Server
 from .succession import NextApp
 from .systemd import NotANumber, Notifier, inherited_sockets
 from .tap import Tap
@@ -287,6 +288,8 @@ async def _serve_until_signal(
         reloader = _reloader(server, options, keeper) if options.reload else None
         where = options.host, options.port, options.uds, options.tls, options.sockets
         address = Address(*where, is_last=options.is_last)
+        limit = partial(_limit_beginning, server, options.grace)
+        threading.Thread(target=limit, name="beginning", daemon=True).start()
         async with _backplane(server, options):
             await server.serve(address, keeper, options.grace)
     # The grace is over. What is left would keep asyncio, or Python itself, from ending.
@@ -298,10 +301,24 @@ async def _serve_until_signal(
     executor.shutdown(wait=False)
     threads = _threads_at_work()
     if left or threads:
-        tell(f"Some {'threads' if threads else 'tasks'} have not ended: left behind.")
-        with contextlib.suppress(OSError, ValueError):
-            sys.stdout.flush()
-        os._exit(0)
+        _leave_behind(f"Some {'threads' if threads else 'tasks'} have not ended")
+
+
+def _limit_beginning(server: Server, grace: float) -> None:
+    """A `def` that makes a global holds the loop, and nothing ends it but the process."""
+    if server.begins.get() == BEGUN:
+        return
+    try:
+        server.begins.get(timeout=grace)
+    except Empty:
+        _leave_behind("Some globals have not ended")
+
+
+def _leave_behind(what: str) -> NoReturn:
+    tell(f"{what}: left behind.")
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    os._exit(0)
 
 
 def _backplane(

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from conftest import TAKES_A_MINUTE, Serve
+from conftest import ROOT, TAKES_A_MINUTE, Serve
 from wire import CERTIFICATE, PATIENCE_S, Poller, WebSocket, Wire, live, run, serving_tls, socketio
 
 from redbarrel_lite import wsproto
@@ -225,3 +229,95 @@ def test_second_signal_ends_a_server_whose_loop_is_held(serve: Serve, app: Path)
 
     run(test())
     server.kill()
+
+
+BUILDING_RBR = """
+global a python:building.a;
+global b python:building.b;
+global c python:building.KIND;
+global d python:building.never;
+"""
+BUILDING_PY = """
+import asyncio, signal, sys
+
+def say(line):
+    sys.stderr.write(line + "\\n")
+    sys.stderr.flush()
+
+def a():
+    yield 1
+    say("a ends")
+
+async def b():
+    yield 2
+    say("b ends")
+
+async def waits():
+    say("building")
+    await asyncio.Event().wait()
+
+def returns():
+    say("building")
+    while signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        pass
+
+def holds():
+    returns()
+    say("the signal is heard")
+    while True:
+        pass
+
+def never():
+    say("it goes on")
+"""
+
+
+@contextmanager
+def building(folder: Path, kind: str, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """A server that makes its third global."""
+    (folder / "building.py").write_text(BUILDING_PY)
+    (folder / "app.rbr").write_text(BUILDING_RBR.replace("KIND", kind))
+    command = [sys.executable, "-m", "redbarrel_lite", str(folder / "app.rbr"), "--port", "0"]
+    process = subprocess.Popen(
+        [*command, *options], cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        assert process.stderr is not None
+        assert "building\n" in process.stderr  # up to there
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("kind", ["waits", "returns"])
+def test_signal_while_globals_are_built_ends_those_that_are(
+    tmp_path: Path, kind: str, workers: str, signum: signal.Signals
+) -> None:
+    with building(tmp_path, kind, "--workers", workers, "--grace", "60") as process:
+        process.send_signal(signum)
+        said = process.communicate(timeout=PATIENCE_S)[1]
+    assert (process.returncode, said) == (0, "b ends\na ends\n")
+
+
+def test_global_that_holds_the_loop_is_left_behind_after_the_grace(tmp_path: Path) -> None:
+    with building(tmp_path, "holds", "--grace", "0.1") as process:
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=PATIENCE_S)[1]
+    assert (process.returncode, said) == (
+        0,
+        "the signal is heard\nSome globals have not ended: left behind.\n",
+    )
+
+
+def test_second_signal_while_globals_are_built_is_the_end_at_once(tmp_path: Path) -> None:
+    with building(tmp_path, "holds", "--grace", "600") as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        assert process.stderr.readline() == "the signal is heard\n"
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=PATIENCE_S)[1]
+    assert (process.returncode, said) == (-signal.SIGINT, "")
