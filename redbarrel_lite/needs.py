@@ -108,7 +108,7 @@ class Needs:
             return
         self.modules[file] = None
         self._unread.append((file, package))
-        if file.stem == "__init__":
+        if package:  # which may be a folder without an `__init__.py`
             self.packages[file.parent] = None
 
     def _read(self, file: Path, package: str) -> None:

@@ -22,6 +22,7 @@ APP = {
         type small python:rules.small;
         path motto ( url /motto, use python:shop.motto );
         path note ( url /note, use python:shop.note );
+        path line ( url /line, use python:shop.line );
         path page ( url /, use file:page.html );
         path files ( url /files/{name:.*}, use directory:static );
         path mounted ( url /wsgi, use wsgi:web.app );
@@ -29,10 +30,14 @@ APP = {
         include "more/more.rbr" at /more;
     """,
     "shop.py": (
-        "import helper\nimport pkgutil\n"
+        "import helper, pkgutil\nfrom bare.deep import inner\n"
         "def motto(globs, request):\n    return helper.loud(globs)\n"
+        "def line(globs, request):\n    return pkgutil.get_data(inner.__name__, 'line.txt')\n"
         "def note(globs, request):\n    return pkgutil.get_data(__name__, 'notes/one.txt')\n"
     ),
+    "bare/deep/inner.py": "",
+    "bare/deep/line.txt": "a line",
+    "bare/beside.txt": "nobody's",
     "helper.py": "def loud(globs):\n    return globs['motto'].upper()\n",
     "rules.py": "def small(value):\n    return len(value) < 9\n",
     "texts/motto.txt": "fine goods",
@@ -130,6 +135,7 @@ def test_packed_application_is_the_application(
     status, archive = bundle(app, "--with", app.parent / "notes")
     assert status == 0
     assert packed(archive) == [
+        "bare/deep/inner.py", "bare/deep/line.txt",
         "helper.py", "more/helper.py", "more/more.rbr", "notes/one.txt", "page.html", "rules.py",
         "shop.py", "shop.rbr", "static/a.css", "static/big.txt", "static/sub/index.html",
         "texts/motto.txt", "web/__init__.py", "web/inner.py", "web/template.html",
@@ -145,6 +151,7 @@ def test_packed_application_is_the_application(
             "/": "<p>page</p>",
             "/motto": "FINE GOODS",
             "/note": "a note",
+            "/line": "a line",
             "/files/a.css": "body {}",
             "/files/sub/": "sub",
             "/wsgi": "from wsgi",
