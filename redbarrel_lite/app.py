@@ -171,7 +171,9 @@ class Home:
         if use.kind == "file":
             return file_service(folder.file(use.target))
         if use.kind == "directory":
-            return directory_service(folder.directory(use.target), _last_name(path))
+            assert path.url is not None
+            url = self._pattern(path.url, use.kind)
+            return directory_service(folder.directory(use.target), _last_name(path), url)
         if use.kind == "proxy":
             return self._tried(use, lambda: self._proxy(use.target, self._mount(path)))
         if use.kind == "wsgi":

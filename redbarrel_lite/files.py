@@ -76,11 +76,12 @@ def file_service(path: Path) -> FileService:
     return serve
 
 
-def directory_service(root: Path, variable: str) -> FileService:
+def directory_service(root: Path, variable: str, url: re.Pattern[str] | None = None) -> FileService:
     """What answers with the file below ``root`` that ``request.match[variable]`` names.
 
     A folder is answered for by its index.html. Nothing outside of ``root`` is
     served, and nothing whose name starts with a dot, or means a device on Windows.
+    ``url`` is what the paths of requests fit: nobody is sent to one that does not.
     """
 
     def serve(request: Request) -> Response:
@@ -93,7 +94,10 @@ def directory_service(root: Path, variable: str) -> FileService:
             names[-1],
             lambda suffix: _opened_beneath(root, (*names[:-1], names[-1] + suffix)),
         )
-        if response.status == 404 and name and _is_folder_with_index(root, names):
+        if response.status != 404 or not name:
+            return response
+        takes_slash = url is None or url.fullmatch(request.path + "/")
+        if takes_slash and _is_folder_with_index(root, names):
             return _to_folder(request)
         return response
 

@@ -775,6 +775,25 @@ def test_fields_of_selection_over_the_wire(root: Path, field: str, status: int) 
     run(test())
 
 
+def test_nobody_is_sent_to_a_folder_that_the_url_does_not_take(root: Path) -> None:
+    rbr = """
+        path flat ( url /flat/{name}, use directory:. );
+        path deep ( url /deep/{name:.*}, use directory:. );
+    """
+
+    async def test() -> None:
+        async with live(root, rbr) as server:
+            for target, status in {
+                "/flat/sub": 404,
+                "/flat/a.css": 200,
+                "/deep/sub": 301,
+                "/deep/sub/": 200,
+            }.items():
+                assert (await ask(server.url, "GET", target))[0] == status, target
+
+    run(test())
+
+
 def test_urls_lead_to_files(root: Path) -> None:
     (root / "a b%41.txt").write_text("odd")
 
