@@ -281,6 +281,7 @@ def _decide(socket: Socket, request: Request, answer: Any) -> bool:
     if answer is False:
         answer = Refused()
     if isinstance(answer, Refused):
+        socket.is_refused = True  # now: what runs us asks before the loop gets to it
         socket.server.run(socket.refuse, answer)
         return False
     socket.server.run(socket.admit, request)

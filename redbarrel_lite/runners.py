@@ -128,7 +128,8 @@ class Base(ABC):
             self._socket.report(self._name, error)
             self._socket.fail()
             return
-        if error is None and not self._bytes_out and self._socket.connected():
+        is_open = self._socket.connected() and not self._socket.is_refused
+        if error is None and not self._bytes_out and is_open:
             # As a function that registers callbacks elsewhere would; here it is the end.
             log.info(
                 "%s of %r has returned, and its client is turned out:"
