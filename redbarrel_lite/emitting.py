@@ -19,7 +19,6 @@ import asyncio
 import base64
 import contextlib
 import difflib
-import errno
 import hashlib
 import hmac
 import json
@@ -67,7 +66,8 @@ def read_token(path: Path) -> bytes:
     is_plain = all(0x21 <= byte <= 0x7E for byte in token)
     if not MIN_TOKEN_CHARACTERS <= len(token) <= MAX_TOKEN_BYTES or not is_plain:
         size = f"{MIN_TOKEN_CHARACTERS} to {MAX_TOKEN_BYTES} letters, digits and signs"
-        raise OSError(errno.EINVAL, f"no token, which has {size}: openssl rand -hex 32", str(path))
+        # Without a number: `dial.why` would tell the system's words for it.
+        raise OSError(0, f"no token, which has {size}: openssl rand -hex 32", str(path))
     return token
 
 

@@ -111,11 +111,14 @@ def test_what_is_refused_or_unreachable_has_the_status_1(folder: Path, url: str)
     token = str(folder / "bakery.token")
     wrong = folder / "wrong.token"
     wrong.write_text("another-secret-of-letters")
+    short = folder / "short.token"
+    short.write_text("short")
     asked = "was it started with --emit-token-file or --emit-uds?"
     nowhere = f"404 no path of this server has this url; {asked}"
     for arguments, told in (
         (["--url", url], "error: 401 bring the token: "),
         (["--url", url, "--token-file", str(wrong)], "error: 401 this is not the token\n"),
+        (["--token-file", str(short)], f"error: {short}: no token, which has 16 to 4096 letters"),
         (["--url", url, "--token-file", "/nowhere"], "error: /nowhere: No such file or "),
         (["--url", f"{url}/shop", "--token-file", token], f"error: {nowhere}\n"),
         (["--url", "http://127.0.0.1:1"], "error: http://127.0.0.1:1: Connection refused\n"),
