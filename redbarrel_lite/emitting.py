@@ -56,7 +56,7 @@ COUNT_S: Final = 2.0
 
 _EXAMPLE: Final = '{"event": "news", "args": ["hello"]}'
 # What curl says of what it is given by -d, whatever that is, among them.
-_TYPES: Final = ("", "application/json", "application/x-www-form-urlencoded", "text/plain")
+_TYPES: Final = ("", "application/json", "application/x-www-form-urlencoded")
 
 
 def read_token(path: Path) -> bytes:
