@@ -44,6 +44,8 @@ def test_numbers_and_suffixes_are_those_of_the_source() -> None:
     words = " ".join(TEXT.split())
     assert changes.PAUSE_S == 1 / 5
     assert "five times a second" in words
+    assert changes.QUIET_S == 50 / 1000
+    assert "quiet for 50 ms" in words
     assert changes.MOST_SHARE < 0.04
     assert "4 percent of a processor" in words
     assert server.RESTART_S == 2
