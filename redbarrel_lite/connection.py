@@ -135,7 +135,12 @@ class HttpConnection(HttpExchange, asyncio.Protocol):
         if self._work is not None:
             # What makes the answer may wait for something that never comes.
             # Not before it has begun, or the coroutine that it is to wait for never would.
-            self._loop.call_soon(self._work.cancel, CLIENT_HAS_GONE)
+            self._loop.call_soon(self._give_up)
+
+    def _give_up(self) -> None:
+        # Work that has ended meanwhile, for it could not write, is letting its stream end.
+        if self._work is not None:
+            self._work.cancel(CLIENT_HAS_GONE)
 
     # -- requests, one after the other -------------------------------------------
 

@@ -18,6 +18,7 @@ import pytest
 from wire import Live, Wire, ask, live, run, until
 
 from redbarrel_lite import exc
+from redbarrel_lite.connection import HttpConnection
 from redbarrel_lite.eager import _go_on
 from redbarrel_lite.forms import BadContent
 from redbarrel_lite.patience import TimeLimits
@@ -658,12 +659,28 @@ STREAMS = """
         finally:
             ended.set()
 
+    def much(globs, request):
+        try:
+            while True:
+                yield b"x" * 1_000_000
+        finally:
+            ended.set()
+
+    held, going = threading.Event(), threading.Event()
+
+    def held_up(globs, request):
+        held.set()
+        going.wait()
+        return "gone on"
+
     async def breaks(globs, request):
         yield "first"
         raise ValueError("in the middle")
 """
 STREAMS_RBR = """
     path numbers ( url /numbers, use python:MODULE.numbers );
+    path much ( url /much, use python:MODULE.much );
+    path held ( url /held, use python:MODULE.held_up );
     path silent ( url /silent, use python:MODULE.silent );
     path breaks ( url /breaks, use python:MODULE.breaks );
 """
@@ -709,6 +726,30 @@ def test_stream_that_breaks_off_is_not_ended_in_order(
 
     run(test())
     assert "in the middle" in caplog.text
+
+
+def test_stream_that_waits_for_a_thread_to_end_in_gets_one(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with live(tmp_path, STREAMS_RBR, STREAMS) as server:
+            server.server.app.pool._max_threads = 1
+            module = module_of(server)
+            wire = await Wire.open(server.url)
+            wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            await wire.send("GET /much HTTP/1.1\r\nHost: a\r\n\r\n")
+            await until(lambda: bool(server.server.connections))
+            (connection,) = server.server.connections
+            assert isinstance(connection, HttpConnection)
+            await until(lambda: connection._congestion.until is not None)
+            other = await Wire.open(server.url)
+            await other.send("GET /held HTTP/1.1\r\nHost: a\r\n\r\n")
+            await until(module.held.is_set)
+            wire.reset()
+            await until(lambda: server.server.app.pool.waiting == 1)
+            module.going.set()
+            await other.answer()
+            await until(module.ended.is_set)
+
+    run(test())
 
 
 @pytest.mark.parametrize("how", ["reset", "close"])
