@@ -273,8 +273,8 @@ def _hidden(layer: Layer) -> Layer:
         if one.secret is not None and one.value:  # of which it may show a part, as the field does
             summary = summary.replace(one.value, clean.value)
     fault = layer.fault
-    if fault is not None:  # it quotes what it is about
-        fault = fault._replace(reason=fault.reason.partition(":")[0])
+    if fault is not None:  # it may quote what it is about
+        fault = fault._replace(reason=_without(fault.reason, words))
     return replace(
         layer,
         data=data,

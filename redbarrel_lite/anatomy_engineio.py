@@ -156,6 +156,9 @@ class Packets:
             layer.inner += self._carried(packet[1:])
             if layer.inner:  # which say what it is
                 layer.summary = "message"
+            elif packet[1:2] == "0" and self._sender == CLIENT:
+                # A CONNECT gone wrong, with what was to let its sender in.
+                layer.fields[-1] = layer.fields[-1]._replace(secret=1)
         elif kind == BINARY:
             with contextlib.suppress(ValueError):  # the room has said so
                 layer.inner += self._carried(engineio.decode_binary(packet[1:]))

@@ -66,8 +66,16 @@ def _request_line(line: str, at: int) -> Iterator[Field]:
     if target is not None:
         start = at + match.start(2)
         means = "what is asked for: a path, and a query"
+        # Somebody's name and password may stand before a host.
+        secret = target.find("//") + 2 if "@" in target.partition("?")[0] else None
         yield Field(
-            start, start + len(target), "request-target", shown(target), means, "RFC 9112 3.2"
+            start,
+            start + len(target),
+            "request-target",
+            shown(target),
+            means,
+            "RFC 9112 3.2",
+            secret=secret,
         )
     if version is not None:
         start = at + match.start(3)
@@ -100,15 +108,17 @@ def _status_line(line: str, at: int) -> Iterator[Field]:
 
 def _field_line(line: str, at: int) -> Field:
     match = _FIELD.fullmatch(line)
-    if match is None:
-        means = "no field: it has no colon"
-        return Field(at, at + len(line), "line", shown(line), means, _SYNTAX)
+    if match is None or line[:1] in ("\t", " "):
+        # It may be the rest of a secret one.
+        means = "no field: it has no colon" if match is None else "no field: it begins with a blank"
+        return Field(at, at + len(line), "line", shown(line), means, _SYNTAX, secret=0)
     name, value = match.groups()
     means, section = FIELDS.get(name.lower(), ("a field that HTTP itself does not know", _SYNTAX))
     if name.lower() == "sec-websocket-key":
         accept = wsproto_handshake.accept_key(printable(value))
         means = f"{means}: Sec-WebSocket-Accept: {accept}"
-    if name.lower() in SECRET_FIELDS:
+    holds_user = name.lower() == "host" and "@" in value
+    if name.strip().lower() in SECRET_FIELDS or holds_user:
         start = at + match.start(2)
         return Field(
             start,

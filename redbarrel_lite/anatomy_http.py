@@ -296,7 +296,9 @@ def _chunk_layer(part: bytes, sender: Sender) -> Layer:
     line = _CHUNK_SIZE.match(part)
     if line is None:
         value = shown(part.decode("latin-1"))
-        layer.fields.append(Field(0, len(part), "chunk", value, "no size in front", _CHUNKED))
+        secret = 0 if sender == CLIENT else None
+        what = Field(0, len(part), "chunk", value, "no size in front", _CHUNKED, secret=secret)
+        layer.fields.append(what)
         return layer
     count = int(line[1], 16)
     size = shown(line[1].decode())[1:-1]
@@ -325,9 +327,11 @@ def _chunk_layer(part: bytes, sender: Sender) -> Layer:
         if trailer:
             value = shown(trailer.decode("latin-1"))
             means = "a field behind the content; checked, and dropped"
-            layer.fields.append(
-                Field(at, at + len(trailer), "trailer", value, means, "RFC 9112 7.1.2")
+            secret = 0 if sender == CLIENT else None
+            what = Field(
+                at, at + len(trailer), "trailer", value, means, "RFC 9112 7.1.2", secret=secret
             )
+            layer.fields.append(what)
         at += len(trailer) + 2
     return layer
 

@@ -220,7 +220,16 @@ def _head_fields(message: str, head: re.Match[str]) -> Iterator[Field]:
         if not mark:
             end += message.startswith(",", end)
         means = "one of several in a connection"
-        yield Field(head.start(3), end, "namespace", shown(name)[1:-1], means, ENCODING)
+        data = re.search(r'["[{]', name)  # where no comma ends it
+        yield Field(
+            head.start(3),
+            end,
+            "namespace",
+            shown(name)[1:-1],
+            means,
+            ENCODING,
+            secret=data.start() if data and kind in (CONNECT, CONNECT_ERROR) else None,
+        )
         if query:
             means = "what old clients say of themselves"
             yield Field(end + 1, head.end(3), "query", shown(query), means, "", secret=0)

@@ -411,7 +411,7 @@ def _payload_fields(data: bytes, start: int, sender: Sender) -> Iterator[Field]:
         shown(value),
         means,
         _MASKING if data[1] & MASK else _FRAMING,
-        secret=0 if is_fragment and sender == CLIENT else None,
+        secret=0 if sender == CLIENT and (is_fragment or not data[1] & MASK) else None,
     )
 
 

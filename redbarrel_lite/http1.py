@@ -420,6 +420,7 @@ def keeps_alive(connection: str, version: str) -> bool:
 def _checked_host(value: str) -> str:
     match = _HOST.fullmatch(value)
     if match is None or int(match[1] or 0) > 65535:
+        value = value.rpartition("@")[2]  # in front of it may be a password
         raise RemoteProtocolError(f"bad Host {show(value)} (RFC 9110 7.2)", 400)
     return value.lower()
 

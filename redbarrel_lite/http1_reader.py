@@ -358,7 +358,8 @@ class Reader(ABC, Generic[EventT]):
         self._trailer_bytes += len(line) + 2
         field = _FIELD.fullmatch(line.decode("latin-1") + "\r\n")
         if field is None or field[1].lower() in _FORBIDDEN_TRAILERS:
-            raise RemoteProtocolError(f"bad trailer {show(line)} (RFC 9110 6.5.1)", 400)
+            name = show_name(line.decode("latin-1"))
+            raise RemoteProtocolError(f"bad trailer {name} (RFC 9110 6.5.1)", 400)
         return True
 
 
@@ -426,5 +427,14 @@ def _field_fault(line: str) -> RemoteProtocolError | None:
         return None
     if fault := line_fault(line):
         return fault
-    rule = "5.2: lines are not folded" if line[:1] in ("\t", " ") else "5"
-    return RemoteProtocolError(f"bad header line {show(line)} (RFC 9112 {rule})", 400)
+    if line[:1] in ("\t", " "):
+        return RemoteProtocolError(
+            "header line that goes on with the one before (RFC 9112 5.2)", 400
+        )
+    return RemoteProtocolError(f"bad header line {show_name(line)} (RFC 9112 5)", 400)
+
+
+def show_name(line: str) -> str:
+    """A faulty field line for a message, without what may be a password: its value."""
+    name, colon, _ = line.partition(":")
+    return f"{show(name + colon)[:-1]}...'" if colon else "without a colon"

@@ -197,7 +197,8 @@ def _checked(packet: Packet) -> Packet:
     else:  # only servers send CONNECT_ERROR
         valid = False
     if not valid or (packet.ack_id is not None and kind not in (EVENT, ACK)):
-        raise RemoteProtocolError(f"bad data in a packet of type {kind}: {ascii(data)[:40]}")
+        quoted = "" if kind == CONNECT else f": {ascii(data)[:40]}"  # it lets its sender in
+        raise RemoteProtocolError(f"bad data in a packet of type {kind}{quoted}")
     return packet
 
 
@@ -213,7 +214,8 @@ def _data(kind: str, text: str) -> Any:
             return None
         raise RemoteProtocolError(f"packet of type {kind} without data")
     if text[0] not in "[{":
-        raise RemoteProtocolError(f"data is neither an array nor an object: {show(text, 20)}")
+        quoted = "" if kind == CONNECT else f": {show(text, 20)}"
+        raise RemoteProtocolError(f"data is neither an array nor an object{quoted}")
     try:
         return strictjson.loads_text(text, MAX_DEPTH + 1)
     except ValueError as error:

@@ -275,6 +275,59 @@ def test_no_secret_gets_out(tmp_path: Path, form: str) -> None:
         assert secret.encode().hex() not in text, secret
 
 
+FAULTY_HEADS = (
+    "Authorization : Basic hush-blank",
+    "Cookie: a=hush-nul\0",
+    "Cookie: a=x\r\n folded hush-fold",
+    "Cookie: a=x\r\n folded: hush-fold",
+    "Cookie : hush-cookie",
+    "Authorization hush-colonless",
+    "Transfer-Encoding: chunked\r\n\r\nzz\r\nhush-chunk",
+    "Transfer-Encoding: chunked\r\n\r\n0\r\nAuthorization: hush-trailer\r\n\r\n",
+    "Transfer-Encoding: chunked\r\n\r\n0\r\nAuthorization : hush-trailer\r\n\r\n",
+)
+FAULTY_CONNECTS = (
+    '0["hush-array"]',
+    '0"hush-text"',
+    '05{"token":"hush-number"}',
+    '00{"token":"hush-zero"}',
+    '0/nope{"token":"hush-name"}',
+    '0 {"token":"hush-space"}',
+    '0{"token":"hush-half',
+)
+
+
+@pytest.mark.parametrize("form", [LINES, EXPLAIN, JSON])
+def test_no_secret_gets_out_because_it_is_faulty(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, form: str
+) -> None:
+    async def talk(server: Live, lines: list[str]) -> None:
+        heads = [f"POST /login HTTP/1.1\r\nHost: a\r\n{one}\r\n\r\n" for one in FAULTY_HEADS]
+        heads.append("GET http://u:hush-user@host/ HTTP/1.1\r\nHost: host\r\n\r\n")
+        heads.append("GET / HTTP/1.1\r\nHost: u:hush-host@host\r\n\r\n")
+        for head in heads:
+            wire = await Wire.open(server.url)
+            await wire.send(head)
+            await wire.answer()
+            wire.close()
+        for connect in FAULTY_CONNECTS:
+            socket = await WebSocket.connect(server.url, f"{SOCKET_IO}&transport=websocket")
+            await socket.read()
+            await socket.text(f"4{connect}")
+            await socket.read_frame()
+            socket.close()
+        socket = await WebSocket.connect(server.url, f"{SOCKET_IO}&transport=websocket")
+        await socket.read()
+        await socket.send(b'\x81\x1640{"token":"hush-mask"}')
+        await socket.read_close()
+
+    text = traced(tmp_path, talk, form)
+    assert text.count("!") >= len(FAULTY_HEADS) or form == JSON
+    for said in (text, caplog.text):
+        assert "hush" not in said
+    assert b"hush".hex() not in text
+
+
 def test_json_is_a_line_for_each_outermost_layer(tmp_path: Path) -> None:
     async def talk(server: Live, lines: list[str]) -> None:
         socket = await WebSocket.connect(server.url, "/raw")
