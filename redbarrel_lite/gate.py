@@ -41,6 +41,14 @@ class Gate:
         """Whether the server has this name, which may have a port behind it."""
         return not self.names or _PORT.sub("", host) in self.names
 
+    def is_sure_of(self, host: str) -> bool:
+        """Whether no page of elsewhere can have this Host: a name that is served, or an address.
+
+        Any other name may be one that its owner has pointed here (DNS rebinding).
+        """
+        name = _PORT.sub("", host)
+        return name in (self.names or LOOPBACK_NAMES) or _is_address(name.strip("[]"))
+
     def counts_as(self, address: str) -> str:
         """The address that a connection counts for; "" if it is not counted.
 
@@ -84,6 +92,14 @@ def _is_loopback(address: str) -> bool:
         return ip_address(address).is_loopback
     except ValueError:
         return address.lower() == "localhost"
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _network_of(address: str) -> str:

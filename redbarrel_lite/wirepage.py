@@ -28,6 +28,7 @@ from .anatomy import SERVER, Layer, as_json, hidden, no_layers
 from .anatomy_connection import Connection
 from .anatomy_websocket import Frames
 from .errors import Refused
+from .gate import Gate
 from .globs import Globals
 from .packed import path_at
 from .request import Request
@@ -107,6 +108,7 @@ class Recorder:
 
     def __init__(self, globs: Globals) -> None:
         self.viewers: Container[str] = ()  # the addresses that may see it
+        self.gate = Gate()  # which knows by what names
         self._server = globs.server
         self._records: dict[int, Record] = {}
         self._sessions: dict[bytes, Session] = {}  # by sid
@@ -366,8 +368,8 @@ def _cut(layer: Layer) -> Layer:
 
 def page(globs: Globals, request: Request) -> Response:
     """The page itself."""
-    if request.remote_addr not in globs["recorder"].viewers:
-        return Response(b"403 this page is for the server's own machine: --wire-to\n", 403)
+    if fault := _refusal(globs, request):
+        return Response(f"403 {fault}\n".encode(), 403)
     content = (FOLDER / "wire.html").read_bytes()
     headers = [("content-security-policy", _POLICY), ("cache-control", "no-store")]
     return Response(content, 200, headers, "text/html; charset=utf-8")
@@ -375,9 +377,18 @@ def page(globs: Globals, request: Request) -> Response:
 
 async def connect(globs: Globals, request: Request) -> None:
     """A page has come."""
-    if request.remote_addr not in globs["recorder"].viewers:
-        raise Refused("this page is for the server's own machine: --wire-to")
+    if fault := _refusal(globs, request):
+        raise Refused(fault)
     request.socketio.emit("connections", globs["recorder"].connections())
+
+
+def _refusal(globs: Globals, request: Request) -> str:
+    recorder = globs["recorder"]
+    if request.remote_addr not in recorder.viewers:
+        return "this page is for the server's own machine: --wire-to"
+    if not recorder.gate.is_sure_of(request.host):
+        return "this page is for who asks for an address, or for a name of --allow-host"
+    return ""
 
 
 async def watch(globs: Globals, request: Request, key: object) -> Json:
@@ -426,5 +437,5 @@ def show(server: Server, viewers: Container[str]) -> None:
     for home in server.app.homes:
         recorder = home.globs.values.get("recorder")
         if isinstance(recorder, Recorder) and server.tap is not None:
-            recorder.viewers = viewers
+            recorder.viewers, recorder.gate = viewers, server.gate
             server.tap.watchers.append(recorder)

@@ -208,6 +208,27 @@ def test_who_is_not_to_see_it_does_not(tmp_path: Path) -> None:
     run(test())
 
 
+def test_strange_name_leads_to_no_page(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with shown(tmp_path) as url:
+            port = url.rpartition(":")[2]
+            for host in (f"127.0.0.1:{port}", f"localhost:{port}", "192.168.1.5", f"[::1]:{port}"):
+                assert (await ask(url, "GET", "/__wire__/", Host=host))[0] == 200, host
+            for host in (f"evil.example:{port}", "localhost.evil.example", "1.2.3.4.evil.example"):
+                status, _, body = await ask(url, "GET", "/__wire__/", Host=host)
+                assert (status, b"--allow-host" in body) == (403, True), host
+            visit = Line(
+                Visitor(Port(url)),
+                "/__wire__/socket.io/",
+                [("host", f"evil.example:{port}")],
+                "websocket",
+            )
+            with pytest.raises(ConnectError, match="for a name of --allow-host"):
+                await AsyncSocket(visit).connect()
+
+    run(test())
+
+
 def test_nonsense_from_a_page_harms_nobody(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
