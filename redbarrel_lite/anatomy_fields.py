@@ -108,11 +108,16 @@ _KINDS: Final = (
     "the request is wrong",
     "the server failed",
 )
+_OF_THEIR_OWN: Final = {
+    101: "from here on the connection speaks another protocol",
+    304: "what the client has kept is still right",
+}
 
 
 def status_means(status: int) -> str:
     """What a status says, in a few words (RFC 9110 15)."""
     kind = _KINDS[status // 100 - 1] if 100 <= status < 600 else "not a status"
+    kind = _OF_THEIR_OWN.get(status, kind)
     try:
         known = HTTPStatus(status)
     except ValueError:

@@ -100,6 +100,13 @@ def close_code_means(code: int) -> str:
     return CLOSE_CODE_MEANS.get(code, "not a code that may be sent")
 
 
+def close_code_section(code: int) -> str:
+    """What defines it: the RFC for itself or for its range, or the registry."""
+    if 1012 <= code <= 1014:
+        return "IANA, WebSocket Close Code Number"
+    return "RFC 6455 7.4.1" if code in CLOSE_CODE_MEANS else "RFC 6455 7.4.2"
+
+
 class Frames:
     """The frames of one direction of a WebSocket, in order.
 
@@ -390,7 +397,8 @@ def _payload_fields(data: bytes, start: int, sender: Sender) -> Iterator[Field]:
     opcode, payload = data[0] & OPCODE, _payload(data)
     if opcode == wsproto.CLOSE and len(payload) > 1:
         code = int.from_bytes(payload[:2], "big")
-        yield Field(start, start + 2, "code", f"{code}", close_code_means(code), "RFC 6455 7.4.1")
+        means, section = close_code_means(code), close_code_section(code)
+        yield Field(start, start + 2, "code", f"{code}", means, section)
         if len(payload) > 2:
             reason = payload[2:].decode(errors="replace")
             end = len(data)

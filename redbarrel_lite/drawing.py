@@ -312,11 +312,13 @@ class _Labels:
         words += [one.meaning] * bool(one.meaning)
         rule = ""
         if one.section not in ("", self._layer.section, self._section):
-            rule = f"[{one.section}]".replace(" ", _HARD_BLANK)
+            rule = f"[{one.section}]"
         self._section = one.section
-        room = self._pen.width - len(self._indent) - self._left - 2 - taken
+        room = max(self._pen.width - len(self._indent) - self._left - 2 - taken, _NARROWEST)
+        if len(rule) <= room:
+            rule = rule.replace(" ", _HARD_BLANK)
         text = "  ".join([*words, *([rule] * bool(rule))])
-        lines = textwrap.wrap(text, max(room, _NARROWEST), break_on_hyphens=False)
+        lines = textwrap.wrap(text, room, break_on_hyphens=False)
         painted = (
             line.replace(rule, self._pen.paint("rule", rule)) if rule else line for line in lines
         )

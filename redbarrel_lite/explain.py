@@ -155,6 +155,8 @@ _HEX: Final = re.compile(r"\s*(?:(?:0x|\\x)?[0-9A-Fa-f]{2}[\s:,]*)+", re.ASCII)
 _BETWEEN: Final = re.compile(r"0x|\\x|[\s:,]+")
 _HTTP: Final = re.compile(r"(?:\r\n)*(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+ [^\r\n]*HTTP/|HTTP/)")
 _OLD_PAYLOAD: Final = re.compile(r"[0-9]{1,10}:[0-6b]")
+# Socket.IO's CONNECT as it is answered; a client may send the like, but hardly ever does.
+_ADMISSION: Final = re.compile(r'4?0(/[^,]*,)?\{"sid":"[^"]*"(,"pid":"[^"]*")?\}')
 
 
 def read(given: str | bytes, wanted: Wanted) -> Input:
@@ -228,6 +230,10 @@ def _either(sender: str, layers_from: Callable[[Sender], list[Layer]]) -> list[L
     return _first_right(layers_from(one) for one in senders)
 
 
+def _sender_of(text: str) -> str:
+    return SERVER if _ADMISSION.fullmatch(text) else ""
+
+
 def _http(what: Input, sender: str) -> list[Layer]:
     is_answer = what.data.lstrip(b"\r\n").startswith(b"HTTP/")
     if sender == SERVER or (is_answer and sender != CLIENT):
@@ -288,7 +294,7 @@ def _engineio(what: Input, sender: str) -> list[Layer]:
         is_payload = SEPARATOR in text or text.startswith(ENGINEIO_BINARY)
         return [packets.payload(text) if is_payload else packets.message(text)]
 
-    return _either(sender, layers_from)
+    return _either(sender or _sender_of(text), layers_from)
 
 
 def _engineio3(what: Input, sender: str) -> list[Layer]:
@@ -300,7 +306,10 @@ def _engineio3(what: Input, sender: str) -> list[Layer]:
 
 
 def _socketio(what: Input, sender: str) -> list[Layer]:
-    return _either(sender, lambda one: [anatomy_socketio.Packets(one).receive(_text(what))])
+    text = _text(what)
+    return _either(
+        sender or _sender_of(text), lambda one: [anatomy_socketio.Packets(one).receive(text)]
+    )
 
 
 def _location(what: Input, _sender: str) -> list[Layer]:

@@ -156,6 +156,26 @@ def test_guess_can_be_overruled() -> None:
     (layer,) = explained("2", Wanted(sender="client"))
     assert layer.fault is not None
     assert explained("2", Wanted())[0].sender == "server"
+    assert explained('40{"sid":"abc"}', Wanted())[0].sender == "server"
+    assert explained('0/a,{"sid":"abc","pid":"d"}', Wanted(kind="socketio"))[0].sender == "server"
+    assert explained('40{"sid":"abc"}', Wanted(sender="client"))[0].sender == "client"
+    assert explained('40{"token":"abc"}', Wanted())[0].sender == "client"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("HTTP/1.1 101 Switching Protocols\r\n\r\n", "the connection speaks another protocol"),
+        ("HTTP/1.1 304 Not Modified\r\n\r\n", "what the client has kept is still right"),
+        ("880203e8", "[RFC 6455 7.4.1]"),
+        ("88020bb8", "[RFC 6455 7.4.2]"),
+        ("880203f4", "[IANA, WebSocket Close Code Number]"),
+        ('451-["photo",{"_placeholder":true,"num":0}]', "Sending and receiving data]"),
+    ],
+)
+def test_meaning_and_its_source(given: str, words: str) -> None:
+    said = picture(explained(given, Wanted()), Pen(width=100))
+    assert words in re.sub(r"\s+", " ", said)
 
 
 def test_what_follows_an_upgrade_is_frames() -> None:
