@@ -102,7 +102,11 @@ def expected(rbr: Rbr) -> list[tuple[int, int, str]]:
         elif isinstance(node, Number):
             found.append((node.start, node.end, "constant.numeric"))
         elif isinstance(node, Url):
-            found.append((node.start, node.end, "string.unquoted.url"))
+            # Between quotes it is longer than its text.
+            is_quoted = node.end - node.start > len(node.text)
+            found.append(
+                (node.start, node.end, "string.quoted" if is_quoted else "string.unquoted.url")
+            )
         elif isinstance(node, Location) and '"' not in node.written:
             found.append((node.end - 1, node.end, "string.unquoted.location"))
         elif isinstance(node, PathNode):
