@@ -319,12 +319,15 @@ class Recorder:
         return [record.told() for record in self._records.values() if record.items]
 
     def holds(self, key: str) -> Json:
-        """Whether it is held, and what waits."""
-        number = int(key[1:])
-        held = any(one.is_held and one.number == number for one in self._sessions.values())
-        if key[0] == "c":
-            held = number in self._records and self._records[number].is_held
-        return {"key": key, "on": held, "waiting": self._waiting(key)}
+        """Whether it is held, by itself or as a connection of its session; and what waits."""
+        ways = {key}
+        record = self._records.get(int(key[1:])) if key[0] == "c" else None
+        if record is not None and record.session is not None:
+            ways.add(f"s{record.session.number}")
+        holding = [f"s{one.number}" for one in self._sessions.values() if one.is_held]
+        holding += [f"c{one.number}" for one in self._records.values() if one.is_held]
+        by = next(filter(ways.__contains__, holding), "")
+        return {"key": key, "on": by != "", "by": by, "waiting": self._waiting(key)}
 
     def _tell_soon(self) -> None:
         if self._timer is None:

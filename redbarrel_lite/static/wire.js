@@ -13,7 +13,9 @@ let subject = "";               // what is looked at
 let items = [];                 // its timeline
 let late = [];                  // what came during a pause
 let chosen = null;              // the item whose bytes are shown
-let held = { on: false, waiting: [] };
+let held = { on: false, by: "", waiting: [] };  // of what is looked at
+let holding = "";               // what is led step by step, looked at or not
+const texts = new WeakMap();    // of items, for the filter
 let isPressed = false;          // a line of the list of connections
 
 // -- small things ------------------------------------------------------------------
@@ -41,6 +43,13 @@ function cores(layer) {
   const all = [...walk(layer)];
   const wrong = all.find((one) => one.fault);
   return wrong ? [wrong] : all.filter((one) => !one.inner.length);
+}
+
+/** All that is in an item, in any of its layers. */
+function textOf(item) {
+  const inside = (one) => [one.layer, one.summary, ...one.fields.flatMap(({ name, value }) => [name, value]), new TextDecoder().decode(bytesOf(one.bytes))];
+  if (!texts.has(item)) texts.set(item, [...walk(item.layer)].flatMap(inside).join(" ").toLowerCase());
+  return texts.get(item);
 }
 
 function bytesOf(hex) {
@@ -89,14 +98,16 @@ function row(key, title, count, label, isOpen, isInner, isSaid) {
   button.dataset.key = key;
   button.setAttribute("aria-current", String(key === subject));
   button.append(element("span", "title", title), element("span", "count", count));
-  if (label) button.append(element("span", "label", brief(label)));
+  if (key === holding) button.append(element("span", "label", "held: step by step"));
+  else if (label) button.append(element("span", "label", brief(label)));
   button.onclick = () => look(key);
   made.append(button);
   return made;
 }
 
 async function look(key) {
-  if ((held.on || subject === NEXT) && key !== subject) socket.emit("hold", subject, false);
+  if (subject === NEXT && key !== NEXT) socket.emit("hold", NEXT, false);
+  if (key === NEXT && holding) socket.emit("hold", holding, false);
   subject = key;
   const answer = await socket.emitWithAck("watch", key);
   items = answer.items;
@@ -121,7 +132,7 @@ function fits(item) {
   const protocol = protocolOf(all.at(-1).layer);
   if (protocol && !wanted.has(protocol)) return false;
   const text = $("filter").value.trim().toLowerCase();
-  return !text || all.some((one) => `${one.layer} ${one.summary}`.toLowerCase().includes(text));
+  return !text || textOf(item).includes(text);
 }
 
 function drawTimeline() {
@@ -133,13 +144,21 @@ function addItems(news) {
   items.push(...news);
   items.splice(0, items.length - MAX_ROWS);
   const list = $("timeline");
+  keepingEnd(() => {
+    for (const item of news.filter(fits)) {
+      const line = lineOf(item);
+      line.classList.add("new");
+      list.append(line);
+    }
+    while (list.children.length > MAX_ROWS) list.firstChild.remove();
+  });
+}
+
+/** Whoever sees the end of the timeline goes on to see it, whatever grows in it or below. */
+function keepingEnd(change) {
+  const list = $("timeline");
   const isAtEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 60;
-  for (const item of news.filter(fits)) {
-    const line = lineOf(item);
-    line.classList.add("new");
-    list.append(line);
-  }
-  while (list.children.length > MAX_ROWS) list.firstChild.remove();
+  change();
   if (isAtEnd) list.scrollTop = list.scrollHeight;
 }
 
@@ -251,10 +270,14 @@ function fieldsView(layer, marks) {
 
 function drawHeld(news) {
   held = news;
+  const before = holding;
+  if (held.on) holding = held.by;
+  else if ([held.key, held.by].includes(holding)) holding = "";
+  if (holding !== before) drawConnections();
   $("hold").setAttribute("aria-pressed", String(held.on));
   $("next").hidden = !held.on;
   $("next").disabled = !held.waiting.length;
-  $("waiting").replaceChildren(...held.waiting.map(lineOf));
+  keepingEnd(() => $("waiting").replaceChildren(...held.waiting.map(lineOf)));
 }
 
 async function next() {
@@ -294,7 +317,7 @@ for (const end of ["pointerup", "pointercancel", "keyup"]) addEventListener(end,
   isPressed = false;
 });
 
-$("hold").onclick = () => { if (subject) socket.emit("hold", subject, !held.on); };
+$("hold").onclick = () => { if (subject) socket.emit("hold", held.on ? held.by : subject, !held.on); };
 $("next").onclick = next;
 $("filter").oninput = drawTimeline;
 $("layers").onchange = drawTimeline;

@@ -22,9 +22,15 @@ def test_page_shows_a_session_and_leads_the_next_one(serve: Serve) -> None:
         assert words in watched["said"], words
     used = seen["used"]
     assert used["filtered"] == ["ping probe", "pong probe"]
+    assert used["fields"]
+    assert not any(words.startswith("EVENT") for words in used["fields"]), used["fields"]
     assert not any(words.startswith("EVENT") for words in used["withoutEvents"])
     assert not any("unseen" in words for words in used["paused"])
     assert used["saved"] > len(watched["said"])
+    assert seen["looked"]["isHeld"] == "true"
+    assert len(seen["looked"]["marked"]) == 2, "the one that is held, and how to begin another"
+    assert seen["looked"]["waiting"] > 0
+    assert seen["gap"] < 60
     steps = seen["steps"]
     for words in ("HTTP/1.1 200 OK", "CONNECT with sid", "pong probe"):
         assert words in steps, words

@@ -53,6 +53,8 @@ const watch = async (page, chat) => {
 const use = async (page, chat) => {
   await page.locator("#filter").fill("probe");
   const filtered = await said(page);
+  await page.locator("#filter").fill("user-agent");
+  const fields = await said(page);
   await page.locator("#filter").fill("");
   await page.locator("#layers label.socket").click();
   const withoutEvents = await said(page);
@@ -65,7 +67,7 @@ const use = async (page, chat) => {
   await line(page, "unseen").waitFor();
   const [download] = await Promise.all([page.waitForEvent("download"), page.locator("#export").click()]);
   const saved = JSON.parse(readFileSync(await download.path(), "utf8"));
-  return { filtered, withoutEvents, paused, saved: saved.length };
+  return { filtered, fields, withoutEvents, paused, saved: saved.length };
 };
 
 // The next session, from its first byte: nothing goes out before the button is pressed.
@@ -76,18 +78,34 @@ const stepThrough = async (browser, url, page) => {
   let isIn = false;
   const entering = enter(browser, url).then(() => (isIn = true));
   const steps = [];
+  const gaps = []; // between what is seen of the timeline and its end
+  let looked = null;
   while (!isIn) {
     const next = page.locator("#next:not([hidden]):not(:disabled)");
     await Promise.race([next.waitFor(), entering]);
     if (isIn) break;
     steps.push(...(await page.locator("#waiting .said").allTextContents()));
+    if (!looked && steps.length > 2) {
+      // Its connections are looked at, and all that is held stays.
+      const session = await page.evaluate(() => subject);
+      await page.locator("#connections .inner button").first().click();
+      await page.locator("#subject", { hasText: "connection" }).waitFor();
+      const isHeld = await page.locator("#hold").getAttribute("aria-pressed");
+      const marked = await page.locator("#connections button", { hasText: "step by step" }).allTextContents();
+      await page.locator(`[data-key=${session}]`).click();
+      await page.locator("#subject", { hasText: "session" }).waitFor();
+      looked = { isHeld, marked, waiting: await page.locator("#waiting .said").count() };
+    }
+    gaps.push(
+      await page.locator("#timeline").evaluate((list) => list.scrollHeight - list.scrollTop - list.clientHeight),
+    );
     // What waits is told of anew behind the answer.
     await page.evaluate(async () => {
       await document.getElementById("next").onclick();
       await new Promise((told) => socket.once("held", told));
     });
   }
-  return steps;
+  return { steps, looked, gap: Math.max(...gaps) };
 };
 
 const scenario = async (url, picture = "") => {
@@ -100,11 +118,11 @@ const scenario = async (url, picture = "") => {
     return {};
   }
   const used = await use(page, chat);
-  const steps = await stepThrough(browser, url, page);
+  const led = await stepThrough(browser, url, page);
   const narrow = await open(browser, url, { viewport: { width: 390, height: 800 } });
   await narrow.page.locator("#connections li button").nth(1).click();
   const width = await narrow.page.evaluate(() => document.documentElement.scrollWidth);
-  return { watched, used, steps, width, faults: [...faults, ...narrow.faults] };
+  return { watched, used, ...led, width, faults: [...faults, ...narrow.faults] };
 };
 
 module.exports = { scenario };
