@@ -27,6 +27,7 @@ from .dial_inbox import time_limit
 from .doctor_advice import Trouble, answered, code_of, field
 from .doctor_visit import CLOSE, Talk, Visit
 from .engineio import POLLING, WEBSOCKET
+from .http1_client import Response
 
 OK: Final = "ok"
 FAIL: Final = "FAIL"
@@ -130,20 +131,28 @@ def _of_certificate(error: ssl.SSLCertVerificationError) -> advice.Advice:
 async def _http(it: Checkup) -> str:
     """Does something answer, and if it is a proxy, does it find a server?"""
     limit = min(it.timeout, NO_PAGE_S)
+    health = f"{it.root}__health__"
     try:
-        head, body = await it.ask(it.visitor(), "GET", "/__health__", limit=limit)
+        head, body = await it.ask(it.visitor(), "GET", health, limit=limit)
     except TimeoutError:
-        raise Skipped(
-            "no answer to /__health__: where there are sockets only, none comes"
-        ) from None
+        raise Skipped(f"no answer to {health}: where there are sockets only, none comes") from None
     if head.status == 200 and body.strip() == b"ok":
         who = field(head, "server")
-        return "/__health__ says ok" + (f", by {who}" if who else "")
-    head, body = await it.ask(it.visitor(), "GET", "/")
-    to = field(head, "location")
-    if head.status in (421, 502, 503, 504) or (to.startswith("https:") and not it.is_secure):
-        raise answered("/", head, body)
-    return f"/ is answered {head.status}" + advice.said(head, b"")
+        return f"{health} says ok" + (f", by {who}" if who else "")
+    head, body = await it.ask(it.visitor(), "GET", it.root)
+    told = f"{it.root} is answered {head.status}" + advice.said(head, b"")
+    if not _finds_nobody(it, head):
+        return told
+    # Pages may be elsewhere, or nowhere: it counts only if the sockets are not found either.
+    at_sockets, _ = await it.ask(it.visitor(), "GET", it.target)
+    if _finds_nobody(it, at_sockets):
+        raise answered(it.root, head, body)
+    return f"{told}, but {it.target} is answered {at_sockets.status}"
+
+
+def _finds_nobody(it: Checkup, head: Response) -> bool:
+    leads_to_https = field(head, "location").startswith("https:") and not it.is_secure
+    return head.status in (421, 502, 503, 504) or leads_to_https
 
 
 async def _polling(it: Checkup) -> str:

@@ -55,6 +55,8 @@ class Visit:
         self.url = url
         self.port = Port(url, tls)
         self.target = parts.path if parts.path not in ("", "/") else "/socket.io/"
+        # Where the site begins, as far as the url tells: sockets are one level below.
+        self.root = self.target.rstrip("/").rpartition("/")[0] + "/"
         secure = parts.scheme in ("https", "wss")
         self.own_origin = f"{'https' if secure else 'http'}://{self.port.authority}"
         self.origin = origin or self.own_origin

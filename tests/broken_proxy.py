@@ -20,6 +20,7 @@ class Front:
     drops: frozenset[str] = frozenset()  # header fields, by their names in lower case
     names: str = ""  # what it makes of Host
     strips: str = ""  # from the beginning of urls
+    only: str = ""  # the beginning of urls that it knows a server for
     canned: bytes = b""  # the answer to everything, instead of any server's
     caches: bool = False  # the first answer, for all
     most: int = 0  # bytes of a body
@@ -57,6 +58,9 @@ class Front:
         body = await reader.readexactly(length)
         if self.mute and head.split(" ")[1].startswith(self.mute):
             await reader.read()  # until they go
+            return
+        if not head.split(" ")[1].startswith(self.only):
+            writer.write(answer(503, "server: front\r\n"))
             return
         if self.canned or self._cached:
             writer.write(self.canned or self._cached)

@@ -270,6 +270,35 @@ def test_proxy_without_a_server_is_told() -> None:
     run(test())
 
 
+@pytest.mark.parametrize("root", ["", "root /rooms/chat;\n"])
+def test_site_below_a_prefix_is_asked_there(tmp_path: Path, root: str) -> None:
+    """What a proxy answers beside it, as HAProxy does with 503, is no fault of it."""
+
+    async def test() -> None:
+        strips = "" if root else "/rooms/chat"
+        async with (
+            live(tmp_path, root + RBR) as server,
+            front(server.host, only="/rooms/chat/", strips=strips) as proxy,
+        ):
+            found = await examined(f"{proxy.url}/rooms/chat/socket.io/")
+            assert not failed(found)
+            assert found["http"].what.startswith("/rooms/chat/")
+
+    run(test())
+
+
+def test_sockets_alone_behind_a_proxy_are_no_fault(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with live(tmp_path, RBR) as server, front(server.host, only="/socket.io/") as proxy:
+            found = await examined(proxy.url)
+            assert not failed(found)
+            assert found["http"].what == (
+                "/ is answered 503 by front, but /socket.io/ is answered 400"
+            )
+
+    run(test())
+
+
 def test_name_that_is_lost_is_told(tmp_path: Path) -> None:
     """Pages have the name that their visitor knows, and the server thinks that it has another."""
 

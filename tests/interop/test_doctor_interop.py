@@ -72,6 +72,18 @@ def test_what_print_config_prints_is_well(server: Server, tmp_path: Path, form: 
         assert not failed(found_at(front.url, tls=tls, idle=1))
 
 
+@pytest.mark.parametrize("form", ["nginx", "haproxy"])
+def test_what_print_config_prints_for_a_prefix_is_well(
+    server: Server, tmp_path: Path, form: str
+) -> None:
+    prefix = ["--port", server.port, "--prefix", "/rooms/chat"]
+    text = printed(form, tmp_path / "app.rbr", *prefix)
+    with getattr(fronts, form)(tmp_path, text) as front:
+        found = found_at(f"{front.url}/rooms/chat/socket.io/")
+        assert not failed(found)
+        assert found["http"].what.startswith("/rooms/chat/__health__ says ok")
+
+
 @pytest.mark.parametrize(
     ("lines", "faults"),
     [
