@@ -477,11 +477,17 @@ _ENDS_URL = re.compile(r"[\s,;#]")
 
 
 def needs_quotes(url: str) -> bool:
-    """Whether a url would end too early if it stood in a file without quotes."""
-    literal = "".join(part for part in template_parts(url) if isinstance(part, str))
-    depth = 0
-    for char in literal:
+    """Whether a url would end too early if it stood in a file without quotes.
+
+    What is between braces is a regex's, whatever else it may be taken for.
+    """
+    depth = at = 0
+    while at < len(url):
+        char = url[at]
+        if char == "{":
+            at = closing_brace(url, at)
         depth += {"(": 1, ")": -1}.get(char, 0)
-        if depth < 0:
-            break
-    return depth != 0 or _ENDS_URL.search(literal) is not None
+        if at == -1 or depth < 0 or _ENDS_URL.match(char):
+            return True
+        at += 1
+    return depth != 0
