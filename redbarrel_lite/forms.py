@@ -34,7 +34,7 @@ MAX_PART_HEAD_BYTES: Final = 8192
 # mean nothing (RFC 2046 5.1.1), and browsers send neither.
 MAX_PREAMBLE_BYTES: Final = 8192
 _MAX_PADDING_BYTES: Final = 1000
-# A field that is no file ends up in memory, whatever the path's `max-body` says.
+# What is no file ends up in memory, whatever the path's `max-body` says: of all fields together.
 MAX_FIELD_BYTES: Final = 1024 * 1024
 # A body above this is kept on disk while it comes, so that many at once, or a few
 # large ones, do not fill the memory.
