@@ -14,6 +14,7 @@ namespace it may write a query, which was the way to say who one is.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -27,6 +28,8 @@ from .sockets import Socket
 
 _MAX_QUERY: Final = 4096  # characters; a token fits in
 _MAX_FIELDS: Final = 100
+# What stands before the data, if a query is in it.
+_ASKED: Final = re.compile(r"([0-6](?:[0-9]+-)?/[^,?]*+)\?([^,]*+)")
 
 
 class OldSocket(Socket):
@@ -67,11 +70,12 @@ class OldClient(Client):
         return True
 
     def receive(self, message: socketio.Message) -> None:
-        if isinstance(message, str) and message.startswith(socketio.CONNECT):
-            name, comma, payload = message.partition(",")
-            name, _, query = name.partition("?")
-            self._query = _fields(query)
-            message = name + comma + payload  # the limit of a name does not count the query
+        if isinstance(message, str):
+            asked = _ASKED.match(message)
+            if message.startswith(socketio.CONNECT):
+                self._query = _fields(asked[2]) if asked else None
+            if asked:  # the limit of a name does not count the query
+                message = asked[1] + message[asked.end() :]
         super().receive(message)
 
     def _new_socket(self, name: str, auth: Any) -> Socket:

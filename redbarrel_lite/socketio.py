@@ -119,9 +119,8 @@ class Decoder:
         if namespace and len(namespace) > MAX_NAMESPACE:
             raise RemoteProtocolError(f"namespace of {len(namespace)} characters")
         rest = message[match.end() :]
-        # A query after the namespace is a custom of old clients.
-        name = (namespace or "/").partition("?")[0]
-        packet = Packet(kind, name, int(number) if number else None, _data(kind, rest))
+        ack_id = int(number) if number else None
+        packet = Packet(kind, namespace or "/", ack_id, _data(kind, rest))
         if kind in (BINARY_EVENT, BINARY_ACK):
             self._start_binary(packet, attachments)
             return None

@@ -73,9 +73,12 @@ def test_client_may_be_in_several_namespaces() -> None:
     assert len({runner.socket.session.session_id for runner in world.runners}) == 3
 
 
-def test_query_behind_the_name_of_a_namespace_is_a_custom_of_old_clients() -> None:
-    peer = World("/a").connect("/a?x=1")
-    assert peer.hears() == [f'0/a,{{"sid":"{peer.sid}"}}']
+def test_question_mark_is_a_letter_of_a_namespace_like_any_other() -> None:
+    peer = Peer(World("/a"))
+    peer.say("0/a?x=1,")
+    assert peer.hears() == ['4/a?x=1,{"message":"Invalid namespace"}']
+    peer = World("/a?x=1").connect("/a?x=1")
+    assert peer.hears() == [f'0/a?x=1,{{"sid":"{peer.sid}"}}']
 
 
 # -- Sending and receiving data --------------------------------------------------------------

@@ -68,6 +68,15 @@ def test_query_of_a_namespace_is_the_auth(packet: str, auth: object) -> None:
     assert peer.socket.auth == auth
 
 
+def test_query_is_no_part_of_the_name_in_any_packet() -> None:
+    peer = OldPeer(World("/chat"))
+    peer.say("0/chat", '2/chat?x=1,["a,b?"]', '51-/chat?x,["c",{"_placeholder":true,"num":0}]', b"")
+    heard = [(message.event, list(message)) for message in peer.runner.news[1:]]
+    assert heard == [("a,b?", []), ("c", [b""])]
+    peer.say("1/chat?x=1,")
+    assert peer.runner.news[-1] == "finish"
+
+
 def test_unknown_namespace_is_refused_with_a_bare_text() -> None:
     peer = OldPeer(World())
     peer.hears()

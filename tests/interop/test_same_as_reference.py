@@ -397,6 +397,8 @@ async def namespaces(talk: Talk) -> None:
         (True, ["40/custom"]),
         (True, ["41/custom,", AFTER]),
         (True, ["41", '42/custom,["message","after"]']),
+        (False, ["40/custom?a=1,", AFTER]),
+        (True, ['42/custom?a=1,["message",1]']),
     ):
         websocket = await talk.websocket()
         if in_custom:
