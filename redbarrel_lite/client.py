@@ -22,18 +22,21 @@ from .request import Request
 from .sockets import Socket
 
 # A client that joins namespace after namespace makes us keep a socket, and a
-# thread, for each; one that asks for many that do not exist is looking for doors.
+# thread, for each.
 MAX_NAMESPACES_PER_CLIENT: Final = 16
+# One that asks for many more in vain is looking for doors, and may have a handler run for each.
+# Who waits for one to be opened knocks less often.
+MAX_REFUSALS_A_SECOND: Final = 16
 
 
 class Client:
     """The Socket.IO side of one connection: which namespaces it is in."""
 
     __slots__ = (
+        "_asked",
         "_connection",
         "_decoder",
         "_doors",
-        "_refused",
         "_request",
         "_size",
         "_sockets",
@@ -54,7 +57,8 @@ class Client:
         self._request = request
         self._decoder = socketio.Decoder(max_attached)
         self._sockets: dict[str, Socket] = {}
-        self._refused = 0  # namespaces asked for in vain
+        # When it asked for what it was not let into at once, and the socket, if there is one.
+        self._asked: Sequence[tuple[float, Socket | None]] = ()
         self._size = 0  # of the messages of a packet so far
         self._leaving: Sequence[Socket] = ()  # whose handlers have not ended yet
         self._connect_by: float | None = connect_by
@@ -111,10 +115,13 @@ class Client:
             raise RemoteProtocolError(f"second CONNECT for {ascii(name)[:40]}")
         if old is not None:
             self._leave(old)
+        if self._asked:
+            self._look_back(self._asked)
         self._leaving = [socket for socket in self._leaving if socket.is_at_work]
-        taken = max(len(self._sockets) + self._refused, len(self._leaving))
-        if taken >= MAX_NAMESPACES_PER_CLIENT:
-            raise RemoteProtocolError(f"over {MAX_NAMESPACES_PER_CLIENT} namespaces")
+        taken = max(len(self._sockets), len(self._leaving))
+        if taken >= MAX_NAMESPACES_PER_CLIENT and not self._makes_room():
+            self._refuse("too many namespaces", None, name)
+            return
         found = self._doors.find(name)
         if found is None:
             self._refuse("Invalid namespace", None, name)
@@ -126,15 +133,36 @@ class Client:
             return
         socket = self._sockets[name] = self._new_socket(name, packet.data)
         socket.start(door, self._request.for_socket(socket, match))
+        if not socket.is_in:
+            self._remember(socket)
+
+    def _remember(self, socket: Socket | None) -> None:
+        self._asked = [*self._asked, (self._doors.hub.loop.time(), socket)]
+
+    def _look_back(self, asked: Sequence[tuple[float, Socket | None]]) -> None:
+        """Raises `RemoteProtocolError` if it was refused too often in the last second.
+
+        What is still being decided is no refusal yet, and has a place among its namespaces.
+        """
+        since = self._doors.hub.loop.time() - 1.0
+        asked = [one for one in asked if one[0] > since and not (one[1] and one[1].is_in)]
+        self._asked = asked
+        if sum(socket is None or socket.gone for _, socket in asked) >= MAX_REFUSALS_A_SECOND:
+            raise RemoteProtocolError(f"refused {MAX_REFUSALS_A_SECOND} times in a second")
+
+    def _makes_room(self) -> bool:
+        """Leave what it was turned out of; a handler that is still at work keeps its place."""
+        for socket in [one for one in self._sockets.values() if one.gone]:
+            self._leave(socket)
+        self._leaving = [socket for socket in self._leaving if socket.is_at_work]
+        return max(len(self._sockets), len(self._leaving)) < MAX_NAMESPACES_PER_CLIENT
 
     def _leave(self, socket: Socket) -> None:
         """A client that comes and goes must not have us start handlers without end."""
         del self._sockets[socket.namespace]
         if socket.is_in:
             self._connect_by = None
-            self._leaving = [*self._leaving, socket]
-        else:
-            self._refused += 1
+        self._leaving = [*self._leaving, socket]
         socket.end("client namespace disconnect")
 
     def _new_socket(self, name: str, auth: Any) -> Socket:
@@ -143,7 +171,7 @@ class Client:
         return Socket(home, self._connection, auth, None, back)
 
     def _refuse(self, reason: str, data: object, name: str) -> None:
-        self._refused += 1
+        self._remember(None)
         self._tell_refused(reason, data, name)
 
     def _tell_refused(self, reason: str, data: object, name: str) -> None:

@@ -14,7 +14,7 @@ from test_handlers import lines
 from test_sockets import Peer, World
 
 from redbarrel_lite import socketio
-from redbarrel_lite.client import MAX_NAMESPACES_PER_CLIENT
+from redbarrel_lite.client import MAX_REFUSALS_A_SECOND
 from redbarrel_lite.doors import Door, Doors
 from redbarrel_lite.errors import RemoteProtocolError
 from redbarrel_lite.routes import compile_template
@@ -263,9 +263,9 @@ def test_name_of_an_event_is_a_key_and_never_an_attribute(name: str) -> None:
 
 def test_ten_thousand_names_are_refused_at_the_limit() -> None:
     peer = Peer(World())
-    with pytest.raises(RemoteProtocolError, match="over 16 namespaces"):
+    with pytest.raises(RemoteProtocolError, match="refused 16 times"):
         peer.say(*(f'0/{number},{{"x":1}}' for number in range(10_000)))
-    assert len(peer.hears()) == MAX_NAMESPACES_PER_CLIENT
+    assert len(peer.hears()) == MAX_REFUSALS_A_SECOND
     assert peer.world.hub.namespaces == {}
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from clock import Clock
 from test_runners import BOTH, News, Stage, logged, play
 
 from redbarrel_lite import handlers
@@ -801,14 +802,24 @@ def test_what_waits_for_the_decision_is_bounded(caplog: pytest.LogCaptureFixture
     play(story)
 
 
-def test_client_that_is_refused_again_and_again_is_shut_out() -> None:
+def test_client_that_is_refused_again_and_again_is_shut_out_unless_it_is_slow() -> None:
+    clock = Clock()
+
     async def story() -> None:
         stage = Stage(None, lines=lines(connect=of("async def", lambda _g, _r: False)))
-        for _ in range(15):
+        stage.hub._loop = clock.as_loop()
+        stage.client._asked = ()  # which began by the other clock
+        for _ in range(20):
+            await over(stage)
+            clock.advance(1.0)
+            stage.say("0")
+        await over(stage)
+        clock.advance(1.0)
+        for _ in range(16):
             await over(stage)
             stage.say("0")
         await over(stage)
-        with pytest.raises(RemoteProtocolError, match="over 16 namespaces"):
+        with pytest.raises(RemoteProtocolError, match="refused 16 times in a second"):
             stage.say("0")
 
     play(story)
@@ -822,9 +833,12 @@ def test_client_that_comes_and_goes_does_not_pile_up_handlers() -> None:
             await go_on.wait()
 
         stage = Stage(use)
-        with pytest.raises(RemoteProtocolError, match="over 16 namespaces"):
-            stage.say(*["1", "0"] * 100)
+        stage.hub._loop = Clock().as_loop()
+        stage.say(*["1", "0"] * 16)
         assert len(stage.hub.runners) == 16
+        assert stage.connection.said[-1] == '4{"message":"too many namespaces"}'
+        with pytest.raises(RemoteProtocolError, match="refused 16 times in a second"):
+            stage.say(*["0"] * 16)
         go_on.set()
         stage.leave()
         await over(stage)

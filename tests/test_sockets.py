@@ -10,10 +10,11 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
+from clock import Clock
 
 from redbarrel_lite import socketio
 from redbarrel_lite.acks import MAX_PENDING_ACKS
-from redbarrel_lite.client import MAX_NAMESPACES_PER_CLIENT, Client
+from redbarrel_lite.client import MAX_NAMESPACES_PER_CLIENT, MAX_REFUSALS_A_SECOND, Client
 from redbarrel_lite.doors import Door, Doors
 from redbarrel_lite.errors import RemoteProtocolError, SocketClosed
 from redbarrel_lite.handover import HAND_OVER_BYTES
@@ -92,12 +93,13 @@ class World:
 
     def __init__(self, *namespaces: str) -> None:
         self.hub = Hub()
+        self.clock = Clock()
         self.doors = Doors(self.hub)
         self.woken: list[Callable[[], None]] = []
         self.runners: list[RecordingRunner] = []
         for name in namespaces or ("/",):
             self.doors.add(Door(name, compile_template([name]), self.handler))
-        self.hub.attach(self.woken.append, self.run_handler)
+        self.hub.attach(self.woken.append, self.run_handler, loop=self.clock.as_loop())
 
     def handler(self, globs: dict[str, Any], request: Request) -> None:
         """A handler that is named, and never run here."""
@@ -258,20 +260,44 @@ def test_client_may_leave_and_come_again() -> None:
     assert peer.sid != first
 
 
-def test_client_joins_a_limited_number_of_namespaces() -> None:
+def test_client_joins_a_limited_number_of_namespaces_and_keeps_them() -> None:
     names = [f"/{number}" for number in range(MAX_NAMESPACES_PER_CLIENT + 1)]
     peer = Peer(World(*names))
-    peer.say(*(f"0{name}," for name in names[:-1]))
-    with pytest.raises(RemoteProtocolError, match="over 16 namespaces"):
-        peer.say(f"0{names[-1]},")
+    peer.say(*(f"0{name}," for name in names))
     assert len(peer.world.runners) == MAX_NAMESPACES_PER_CLIENT
+    assert peer.hears()[-1] == '4/16,{"message":"too many namespaces"}'
+    peer.say('2/0,["still"]', "1/0,", "0/16,")
+    assert peer.world.runners[0].news[1].event == "still"
+    assert peer.hears() == [f'0/16,{{"sid":"{peer.sid}"}}']
 
 
-def test_client_asks_for_a_limited_number_of_namespaces_in_vain() -> None:
+def test_client_that_asks_again_and_again_in_vain_may_do_so_slowly() -> None:
     peer = World().connect()
-    peer.say(*(f"0/{number}," for number in range(MAX_NAMESPACES_PER_CLIENT - 1)))
-    with pytest.raises(RemoteProtocolError, match="over 16 namespaces"):
+    peer.hears()
+    for _ in range(10):
+        peer.say(*("0/closed," for _ in range(MAX_REFUSALS_A_SECOND)))
+        assert set(peer.hears()) == {'4/closed,{"message":"Invalid namespace"}'}
+        peer.world.clock.advance(1.0)
+    peer.say('2["still"]')
+    assert peer.runner.news[1].event == "still"
+
+
+def test_client_that_asks_too_often_in_vain_is_closed() -> None:
+    peer = World().connect()
+    peer.say(*(f"0/{number}," for number in range(MAX_REFUSALS_A_SECOND)))
+    peer.world.clock.advance(0.9)
+    with pytest.raises(RemoteProtocolError, match="refused 16 times in a second"):
         peer.say("0/one-more,")
+
+
+def test_client_that_was_turned_out_everywhere_has_room_for_others() -> None:
+    names = [f"/{number}" for number in range(2 * MAX_NAMESPACES_PER_CLIENT)]
+    peer = Peer(World(*names))
+    for name in names:
+        peer.say(f"0{name},")
+        peer.socket.close()
+        peer.world.hub.runners.clear()
+    assert len(peer.world.runners) == len(names)
 
 
 def test_client_that_was_turned_out_may_come_again_at_the_limit() -> None:
