@@ -122,9 +122,9 @@ class CountingConnection(HttpConnection):
         if access is not _not_logged:
             super()._log_access(access, status, size, now)
 
-    def _refuse(self, status: int, reason: str) -> None:
+    def _refuse(self, status: int, reason: str, headers: http1.Pairs = ()) -> None:
         self._server.refused(status)
-        super()._refuse(status, reason)
+        super()._refuse(status, reason, headers)
 
     def _turn_away(self, head: http1.Request, answer: Response) -> None:
         if answer.status >= 400:

@@ -12,6 +12,7 @@ In one line::
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Awaitable
 from typing import Final
@@ -85,11 +86,11 @@ class HttpExchange(Answering):
             self._http.forbid_keep_alive()
         self.respond(answer)
 
-    def _refuse(self, status: int, reason: str) -> None:
+    def _refuse(self, status: int, reason: str, headers: http1.Pairs = ()) -> None:
         """The peer broke the protocol: tell it, once, and close."""
         self._state = _READING
         log.info("%s: %s", self._peer, reason)
-        response = error_response(status, reason)
+        response = error_response(status, reason, headers)
         if self._head is not None and isinstance(self._target, WebPath) and self._target.cors:
             self._target.cors.tell(self.request, response)
         self._close_after(response)
@@ -128,8 +129,11 @@ class HttpExchange(Answering):
         except RemoteProtocolError as error:
             self._fail(error)
         except OSError as error:
-            log.error("a body can't be kept on disk: %s", error)
-            self._refuse(507, "there is no room for the body")
+            log.error("a body can't be kept on disk: %s", error.strerror or error)
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._refuse(503, "the body can't be kept now", [("retry-after", "1")])
+            else:
+                self._refuse(507, "there is no room for the body")
 
     def _end_content(self, intake: Intake) -> None:
         """The request is all there: hand it to what its path names, if that hasn't got it yet."""

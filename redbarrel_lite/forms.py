@@ -21,7 +21,7 @@ import re
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, gettempdir
 from typing import IO, Any, Final, Generic, TypeAlias, TypeVar, overload
 
 from .errors import RemoteProtocolError
@@ -133,6 +133,15 @@ class MultiDict(Generic[V]):
 
 
 # -- bodies, in memory or on disk -----------------------------------------------------
+
+
+def find_folder() -> None:
+    """Have the folder for temporary files found while there are descriptors to look with.
+
+    Python looks for it once, when it first needs it, and takes any error for that of a
+    folder. Raises FileNotFoundError if there is none; then it will look again.
+    """
+    gettempdir()
 
 
 class Spool:

@@ -37,6 +37,7 @@ from .connection import HttpConnection
 from .emitting import Desk
 from .endpoint import EngineEndpoint, NamespacesEndpoint
 from .entrance import Entrance
+from .forms import find_folder
 from .gate import Gate
 from .handing import Relay, WorkerConnection, take_in
 from .handlers import RunHandler, run_handler
@@ -198,6 +199,10 @@ class Server:
         Raises OSError if the address can't be had, and `RbrError` if a global can't be built.
         """
         asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
+        try:
+            find_folder()
+        except FileNotFoundError as error:
+            log.warning("large bodies will be answered with 507: %s", error.strerror)
         await self.start_app()
         before()
         try:

@@ -649,6 +649,7 @@ def test_those_inside_are_served_while_no_descriptor_is_left(serve: Serve, tmp_p
     (tmp_path / "inside.rbr").write_text(
         "path quick ( url /quick, use python:inside.quick );"
         "path page ( url /, use file:page.html );"
+        "path kept ( url /kept, method POST, use python:inside.quick );"
         "path echo ( method WEBSOCKET, use python:inside.echo );"
     )
     server = serve(tmp_path / "inside.rbr", python=with_few_descriptors(tmp_path))
@@ -673,6 +674,12 @@ def test_those_inside_are_served_while_no_descriptor_is_left(serve: Serve, tmp_p
         answer = http.recv(65536)
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b"\r\nretry-after: 1\r\n" in answer
+        http.sendall(b"POST /kept HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\n")
+        http.sendall(bytes(300_000))  # so has one for a body that is too large for memory
+        answer = http.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nretry-after: 1\r\n" in answer
+        server.wait_for_line("a body can't be kept on disk: Too many open files")
     with urllib.request.urlopen(server.url, timeout=PATIENCE_S) as page:
         assert page.read() == b"page"
     assert len(server.stderr) < 80  # a line for each answer, and but few besides

@@ -9,6 +9,7 @@ import logging
 import socket
 import struct
 import sys
+import tempfile
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -867,6 +868,22 @@ def test_body_that_the_disk_has_no_room_for_is_a_507(
 
     run(test())
     assert "No space left" in caplog.text
+
+
+def test_server_without_a_folder_for_large_bodies_says_so_and_serves_all_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)  # nobody has looked for it yet
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "none")])
+
+    async def test() -> None:
+        async with live(tmp_path, FORMS_RBR, FORMS) as server:
+            assert "will be answered with 507: No usable temporary directory" in caplog.text
+            assert (await ask(server.url, "POST", "/size", b"x" * 300_000))[0] == 507
+            assert (await ask(server.url, "POST", "/size", b"x" * 3000))[0] == 200
+
+    run(test())
+    assert "a body can't be kept on disk: No usable temporary directory" in caplog.text
 
 
 HOSTILE = """
