@@ -309,6 +309,7 @@ async def _as_page(it: Checkup, opening: Awaitable[Talk], cure: advice.Advice) -
     try:
         (await opening).close()
     except Trouble as trouble:
+        cure = advice.PATH if trouble.advice == advice.PATH else cure  # nobody's page may
         raise Trouble(f"a page of {it.origin}: {trouble}", cure) from None
 
 

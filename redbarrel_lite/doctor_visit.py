@@ -29,7 +29,7 @@ from .http1_client import Response
 TIMEOUT_S: Final = 10.0  # for each answer
 # For a server that does not say how much it takes, and of one that takes more.
 LARGE_BYTES: Final = 100_000
-LARGEST_BYTES: Final = 1_000_000
+LARGEST_BYTES: Final = 16_000_000
 CLOSE: Final = "1"  # a packet of Engine.IO 4, as these
 _PING: Final = "2"
 _PONG: Final = "3"
@@ -127,7 +127,10 @@ class Visit:
             visitor, "POST", self.at(POLLING, sid), [("content-type", "text/plain")], packet
         )
         if head.status != 200 or body.strip().lower() != b"ok":
-            raise answered(f"a POST of {len(packet)} bytes", head, body)
+            trouble = answered(f"a POST of {len(packet)} bytes", head, body)
+            if head.status == 403:  # while a GET has begun the session
+                trouble.advice = advice.METHOD
+            raise trouble
 
     async def poll(self, visitor: Visitor, sid: str, limit: float | None = None) -> list[str]:
         """The packets that come next, but for pings, which are answered. Raises `Trouble`."""
@@ -207,6 +210,8 @@ def _not_upgraded(error: ConnectError) -> Trouble:
     data = error.data if isinstance(error.data, str) else strictjson.brief(error.data)
     body = data.encode()
     trouble = answered("a WebSocket", Response(error.status or 0, (), None), body)
+    if code_of(body) == advice.UNKNOWN_TRANSPORT or b"Transport unknown" in body:
+        return Trouble(f"{trouble}; the query of the url has not reached it", advice.PATH)
     is_lost = error.status in (400, 426, 501) and code_of(body) != advice.UNKNOWN_SID
     if is_lost or (error.status == 200 and trouble.advice != advice.A_PAGE):
         return Trouble(f"{trouble}; no Upgrade has reached the server", advice.UPGRADE)

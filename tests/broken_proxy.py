@@ -21,6 +21,8 @@ class Front:
     names: str = ""  # what it makes of Host
     strips: str = ""  # from the beginning of urls
     only: str = ""  # the beginning of urls that it knows a server for
+    takes_posts: bool = True
+    keeps_query: bool = True
     canned: bytes = b""  # the answer to everything, instead of any server's
     caches: bool = False  # the first answer, for all
     most: int = 0  # bytes of a body
@@ -56,6 +58,9 @@ class Front:
             writer.write(answer(413, "server: front\r\n"))
             return
         body = await reader.readexactly(length)
+        if head.startswith("POST") and not self.takes_posts:
+            writer.write(answer(403, "server: front\r\n"))
+            return
         if self.mute and head.split(" ")[1].startswith(self.mute):
             await reader.read()  # until they go
             return
@@ -83,6 +88,8 @@ class Front:
         first, *lines = head.split("\r\n")[:-2]
         method, target, _ = first.split(" ")
         target = target.removeprefix(self.strips)
+        if not self.keeps_query:
+            target = target.partition("?")[0]
         kept = [one for one in lines if one.partition(":")[0].lower() not in self.drops]
         if self.names:
             kept = [one for one in kept if not one.startswith("host:")] + [f"host: {self.names}"]

@@ -192,6 +192,15 @@ def test_limits_of_size_are_told(tmp_path: Path) -> None:
     run(test())
 
 
+def test_limit_below_what_a_server_takes_is_told_though_both_are_high(tmp_path: Path) -> None:
+    async def test() -> None:
+        rbr = RBR.replace("20000", "3000000")
+        async with live(tmp_path, rbr) as server, front(server.host, most=1_000_000) as proxy:
+            assert failed(await examined(proxy.url)) == {"large post": advice.BODY_LIMIT}
+
+    run(test())
+
+
 @pytest.mark.parametrize(
     ("interval", "told"), [(25, advice.QUIET), (0.05, advice.DURATION)], ids=["quiet", "always"]
 )
@@ -256,6 +265,24 @@ def test_answer_of_something_else_says_what_to_do(
     async def test() -> None:
         async with front(canned=answer(status, fields, body)) as proxy:
             assert failed(await examined(proxy.url))[check] == told
+
+    run(test())
+
+
+def test_query_that_is_lost_is_told(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with live(tmp_path, RBR) as server, front(server.host, keeps_query=False) as proxy:
+            found = await examined(proxy.url)
+            assert failed(found) == dict.fromkeys(("websocket", "origin"), advice.PATH)
+            assert "the query of the url has not reached it" in found["websocket"].what
+
+    run(test())
+
+
+def test_proxy_that_takes_no_posts_is_told(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with live(tmp_path, RBR) as server, front(server.host, takes_posts=False) as proxy:
+            assert failed(await examined(proxy.url))["poll"] == advice.METHOD
 
     run(test())
 

@@ -92,7 +92,7 @@ def test_what_print_config_prints_for_a_prefix_is_well(
         (WELL.replace(NAMED, ""), {"origin": advice.ORIGIN}),
         (f"{WELL} client_max_body_size 100k;", {"large post": advice.BODY_LIMIT}),
         (f"{WELL} proxy_read_timeout 3s;", {"idle": advice.QUIET}),
-        (f"{WELL} limit_except GET {{ deny all; }}", {"poll": advice.LOGIN}),
+        (f"{WELL} limit_except GET {{ deny all; }}", {"poll": advice.METHOD}),
         (WELL, {}),
     ],
     ids=["nothing", "connection", "host", "size", "time", "methods", "well"],
