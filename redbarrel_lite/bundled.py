@@ -10,9 +10,9 @@ In one line::
     begin("redbarrel_lite.txt"); from redbarrel_lite.cli import main
 
 Why one text: compressed one by one, the rooms take half as much again. In it a character or
-two stand for each word that is frequent, for deflate forgets a word after 32 kB. lzma would
-do without that, and better, but a Python may have been built without it; zlib, which
-zipimport needs, it has.
+two stand for each word that is frequent, alone or in a name, for deflate forgets a word after
+32 kB. lzma would do without that, and better, but a Python may have been built without it;
+zlib, which zipimport needs, it has.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from types import CodeType, ModuleType
 from typing import Any, Final
 
 PACKAGE: Final = "redbarrel_lite"
+BETWEEN_WORDS: Final = "\1"
 
 _CODE: Final = re.compile("[\x80-\xdf]|[\xe0-\xff].")
 
@@ -55,14 +56,11 @@ class Rooms:
     """Finds and loads the modules of the package."""
 
     def __init__(self, archive: str, text: bytes) -> None:
-        """``text``: words in UTF-8, a line each; then names and contents, a byte a character.
-
-        NUL parts them all.
-        """
+        """``text``: words in UTF-8; then names and contents, a byte a character; NUL parts them."""
         words, _, rest = text.partition(b"\0")
         files = rest.decode("latin-1").split("\0")
         self.archive = archive
-        self._words = dict(zip(codes(), words.decode().split("\n"), strict=False))
+        self._words = dict(zip(codes(), words.decode().split(BETWEEN_WORDS), strict=False))
         self._texts = dict(zip(map(self._plain, files[::2]), files[1::2], strict=True))
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:

@@ -26,7 +26,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final
 
-from .bundled import PACKAGE, codes
+from .bundled import BETWEEN_WORDS, PACKAGE, codes
 from .packed import path_at
 
 SOURCES: Final = f"{PACKAGE}.txt"
@@ -117,8 +117,10 @@ def _sources() -> dict[str, str]:
     return {name: blanked(text) for name, text in texts.items()}
 
 
-# Of what is no ASCII, each character is a word: a byte of the text is one character or a code.
-_WORD: Final = re.compile(r"[0-9A-Za-z_]+| {4}|[^\0-\x7f]")
+# A name falls into its words, for they come again in other names; a line's end and the blanks in
+# front of the next are one. Of what is no ASCII, each character is a word: a byte of the text is
+# one character or a code.
+_WORD: Final = re.compile(r"\n *|[a-z]+|[A-Z]+(?![a-z])|[A-Z][a-z]*|[0-9]+|[^\0-\x7f]")
 
 
 def as_one(sources: Mapping[str, str]) -> bytes:
@@ -130,10 +132,12 @@ def as_one(sources: Mapping[str, str]) -> bytes:
 
     chosen = sorted(counts, key=saved)[: len(codes())]
     chosen.sort(key=lambda word: (-counts[word], word))
+    short = sum(len(one) == 1 for one in codes())
+    chosen[short:] = sorted(chosen[short:])  # of two characters each: in order they take less
     code = dict(zip(chosen, codes(), strict=False))
     parts = [one for name, text in sorted(sources.items()) for one in (name, text)]
     text = _WORD.sub(lambda match: code.get(match[0], match[0]), "\0".join(parts))
-    return "\n".join(chosen).encode() + b"\0" + text.encode("latin-1")
+    return BETWEEN_WORDS.join(chosen).encode() + b"\0" + text.encode("latin-1")
 
 
 # Texts are found so that no "#" in one is taken for a comment. In ours, which are for Python
