@@ -345,7 +345,9 @@ def query_layer(method: str, query: str, options: Options, *, upgrade: bool) -> 
         parameters = parse_qs(query, keep_blank_values=True)
         engineio_query.check_query(method, parameters, options, upgrade=upgrade)
     except RemoteProtocolError as error:
-        layer.fault = Fault(_place_in_query(layer, error.code), str(error), error.code)
+        # The room says what the reference says to clients, and that names no rule.
+        told = f"{error} ({_QUERY})"
+        layer.fault = Fault(_place_in_query(layer, error.code), told, error.code)
     return layer
 
 

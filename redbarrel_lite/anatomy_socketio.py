@@ -47,6 +47,7 @@ from .socketio import (
     EVENT,
     HEAD,
     MAX_ATTACHED_BYTES,
+    RESERVED_EVENTS,
     Packet,
 )
 
@@ -66,7 +67,7 @@ TYPES: Final = {
 
 MAX_PARTS: Final = 40  # arguments, or members, that are shown one by one
 
-_IN_JSON: Final = re.compile(r"^bad JSON: .*\(char ([0-9]+)\)$")
+_IN_JSON: Final = re.compile(r"^bad JSON .*\(char ([0-9]+)\)$")
 
 # Members of a CONNECT that only who they belong to should see. A sid is known by its
 # beginning, as in the trace of the layer below.
@@ -269,6 +270,8 @@ def _data_fields(message: str, head: re.Match[str], sender: Sender) -> Iterator[
 def _of_event(name: str, start: int, end: int, text: str) -> Field:
     if name == "0":
         means = "what its listeners wait for"
+        if text[1:-1] in RESERVED_EVENTS:
+            means = f"reserved, as are all of {', '.join(sorted(RESERVED_EVENTS))}"
         return Field(start, end, "event name", _in_part(text), means, ENCODING)
     means = _argument_means(text)
     return Field(start, end, f"argument {name}", _in_part(text), means, ENCODING)

@@ -97,7 +97,7 @@ class Client:
         if socket is None or not (socket.is_in or packet.type == socketio.DISCONNECT):
             raise RemoteProtocolError(
                 f"packet of type {packet.type} for a namespace not connected:"
-                f" {ascii(packet.namespace)[:40]}"
+                f" {ascii(packet.namespace)[:40]} (Socket.IO 5, Connection to a namespace)"
             )
         if packet.type == socketio.EVENT:
             name, *args = packet.data

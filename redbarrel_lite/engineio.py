@@ -108,6 +108,10 @@ class Revision(Protocol):
         """The value of the query parameter EIO."""
 
     @property
+    def encoding(self) -> str:
+        """The section that says what a packet is."""
+
+    @property
     def client_pings(self) -> bool:
         """Whether the client asks and the server answers, as it was before revision 4."""
 
@@ -135,13 +139,15 @@ class Revision4:
     __slots__ = ()
 
     version: Final = PROTOCOL
+    encoding: Final = "Engine.IO 4, Packet encoding"
     client_pings: Final = False
     ready_to_upgrade: Final = (Upgrade.PROBED,)
     script: Final = None
 
     def split(self, payload: Packet) -> Iterable[Packet]:
         if isinstance(payload, bytes):
-            raise RemoteProtocolError("binary payloads belong to protocol 3", BAD_REQUEST)
+            what = "binary payloads belong to protocol 3 (Engine.IO 4, HTTP long-polling)"
+            raise RemoteProtocolError(what, BAD_REQUEST)
         count = payload.count(SEPARATOR) + 1
         if count > MAX_PACKETS_IN_PAYLOAD:
             raise RemoteProtocolError(f"a payload of {count} packets", BAD_REQUEST)
@@ -255,7 +261,8 @@ class Session:
             with contextlib.suppress(ValueError):
                 return decode_binary(str(packet[len(BINARY) :]))
         self.end("parse error")
-        raise RemoteProtocolError(f"bad Engine.IO packet {show(packet, 20)}", BAD_REQUEST)
+        rule = self.revision.encoding
+        raise RemoteProtocolError(f"bad Engine.IO packet {show(packet, 20)} ({rule})", BAD_REQUEST)
 
     def receive_payload(self, payload: Packet, now: float) -> list[Packet]:
         """Take the body of a POST; return the messages in it.
@@ -407,7 +414,8 @@ class Session:
             self.transport = WEBSOCKET
             self._noop_at = 0.0
             return None
-        raise RemoteProtocolError(f"bad packet in an upgrade: {show(packet, 20)}", BAD_REQUEST)
+        what = f"bad packet in an upgrade: {show(packet, 20)} (Engine.IO 4, Upgrade)"
+        raise RemoteProtocolError(what, BAD_REQUEST)
 
     def stop_probe(self) -> None:
         """The WebSocket has gone before it became the transport: back to polling."""
@@ -509,7 +517,8 @@ def _from_base64(packet: str) -> bytes:
     try:
         return decode_binary(packet[len(BINARY) :])
     except ValueError:
-        raise RemoteProtocolError("bad base64 in a binary packet", BAD_REQUEST) from None
+        what = "bad base64 in a binary packet (Engine.IO 4, HTTP long-polling)"
+        raise RemoteProtocolError(what, BAD_REQUEST) from None
 
 
 def decode_binary(text: str) -> bytes:

@@ -36,6 +36,7 @@ from .engineio import (
     POLLING,
     PONG,
     PROBE,
+    REVISION_4,
     SEPARATOR,
     UPGRADE,
     WEBSOCKET,
@@ -52,6 +53,8 @@ TRANSPORT_ERROR: Final = "transport error"
 PING_TIMEOUT: Final = "ping timeout"
 PARSE_ERROR: Final = "parse error"
 FORCED_CLOSE: Final = "forced close"
+
+_HANDSHAKE: Final = "Engine.IO 4, Handshake"
 
 
 class Handshake(NamedTuple):
@@ -114,7 +117,7 @@ class Session:
         elif packet == CLOSE:
             self.end(TRANSPORT_CLOSE)
         elif packet != NOOP:
-            raise self._bad(f"bad Engine.IO packet {show(packet, 20)}")
+            raise self._bad(f"bad Engine.IO packet {show(packet, 20)} ({REVISION_4.encoding})")
         return None
 
     def receive_payload(self, payload: str, now: float) -> list[Packet]:
@@ -124,18 +127,21 @@ class Session:
 
     def _open(self, packet: Packet, now: float) -> None:
         if not isinstance(packet, str) or packet[:1] != OPEN:
-            raise self._bad(f"the first packet is no handshake: {show(packet, 40)}")
+            what = f"the first packet is no handshake: {show(packet, 40)}"
+            raise self._bad(f"{what} ({_HANDSHAKE})")
         try:
             self.handshake = handshake_of(json.loads(packet[1:]))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise self._bad(f"bad handshake {show(packet, 200)}: {error!r}") from None
+            what = f"bad handshake {show(packet, 200)}: {error!r} ({_HANDSHAKE})"
+            raise self._bad(what) from None
         self._ping_by = now + self._patience(self.handshake)
 
     def _binary(self, text: str) -> bytes:
         try:
             return decode_binary(text)
         except ValueError:
-            raise self._bad("bad base64 in a binary packet") from None
+            what = "bad base64 in a binary packet (Engine.IO 4, HTTP long-polling)"
+            raise self._bad(what) from None
 
     def _bad(self, message: str) -> RemoteProtocolError:
         self.end(PARSE_ERROR)
@@ -218,7 +224,8 @@ class Session:
     def receive_probe(self, packet: Packet) -> None:
         """Take the answer to the probe. Raises `RemoteProtocolError` for any other packet."""
         if packet != PONG + PROBE or self.upgrade is not Upgrade.STARTED:
-            raise RemoteProtocolError(f"bad answer to a probe: {show(packet, 20)}")
+            what = f"bad answer to a probe: {show(packet, 20)} (Engine.IO 4, Upgrade)"
+            raise RemoteProtocolError(what)
         self.upgrade = Upgrade.PROBED
 
     def finish_upgrade(self) -> str:

@@ -68,6 +68,7 @@ class Revision3:
     __slots__ = ("base64", "script")
 
     version: Final = OLD_PROTOCOL
+    encoding: Final = "Engine.IO 3, Packet"
     client_pings: Final = True
     # Devices finish it without a probe, and the reference server lets them.
     ready_to_upgrade: Final = (Upgrade.STARTED, Upgrade.PROBED)
@@ -86,7 +87,7 @@ class Revision3:
         packets = _split_text(payload) if isinstance(payload, str) else _split_bytes(payload)
         for count, packet in enumerate(packets):
             if count == MAX_PACKETS_IN_PAYLOAD:
-                raise _fault(f"a payload of over {count} packets")
+                raise RemoteProtocolError(f"a payload of over {count} packets", BAD_REQUEST)
             yield packet
 
     def join(self, packets: Sequence[Packet]) -> Packet:
@@ -159,11 +160,11 @@ def _from_text(text: str) -> Packet:
     if not text.startswith(BINARY):
         return text
     if not text.startswith(MESSAGE, 1):
-        raise _fault(f"binary packet of type {text[1:2]!a}")
+        raise _fault(f"binary packet of type {text[1:2]!a}", "Packet")
     try:
         return decode_binary(text[2:])
     except ValueError:
-        raise _fault("bad base64 in a binary packet") from None
+        raise _fault("bad base64 in a binary packet", "Packet") from None
 
 
 # -- as bytes ----------------------------------------------------------------------------
@@ -193,7 +194,7 @@ def _decoded(packet: bytes) -> str:
 
 def _from_bytes(packet: bytes) -> bytes:
     if not packet.startswith(_BINARY_MESSAGE):
-        raise _fault(f"binary packet of type {packet[:1]!r}")
+        raise _fault(f"binary packet of type {packet[:1]!r}", "Packet")
     return packet[1:]
 
 
@@ -207,8 +208,8 @@ def _in_bytes(packet: Packet) -> bytes:
     return bytes((mark, *digits, LENGTH_END)) + content
 
 
-def _fault(message: str) -> RemoteProtocolError:
-    return RemoteProtocolError(message, BAD_REQUEST)
+def _fault(message: str, section: str = "Payload") -> RemoteProtocolError:
+    return RemoteProtocolError(f"{message} (Engine.IO 3, {section})", BAD_REQUEST)
 
 
 # -- JSONP -------------------------------------------------------------------------------

@@ -53,10 +53,24 @@ _MAX_ID_DIGITS: Final = 10
 MAX_NAMESPACE: Final = 256  # characters of its name
 
 # Names that the reference's sockets emit about themselves: an event of that name
-# from the peer would be taken for the real thing.
+# from the peer would be taken for the real thing. The protocol's document has no list of
+# them, the reference's has ("Emit cheatsheet").
 RESERVED_EVENTS: Final = frozenset(
     "connect connect_error disconnect disconnecting newListener removeListener".split()
 )
+
+_ENCODING: Final = "Socket.IO 5, Packet encoding"
+_RESERVED: Final = "Socket.IO documentation, Reserved events"
+# What the payload of each type is, the document says where it says what the type is for.
+_OF_TYPE: Final = {
+    CONNECT: "Socket.IO 5, Connection to a namespace",
+    DISCONNECT: "Socket.IO 5, Disconnection from a namespace",
+    EVENT: "Socket.IO 5, Sending and receiving data",
+    ACK: "Socket.IO 5, Acknowledgement",
+    CONNECT_ERROR: "Socket.IO 5, Connection to a namespace",
+    BINARY_EVENT: "Socket.IO 5, Sending and receiving data",
+    BINARY_ACK: "Socket.IO 5, Acknowledgement",
+}
 
 Message: TypeAlias = str | bytes  # what the layer below carries
 
@@ -108,14 +122,16 @@ class Decoder:
         if isinstance(message, bytes):
             return self._attachment(message)
         if self._missing:
-            raise RemoteProtocolError("text message while attachments are missing")
+            raise _violation("text message while attachments are missing")
         return _usual_packet(message) or self._packet_of(message)
 
     def _packet_of(self, message: str) -> Packet | None:
         match = HEAD.match(message)
         if match is None:
-            raise RemoteProtocolError(f"no Socket.IO packet: {show(message, 20)}")
+            raise _violation(f"no Socket.IO packet: {show(message, 20)}")
         kind, attachments, namespace, number = match.groups()
+        if kind == CONNECT_ERROR:
+            raise _violation("only a server sends a packet of type 4", kind)
         if namespace and len(namespace) > MAX_NAMESPACE:
             raise RemoteProtocolError(f"namespace of {len(namespace)} characters")
         rest = message[match.end() :]
@@ -125,21 +141,21 @@ class Decoder:
             self._start_binary(packet, attachments)
             return None
         if attachments is not None:
-            raise RemoteProtocolError(f"attachments in a packet of type {kind}")
+            raise _violation(f"attachments in a packet of type {kind}")
         return _checked(packet)
 
     def _start_binary(self, packet: Packet, attachments: str | None) -> None:
         count = int(attachments) if attachments and len(attachments) < 3 else 0
         if not 0 < count <= MAX_ATTACHMENTS:
             told = (attachments or "no")[:20]
-            raise RemoteProtocolError(f"{told} attachments, not 1 to {MAX_ATTACHMENTS}")
+            raise _violation(f"{told} attachments, not 1 to {MAX_ATTACHMENTS}")
         kind = EVENT if packet.type == BINARY_EVENT else ACK
         self._packet = _checked(packet._replace(type=kind))
         self._missing = count
 
     def _attachment(self, message: bytes) -> Packet | None:
         if self._packet is None:
-            raise RemoteProtocolError("binary message without a packet that announced it")
+            raise _violation("binary message without a packet that announced it")
         self._attachments.append(message)
         if sum(map(len, self._attachments)) > self._max_attached:
             raise RemoteProtocolError(f"attachments of over {self._max_attached} bytes")
@@ -191,34 +207,36 @@ def _checked(packet: Packet) -> Packet:
         valid = data is None
     elif kind == EVENT:
         valid = isinstance(data, list) and bool(data) and _is_event_name(data[0])
-    elif kind == ACK:
+    else:
         valid = isinstance(data, list) and packet.ack_id is not None
-    else:  # only servers send CONNECT_ERROR
-        valid = False
     if not valid or (packet.ack_id is not None and kind not in (EVENT, ACK)):
         quoted = "" if kind == CONNECT else f": {ascii(data)[:40]}"  # it lets its sender in
-        raise RemoteProtocolError(f"bad data in a packet of type {kind}{quoted}")
+        raise _violation(f"bad data in a packet of type {kind}{quoted}", kind)
+    if kind == EVENT and data[0] in RESERVED_EVENTS:
+        raise RemoteProtocolError(f"event name {data[0]!r} is reserved ({_RESERVED})")
     return packet
 
 
 def _is_event_name(name: object) -> bool:
-    if type(name) is str:
-        return name not in RESERVED_EVENTS
-    return type(name) in (int, float)  # the reference takes numbers, and not True
+    return type(name) in (str, int, float)  # the reference takes numbers, and not True
+
+
+def _violation(message: str, kind: str = "") -> RemoteProtocolError:
+    return RemoteProtocolError(f"{message} ({_OF_TYPE.get(kind, _ENCODING)})")
 
 
 def _data(kind: str, text: str) -> Any:
     if not text:
         if kind in (CONNECT, DISCONNECT):
             return None
-        raise RemoteProtocolError(f"packet of type {kind} without data")
+        raise _violation(f"packet of type {kind} without data", kind)
     if text[0] not in "[{":
         quoted = "" if kind == CONNECT else f": {show(text, 20)}"
-        raise RemoteProtocolError(f"data is neither an array nor an object{quoted}")
+        raise _violation(f"data is neither an array nor an object{quoted}")
     try:
         return strictjson.loads_text(text, MAX_DEPTH + 1)
     except ValueError as error:
-        raise RemoteProtocolError(f"bad JSON: {str(error)[:80]}") from None
+        raise RemoteProtocolError(f"bad JSON ({_ENCODING}): {str(error)[:80]}") from None
 
 
 def fill(data: Any, attachments: list[bytes], placed: list[bytes]) -> Any:
@@ -231,7 +249,7 @@ def fill(data: Any, attachments: list[bytes], placed: list[bytes]) -> Any:
         if data.get("_placeholder") is True:
             number = data.get("num")
             if type(number) is not int or not 0 <= number < len(attachments):
-                raise RemoteProtocolError(f"placeholder for attachment {ascii(number)[:20]}")
+                raise _violation(f"placeholder for attachment {ascii(number)[:20]}")
             placed.append(attachments[number])
             return attachments[number]
         parts = data.items()

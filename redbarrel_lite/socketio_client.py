@@ -33,6 +33,8 @@ from .socketio import Message, Packet
 SERVER_DISCONNECT: Final = "io server disconnect"
 CLIENT_DISCONNECT: Final = "io client disconnect"
 
+_CONNECTION: Final = "Socket.IO 5, Connection to a namespace"
+
 
 class Decoder(socketio.Decoder):
     """Joins the messages of a server into packets; a CONNECT_ERROR is one of them."""
@@ -45,7 +47,7 @@ class Decoder(socketio.Decoder):
             # On the wire it is a CONNECT but for its digit: namespace and object.
             packet = super().receive(socketio.CONNECT + message[1:])
             if packet is None or not isinstance(packet.data, dict):
-                raise RemoteProtocolError(f"bad CONNECT_ERROR: {show(message, 80)}")
+                raise RemoteProtocolError(f"bad CONNECT_ERROR: {show(message, 80)} ({_CONNECTION})")
             return packet._replace(type=socketio.CONNECT_ERROR)
         return super().receive(message)
 
@@ -165,7 +167,8 @@ class Namespace:
                 self.state = State.DISCONNECTED
                 return ConnectError(str(packet.data.get("message", "")), packet.data.get("data"))
             if kind != socketio.EVENT or self.pid is None:
-                raise RemoteProtocolError(f"packet of type {kind} before CONNECT was answered")
+                told = f"packet of type {kind} before CONNECT was answered"
+                raise RemoteProtocolError(f"{told} ({_CONNECTION})")
         if kind == socketio.EVENT:
             return self._event(packet)
         if kind == socketio.ACK:
@@ -174,12 +177,12 @@ class Namespace:
             self.state = State.DISCONNECTED
             self.pid = None
             return Disconnected()
-        raise RemoteProtocolError(f"second answer of type {kind} to one CONNECT")
+        raise RemoteProtocolError(f"second answer of type {kind} to one CONNECT ({_CONNECTION})")
 
     def _connected(self, data: dict[str, Any]) -> Connected:
         sid, pid = data.get("sid"), data.get("pid")
         if not isinstance(sid, str) or not sid:
-            raise RemoteProtocolError(f"CONNECT without a sid: {ascii(data)[:80]}")
+            raise RemoteProtocolError(f"CONNECT without a sid: {ascii(data)[:80]} ({_CONNECTION})")
         recovered = pid is not None and pid == self.pid
         if not recovered:
             self.offset = None

@@ -117,6 +117,7 @@ def test_faults_say_what_came_as_far_as_one_wants_to_read(packets: list[str], fa
     with pytest.raises(RemoteProtocolError) as told:
         session.receive(last, 0.0)
     assert str(told.value).startswith(fault)
+    assert "(Engine.IO 4, " in str(told.value)
 
 
 def test_ping_is_answered() -> None:

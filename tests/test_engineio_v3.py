@@ -102,7 +102,8 @@ def test_bad_payload_is_refused_behind_its_good_packets(vector: dict[str, Any]) 
 def test_fault_says_what_came(payload: Packet, fault: str) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
         list(Revision3().split(payload))
-    assert str(caught.value) == fault
+    section = "Packet" if fault.startswith("binary") else "Payload"
+    assert str(caught.value) == f"{fault} (Engine.IO 3, {section})"
 
 
 @pytest.mark.parametrize("payload", ["1:2", "0:1:2", b"\x00\x01\xff2"], ids=ascii)

@@ -171,6 +171,10 @@ def test_guess_can_be_overruled() -> None:
         ("88020bb8", "[RFC 6455 7.4.2]"),
         ("880203f4", "[IANA, WebSocket Close Code Number]"),
         ('451-["photo",{"_placeholder":true,"num":0}]', "Sending and receiving data]"),
+        ('42["connect"]', "reserved (Socket.IO documentation, Reserved events). The connection"),
+        ('42["connect"]', "reserved, as are all of connect, connect_error, disconnect, "),
+        ("2x", "Wrong: bad Engine.IO packet '2x' (Engine.IO 4, Packet encoding)."),
+        ("2:4a2:bA", "Wrong: binary packet of type 'A' (Engine.IO 3, Packet)."),
     ],
 )
 def test_meaning_and_its_source(given: str, words: str) -> None:

@@ -204,12 +204,22 @@ def test_many_arguments_are_no_depth() -> None:
 @pytest.mark.parametrize(
     ("message", "fault"),
     [
-        ("2", "packet of type 2 without data"),
-        ('2"' + "x" * 30, "data is neither an array nor an object: '\"xxxxxxxxxxxxxxxx...'"),
-        ("2[", "bad JSON: "),
+        ("zz", "no Socket.IO packet: 'zz' (Socket.IO 5, Packet encoding)"),
+        ("2", "packet of type 2 without data (Socket.IO 5, Sending and receiving data)"),
+        ("31", "packet of type 3 without data (Socket.IO 5, Acknowledgement)"),
+        ("0[]", "bad data in a packet of type 0 (Socket.IO 5, Connection to a namespace)"),
+        ("1[]", "bad data in a packet of type 1: [] (Socket.IO 5, Disconnection from a namespace)"),
+        ("4{}", "only a server sends a packet of type 4 (Socket.IO 5, Connection to a namespace)"),
+        (
+            '2"' + "x" * 30,
+            "data is neither an array nor an object: '\"xxxxxxxxxxxxxxxx...' (Socket",
+        ),
+        ("2[", "bad JSON (Socket.IO 5, Packet encoding): Expecting value"),
+        ('2["connect"]', "event name 'connect' is reserved (Socket.IO documentation, Reserved ev"),
+        ('51-["connect"]', "event name 'connect' is reserved (Socket.IO documentation, Reserved e"),
     ],
 )
-def test_fault_says_what_came(message: str, fault: str) -> None:
+def test_fault_says_what_came_and_the_rule(message: str, fault: str) -> None:
     with pytest.raises(RemoteProtocolError) as told:
         Decoder().receive(message)
     assert str(told.value).startswith(fault)

@@ -65,7 +65,7 @@ def test_connect_error_that_is_none_is_told_of(message: str) -> None:
 def test_fault_says_what_came_as_far_as_one_wants_to_read() -> None:
     with pytest.raises(RemoteProtocolError) as told:
         Decoder().receive(f"4/{'a' * 100}")
-    assert str(told.value) == f"bad CONNECT_ERROR: '4/{'a' * 75}...'"
+    assert str(told.value).startswith(f"bad CONNECT_ERROR: '4/{'a' * 75}...' (Socket.IO 5, Conn")
 
 
 def test_other_packets_are_read_as_on_the_server() -> None:
