@@ -108,7 +108,10 @@ def printed(form: str) -> str:
     sids = dict.fromkeys(re.findall(r"(?<=sid=)[\w-]{4}(?=…|\*)", text))
     for number, sid in enumerate(sids):
         text = text.replace(sid, ("kX3f", "p9Qs")[number])
-    return re.sub(r"(?<=127\.0\.0\.1:)[0-9]+", "50412", text)
+    ports = dict.fromkeys(re.findall(r"(?<=127\.0\.0\.1:)[0-9]+", text))
+    for number, port in enumerate(ports):
+        text = text.replace(f"127.0.0.1:{port}", f"127.0.0.1:{50412 + 2 * number}")
+    return text
 
 
 def regenerated(page: str) -> str:
