@@ -142,6 +142,12 @@ def _layer(layer: Layer, indent: str, pen: Pen, outer: Layer | None) -> Iterator
         yield from _layer(inner, indent + "  ", pen, layer)
 
 
+def lacking(layer: Layer) -> str:
+    """How much of a layer has not come, in words."""
+    count = "more" if layer.missing < 0 else f"{layer.missing:,} more"
+    return f"… {count} {'byte is' if layer.missing == 1 else 'bytes are'} missing"
+
+
 # -- rows --------------------------------------------------------------------------------
 
 
@@ -280,9 +286,7 @@ class _Labels:
         if layer.fault is not None and not self._is_told:
             yield from self._fault(None)
         if layer.missing:
-            count = "more" if layer.missing < 0 else f"{layer.missing:,} more"
-            are = "byte is" if layer.missing == 1 else "bytes are"
-            yield self._indent + self._pen.paint("fault", f"… {count} {are} missing")
+            yield self._indent + self._pen.paint("fault", lacking(layer))
 
     @staticmethod
     def _begins(one: Field, row: _Row) -> bool:

@@ -23,7 +23,7 @@ from typing import Final
 from .anatomy import Layer, as_json, counted, hidden, printable
 from .anatomy_connection import Connection
 from .anatomy_engineio import SHOWN_OF_SID
-from .drawing import Pen, draw
+from .drawing import Pen, draw, lacking
 from .tap import Tapped
 
 log = logging.getLogger("redbarrel_lite")
@@ -131,6 +131,8 @@ class Tracer:
             if deep.fault is not None:
                 wrong = f"! {printable(deep.fault.reason)}, at byte {deep.fault.at}"
                 yield f"{lead}     {self._pen.paint('fault', '  ' * depth + wrong)}"
+            elif deep.missing:
+                yield f"{lead}     {self._pen.paint('fault', '  ' * depth + lacking(deep))}"
         if self._form == EXPLAIN:
             yield textwrap.indent(draw([layer], self._pen), "   ")
 

@@ -246,6 +246,79 @@ def test_limits_are_the_servers_own(tmp_path: Path) -> None:
     assert "!" not in text
 
 
+# What is never complete, and how it is told of.
+UNFINISHED = {
+    (b"GET /hel",): ("HTTP request               GET /hel (8 bytes)", "… more bytes are missing"),
+    (b"GET /", b" HTTP/1.1\r\nHost: a\r\nCook"): (
+        "HTTP request               GET / HTTP/1.1 (29 bytes)",
+        "… more bytes are missing",
+    ),
+    (b"POST /login HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n", b"hush"): (
+        "HTTP content               content, 4 bytes",
+        "… 5 more bytes are missing",
+    ),
+    (b"POST /login HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", b"5\r\nhush"): (
+        "HTTP chunk                 chunk of 5 bytes",
+        "… 3 more bytes are missing",
+    ),
+}
+
+
+@pytest.mark.parametrize("parts", UNFINISHED)
+def test_what_is_never_complete_is_told_when_it_is_over(
+    tmp_path: Path, parts: tuple[bytes, ...]
+) -> None:
+    async def talk(server: Live, lines: list[str]) -> None:
+        wire = await Wire.open(server.url)
+        for part in parts:
+            await wire.send(part)
+        wire.close()
+        await until(lambda: lines[-1] == "#1 ·      closed")
+
+    *_, unfinished, missing, closed = traced(tmp_path, talk).splitlines()
+    told, lacks = UNFINISHED[parts]
+    assert (unfinished, missing) == (f"#1 →      {told}", f"#1 →      {lacks}")
+    assert closed == "#1 ·      closed"
+
+
+def test_half_a_frame_is_told_of_in_either_direction() -> None:
+    talk = Connection()
+    talk.from_client(HANDSHAKE)
+    talk.from_server(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n")
+    assert talk.from_client(b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f") == []
+    assert talk.from_server(b"\x81") == []
+    assert [(one.sender, one.missing) for one in talk.end()] == [("client", 3), ("server", -1)]
+
+
+def test_frame_that_does_not_wait_for_the_handshake_is_one_all_the_same() -> None:
+    talk = Connection()
+    assert len(talk.from_client(HANDSHAKE + b"\x81\x85\x37\xfa\x21\x3d")) == 1
+    assert talk.from_client(b"\x7f\x9f\x4d\x51\x58") == []
+    _, early = talk.from_server(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n")
+    assert early.summary == 'text FIN=1 MASK=1, 5 bytes "Hello"'
+
+
+def test_request_behind_an_upgrade_that_is_refused_is_one() -> None:
+    talk = Connection()
+    assert len(talk.from_client(HANDSHAKE + b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")) == 1
+    _, behind = talk.from_server(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+    assert behind.summary == "GET / HTTP/1.1"
+
+
+def test_request_that_took_too_long_stands_before_its_answer() -> None:
+    talk = Connection()
+    assert talk.from_client(b"GET / HTTP/1.1\r\nHo") == []
+    told = talk.from_server(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+    assert [one.summary for one in told] == ["GET / HTTP/1.1", "HTTP/1.1 408 Request Timeout"]
+    assert talk.end() == []  # it has been told of
+
+
+HANDSHAKE = (
+    b"GET /raw HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
 # -- secrets -------------------------------------------------------------------------------
 
 
@@ -328,6 +401,33 @@ def test_no_secret_gets_out_because_it_is_faulty(
     assert text.count("!") >= len(FAULTY_HEADS) or form == JSON
     for said in (text, caplog.text):
         assert "hush" not in said
+    assert b"hush".hex() not in text
+
+
+UNFINISHED_SECRETS = (
+    b"GET /socket.io/?EIO=4&transport=polling&sid=abcdhush",
+    b"GET /socket.io/?EIO=4&transport=polling&sid=abcdhush HTTP/1.1\r\nHost: a\r\nCookie: a=hush",
+    b"GET /socket.io/?EIO=4&transport=polling&sid=abcdhush HTTP/1.1\r\nHost : a\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Basic hush\r\nAuthoriz",
+    b"POST /login HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhush",
+    b"POST /login HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nhush",
+    b"POST /login HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nCookie: a=hush",
+    HANDSHAKE.replace(b"/raw", b"/socket.io/?EIO=4&transport=websocket") + b'\x81\x2040{"t":"hush',
+)
+
+
+@pytest.mark.parametrize("form", [LINES, EXPLAIN, JSON])
+def test_no_secret_gets_out_because_it_is_half(tmp_path: Path, form: str) -> None:
+    async def talk(server: Live, lines: list[str]) -> None:
+        for half in UNFINISHED_SECRETS:
+            wire = await Wire.open(server.url)
+            await wire.send(half)
+            wire.close()
+            await until(lambda: "closed" in lines[-1])
+
+    text = traced(tmp_path, talk, form)
+    assert "abcd" in text
+    assert "hush" not in text
     assert b"hush".hex() not in text
 
 
