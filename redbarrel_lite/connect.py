@@ -20,7 +20,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TextIO
 
 from .conversations import KINDS, Conversation, Mistyped, Way, header_of, kind_of
 from .dial import trusting, why
@@ -38,7 +38,8 @@ PROMPT = "> "
 class Terminal:
     """Where lines are read, and where others appear meanwhile, above what is being typed."""
 
-    def __init__(self) -> None:
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
         self.is_interactive = sys.stdin.isatty() and sys.stdout.isatty()
         self._is_asking = False
         self._typed: Callable[[], str] = str
@@ -66,8 +67,8 @@ class Terminal:
         else:
             text += "\n"
         try:
-            sys.stdout.write(text)
-            sys.stdout.flush()
+            self._out.write(text)
+            self._out.flush()
         except BrokenPipeError:  # a server's is another one
             end_unread()
 
@@ -83,10 +84,12 @@ def connect(way: Way, kind: str, trace: str = "") -> int:
     ``trace`` is a form of `trace`, or none. 0 is well, 1 is no connection, or a script of
     which something could not be done. Raises ValueError for a url that is none.
     """
-    terminal = Terminal()
+    # A program that reads lines of JSON wants nothing else.
+    is_data = trace == JSON and not sys.stdout.isatty()
+    terminal = Terminal(sys.stderr if is_data else sys.stdout)
     if trace:
-        tracer = ClientTracer(terminal.show, trace, pen_for(sys.stdout))
-        way = replace(way, tap=Tap(tracer))
+        write = Terminal(sys.stdout).show if is_data else terminal.show
+        way = replace(way, tap=Tap(ClientTracer(write, trace, pen_for(sys.stdout))))
     loop = Loop()
     try:
         talk = KINDS[kind](way, terminal.show)

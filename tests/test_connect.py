@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import subprocess
@@ -129,6 +130,21 @@ def script(url: str, *lines: str, more: tuple[str, ...] = ()) -> tuple[int, list
     )
     assert "Traceback" not in done.stderr
     return done.returncode, (done.stdout + done.stderr).splitlines()
+
+
+def test_trace_for_programs_has_standard_output_for_itself(url: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "redbarrel_lite", "connect", f"{url}/socket.io/", "--trace=json"],
+        cwd=ROOT,
+        input="hello\n/wait\n",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert told[0]["event"].startswith("connected: ")
+    assert done.stderr.splitlines()[1:] == ['< message "hello"']
 
 
 @pytest.mark.parametrize("transport", ["polling", "websocket", "upgrade"])

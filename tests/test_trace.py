@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import subprocess
+import sys
 import tempfile
 import zlib
 from collections.abc import Callable, Coroutine
@@ -15,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Serve
+from conftest import STOP_S, Serve
 from wire import (
     PATIENCE_S,
     SOCKET_IO,
@@ -493,15 +496,67 @@ def test_colours_are_those_of_the_direction(tmp_path: Path) -> None:
     assert "#1 \x1b[32m←\x1b[0m" in text
 
 
-@pytest.mark.parametrize("option", ["--trace", "--trace=json"])
-def test_option_traces_to_standard_error(serve: Serve, tmp_path: Path, option: str) -> None:
-    (tmp_path / "app.py").write_text("def hello(request):\n    return 'hello'\n")
-    (tmp_path / "app.rbr").write_text("path hello ( method GET, url /, use python:app.hello );\n")
-    server = serve(tmp_path / "app.rbr", option)
+def test_option_traces_to_standard_error(serve: Serve, tmp_path: Path) -> None:
+    server = serve(hello(tmp_path), "--trace")
     run(answered(server.url))
     server.stop()
-    wanted = "→      HTTP request" if option == "--trace" else '"layer": "HTTP request"'
-    assert wanted in server.said()
+    assert "→      HTTP request" in server.said()
+
+
+def hello(folder: Path) -> Path:
+    (folder / "app.py").write_text("def hello(request):\n    return 'hello'\n")
+    (folder / "app.rbr").write_text("path hello ( method GET, url /, use python:app.hello );\n")
+    return folder / "app.rbr"
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_nothing_but_json_is_on_standard_output(tmp_path: Path, workers: str) -> None:
+    options = ("--trace=json", "--port", "0", "--workers", workers)
+    with subprocess.Popen(
+        [sys.executable, "-m", "redbarrel_lite", str(hello(tmp_path)), *options],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        serving = next(line for line in process.stderr if line.startswith("Serving on "))
+        for _ in range(5):
+            run(answered(serving.removeprefix("Serving on ").strip()))
+        process.terminate()
+        said, log = process.communicate(timeout=STOP_S)
+    told = [json.loads(line) for line in said.splitlines()]
+    assert [one["summary"] for one in told if one.get("layer") == "HTTP request"] == [
+        "GET / HTTP/1.1"
+    ] * 5
+    assert log.count('"GET / HTTP/1.1" 200 5') == 5
+
+
+GIVING = "from redbarrel_lite.failures import give\nfor _ in range({}): give('x' * 100_000)"
+
+
+def giving(count: int, out: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", GIVING.format(count)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.PIPE)
+
+
+def test_lines_of_data_are_whole_whoever_writes_there_too() -> None:
+    read, write = os.pipe()
+    processes = [giving(50, write) for _ in range(3)]
+    os.close(write)
+    with os.fdopen(read) as lines:
+        assert set(lines) == {"x" * 100_000 + "\n"}
+    for process in processes:
+        assert process.communicate(timeout=STOP_S) == (None, b"")
+
+
+def test_reader_of_data_that_has_gone_is_no_fault() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    process = giving(3, write)
+    os.close(write)
+    assert process.communicate(timeout=STOP_S) == (None, b"")
+    assert process.returncode == 0
 
 
 def test_no_two_connections_of_several_workers_have_one_number(
