@@ -319,6 +319,7 @@ _PARAMETERS: Final = {
     "j": "the function that a script calls with the answer (JSONP, version 3)",
     "b64": "the client can't read bytes (version 3)",
 }
+_OLD_VERSION: Final = "version 3, of old clients: a server hears it with `allow-eio3 on`"
 _QUERY: Final = "Engine.IO 4, Query parameters"
 _PAIR: Final = re.compile(r"([^&=]*)=?([^&]*)(?:&|\Z)")
 
@@ -338,7 +339,8 @@ def query_layer(method: str, query: str, options: Options, *, upgrade: bool) -> 
         start, end = found.start(2), found.end(2)
         secret = SHOWN_OF_SID if name == "sid" else None
         at = offset(query, start), offset(query, end)
-        what = Field(*at, name, printable(value[:60]), _PARAMETERS[name], _QUERY, secret=secret)
+        means = _OLD_VERSION if (name, value) == ("EIO", "3") else _PARAMETERS[name]
+        what = Field(*at, name, printable(value[:60]), means, _QUERY, secret=secret)
         layer.fields.append(what)
     layer.summary = " ".join(f"{one.name}={one.value}" for one in layer.fields)
     try:

@@ -174,7 +174,7 @@ class _Messages(ABC):
 
     def _layer(self, part: bytes) -> Layer:
         if self._kind is State.HEAD:
-            return head_layer(part, self.sender)
+            return head_layer(part, self.sender, self._asked_for)
         if self._kind is State.CONTENT:
             return _content_layer(part, self.sender)
         return _chunk_layer(part, self.sender)
@@ -185,6 +185,11 @@ class _Messages(ABC):
         what = Field(0, len(data), "not read", shown(data), means, "RFC 9112 11.2")
         summary = f"{counted(len(data), 'byte')} behind a fault, not read"
         return Layer("bytes", data, self.sender, summary, "RFC 9112 11.2", [what], is_text=False)
+
+    @property
+    def _asked_for(self) -> str:
+        """The method that the message in hand answers, if it does, and if that is known."""
+        return ""
 
     @abstractmethod
     def _new_room(self) -> Any:
@@ -247,6 +252,10 @@ class Responses(_Messages):
     def waiting(self) -> int:
         """How many of those requests have no whole answer yet."""
         return len(self._asked)
+
+    @property
+    def _asked_for(self) -> str:
+        return self._asked[0][0] if self._asked else ""
 
     def end(self) -> list[Layer]:
         """The server has closed: that may be the end of a content."""

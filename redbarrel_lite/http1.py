@@ -433,8 +433,8 @@ def _other_forms(method: str, target: str, host: str) -> tuple[str, str]:
     if absolute:
         authority = _checked_host(absolute[1])
         if host and authority != host:
-            # The RFC lets the target win; a proxy that looked at Host disagrees.
-            raise RemoteProtocolError("the target's host is not that of Host (RFC 9112 3.2.2)", 400)
+            # RFC 9112 3.2.2 lets the target win; a proxy that looked at Host disagrees.
+            raise RemoteProtocolError("the target's host is not that of Host (RFC 9112 3.2)", 400)
         rest = absolute[2]
         return rest if rest.startswith("/") else "/" + rest, authority
     if target == "*" and method == "OPTIONS":

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from redbarrel_lite import anatomy_engineio, anatomy_socketio
-from redbarrel_lite.anatomy import CLIENT, Layer, first_fault, no_layers
+from redbarrel_lite.anatomy import CLIENT, Layer, first_fault, hidden, no_layers
 from redbarrel_lite.anatomy_engineio_v3 import OldPackets
 from redbarrel_lite.cli import main
 from redbarrel_lite.drawing import Pen, draw
@@ -167,6 +167,22 @@ def test_guess_can_be_overruled() -> None:
     [
         ("HTTP/1.1 101 Switching Protocols\r\n\r\n", "the connection speaks another protocol"),
         ("HTTP/1.1 304 Not Modified\r\n\r\n", "what the client has kept is still right"),
+        ("GET / HTTP/1.1\r\n", "a path, and a query [RFC 9112 3.2.1]"),
+        ("GET http://a/ HTTP/1.1\r\n", "a whole url, as proxies are asked [RFC 9112 3.2.2]"),
+        ("GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", "the host once more: that of the target"),
+        ("CONNECT a:443 HTTP/1.1\r\n", "the host and the port to tunnel to [RFC 9112 3.2.3]"),
+        ("GET a:443 HTTP/1.1\r\n", "which only CONNECT asks for [RFC 9112 3.2.3]"),
+        ("OPTIONS * HTTP/1.1\r\n", "no path of it: for OPTIONS [RFC 9112 3.2.4]"),
+        ("GET a HTTP/1.1\r\n", "neither a path nor a url [RFC 9112 3.2]"),
+        ("HTTP/1.1 200\r\n", "missing: the blank belongs there with no reason, too"),
+        ("HTTP/1.1 304 \r\nContent-Length: 5\r\n\r\n", "no content follows a 304"),
+        ("HTTP/1.1 204 \r\nContent-Length: 0\r\n\r\n", "to this status there is none"),
+        ("HTTP/1.1 200 \r\nContent-Length: 5\r\n\r\n", "unless HEAD was asked"),
+        ("GET /caf%C3%A9 HTTP/1.1\r\n", 'a path, and a query: "/café"'),
+        ("GET /%ff HTTP/1.1\r\n", "a path, and a query [RFC"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nA: é\r\n\r\n", 'c3 a9 is "é" in UTF-8'),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nA: \xe9\r\n\r\n", "e9 is no UTF-8: maybe Latin-1"),
+        ("GET /?EIO=3&transport=polling HTTP/1.1\r\nHost: a\r\n\r\n", "`allow-eio3 on`"),
         ("880203e8", "[RFC 6455 7.4.1]"),
         ("88020bb8", "[RFC 6455 7.4.2]"),
         ("880203f4", "[IANA, WebSocket Close Code Number]"),
@@ -177,9 +193,18 @@ def test_guess_can_be_overruled() -> None:
         ("2:4a2:bA", "Wrong: binary packet of type 'A' (Engine.IO 3, Packet)."),
     ],
 )
-def test_meaning_and_its_source(given: str, words: str) -> None:
+def test_meaning_and_its_source(given: str | bytes, words: str) -> None:
     said = picture(explained(given, Wanted()), Pen(width=100))
     assert words in re.sub(r"\s+", " ", said)
+
+
+def test_values_of_heads_are_what_was_meant() -> None:
+    (layer,) = explained("GET /ü HTTP/1.1\r\nHost: a\r\nA: é\r\nCookie: é\r\n\r\n", Wanted())
+    assert layer.summary == "GET /ü HTTP/1.1"
+    values = {one.name: one.value for one in layer.fields}
+    assert (values["request-target"], values["A"]) == ('"/ü"', '"é"')
+    (starred,) = hidden([layer])
+    assert not any("é" in one.value + one.meaning for one in starred.fields if one.name == "Cookie")
 
 
 def test_what_follows_an_upgrade_is_frames() -> None:

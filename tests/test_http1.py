@@ -136,7 +136,7 @@ OPEN = GET[:-2]  # its head goes on
         (GET.replace(b"/ ", b"* "), "400 bad request target '*' (RFC 9112 3.2)"),
         (
             GET.replace(b"/ ", b"http://a/ "),
-            "400 the target's host is not that of Host (RFC 9112 3.2.2)",
+            "400 the target's host is not that of Host (RFC 9112 3.2)",
         ),
         (b"GET / HTTP/1.1\r\n\r\n", "400 no Host (RFC 9112 3.2)"),
         (OPEN + HOST + b"\r\n", "400 more than one Host (RFC 9112 3.2)"),
