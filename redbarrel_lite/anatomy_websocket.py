@@ -243,9 +243,10 @@ class Frames:
         self._buffer.clear()
         is_closed = self._judge.state is wsproto.State.CLOSED
         why = "behind a close frame" if is_closed else "behind a fault"
-        what = Field(0, len(data), "not read", shown(data), f"nothing {why} is", "RFC 6455 7.1.1")
+        section = "RFC 6455 7.1.1" if is_closed else "RFC 6455 7.1.7"
+        what = Field(0, len(data), "not read", shown(data), f"nothing {why} is read", section)
         summary = f"{counted(len(data), 'byte')} {why}, not read"
-        return Layer("bytes", data, self._sender, summary, "RFC 6455 7.1.1", [what], is_text=False)
+        return Layer("bytes", data, self._sender, summary, section, [what], is_text=False)
 
 
 def _code_of(layer: Layer) -> str:

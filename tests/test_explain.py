@@ -186,6 +186,8 @@ def test_guess_can_be_overruled() -> None:
         ("880203e8", "[RFC 6455 7.4.1]"),
         ("88020bb8", "[RFC 6455 7.4.2]"),
         ("880203f4", "[IANA, WebSocket Close Code Number]"),
+        ("8300 41", "[RFC 6455 7.1.7] 41 ── not read 41 nothing behind a fault is read"),
+        ("8800 41", "[RFC 6455 7.1.1] 41 ── not read 41 nothing behind a close frame is read"),
         ('451-["photo",{"_placeholder":true,"num":0}]', "Sending and receiving data]"),
         ('42["connect"]', "reserved (Socket.IO documentation, Reserved events). The connection"),
         ('42["connect"]', "reserved, as are all of connect, connect_error, disconnect, "),
