@@ -12,6 +12,7 @@ In one line::
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Final
 
 from . import wsproto, wsproto_client
@@ -25,11 +26,13 @@ from .anatomy import (
     Layer,
     Sender,
     counted,
+    guilty,
     shown,
 )
 from .deflate import Inflater
 from .errors import RemoteProtocolError
 from .wsproto import (
+    CLOSE_CODES,
     CONTROL,
     FIN,
     KEY_BYTES,
@@ -38,7 +41,9 @@ from .wsproto import (
     LENGTH_IN_64_BITS,
     MASK,
     MAX_FRAGMENTS,
+    MAX_LENGTH_IN_16_BITS,
     MAX_MESSAGE_BYTES,
+    MAX_SHORT_LENGTH,
     OPCODE,
     OPCODES,
     RSV,
@@ -47,7 +52,12 @@ from .wsproto import (
     unmask,
 )
 
-_STEP: Final = 256  # bytes of a long frame that are looked at together
+_PART: Final = MAX_SEARCHED // 2  # of a long frame
+
+# RFC 3629 4: a character has at most so many bytes; one of these may be the second, whatever
+# the first is.
+_CHARACTER: Final = 4
+_SECOND_BYTES: Final = (b"\x80", b"\x90", b"\xa0")
 
 _FRAMING: Final = "RFC 6455 5.2"
 _MASKING: Final = "RFC 6455 5.3"
@@ -220,23 +230,21 @@ class Frames:
         return [layer]
 
     def _place(self, data: bytes) -> int:
-        """The byte of a frame at which the room refuses it."""
-        at, step = 0, 1
-        while at < len(data) - step and not _refuses(self._scout, data[at : at + step]):
-            at += step
-            if at == MAX_SEARCHED:  # from here on about where, so that it takes no seconds
-                step = _STEP
-        # The room waits for the second byte before it looks at what the first one says
-        # of the message, and for all of a length, and of a control frame.
-        is_long_control = data[0] & FIN and data[0] & CONTROL
-        if at == 1 and data[1] & MASK == (MASK if self._sender == CLIENT else 0):
-            return 1 if is_long_control else 0
-        start = _payload_start(data)
-        if 1 < at < start and _extended(data) == 8 and data[2] & 0x80:
-            return 2
-        if data[0] & OPCODE == wsproto.CLOSE and at >= start:
-            return start + _place_in_close(_payload(data))
-        return at
+        """The guilty byte of a frame: what the room makes of its beginnings says it."""
+        scout, start = self._scout, 0
+        while len(data) - start > 2 * _PART:
+            ahead = deepcopy(scout)
+            if _refuses(ahead, data[start : start + _PART]):
+                break
+            scout, start = ahead, start + _PART
+        is_deflated = self._is_deflated if data[0] & OPCODE == wsproto.CONTINUATION else None
+        endings = _Endings(data, self._sender, is_deflated=is_deflated)
+        part = data[start : start + 2 * _PART]
+        return start + guilty(
+            part,
+            lambda begun: not _refuses(deepcopy(scout), begun),
+            lambda begun: endings.of(start + len(begun)),
+        )
 
     def _not_read(self) -> Layer:
         data = bytes(self._buffer)
@@ -258,13 +266,62 @@ def _refuses(room: wsproto.Connection, data: bytes) -> bool:
     return bool(events) and isinstance(events[-1], RemoteProtocolError)
 
 
-def _place_in_close(payload: bytes) -> int:
-    """The byte of a close payload that is wrong: of its code, or of its reason."""
-    try:
-        payload[2:].decode()
-    except UnicodeDecodeError as error:
-        return 2 + error.start
-    return 0
+class _Endings:
+    """What may complete the beginnings of a frame, as far as the room looks.
+
+    The room waits for all of a length and of a control frame, and for the end of a message,
+    before it says what was wrong with their first bytes.
+    """
+
+    def __init__(self, data: bytes, sender: Sender, *, is_deflated: bool | None) -> None:
+        self._data = data
+        self._mask = MASK if sender == CLIENT else 0
+        self._is_deflated = bool(data[0] & RSV1) if is_deflated is None else is_deflated
+        self._is_control = bool(data[0] & CONTROL)
+
+    def of(self, end: int) -> list[bytes]:
+        """The endings of the frame's first ``end`` bytes."""
+        data = self._data
+        if end == 0:
+            return [b""]
+        if end == 1:
+            key = bytes(KEY_BYTES if self._mask and self._is_control else 0)
+            lengths = range(1 if self._is_control else _CHARACTER + 1)
+            return [bytes((self._mask | length,)) + key for length in lengths]
+        extended = _extended(data)
+        if end < 2 + extended:
+            shortest = MAX_SHORT_LENGTH if extended == 2 else MAX_LENGTH_IN_16_BITS
+            come = end - 2
+            return [bytes(extended - come), (shortest + 1).to_bytes(extended, "big")[come:]]
+        start = _payload_start(data)
+        left = start + _length(data) - max(end, start)
+        if not self._is_control:
+            # What DEFLATE begins, nobody can end without knowing it: there the room's word must do.
+            if left and self._is_deflated:
+                return [b""]
+            left = min(left, _CHARACTER - 1)
+        key = data[start - KEY_BYTES : start][: end - start + KEY_BYTES] if data[1] & MASK else b""
+        return [self._masked(key, end, payload) for payload in self._payloads(end, left)]
+
+    def _masked(self, key: bytes, end: int, payload: bytes) -> bytes:
+        """The rest of a payload as it stands in the frame, behind the rest of its key."""
+        if not self._data[1] & MASK:
+            return payload
+        rest = bytes(KEY_BYTES - len(key))
+        turn = max(end - _payload_start(self._data), 0) % KEY_BYTES
+        return rest + unmask(payload, ((key + rest) * 2)[turn : turn + KEY_BYTES])
+
+    def _payloads(self, end: int, left: int) -> Iterator[bytes]:
+        """The rest of a payload: of a close code, of a character, and then of any bytes."""
+        code = b""
+        if self._data[0] & OPCODE == wsproto.CLOSE:
+            come = _payload(self._data[:end])[:2] if end > _payload_start(self._data) else b""
+            fitting = (code.to_bytes(2, "big") for code in sorted(CLOSE_CODES))
+            code = next((one[len(come) :] for one in fitting if one.startswith(come)), b"")[:left]
+        left -= len(code)
+        for count in range(min(left, _CHARACTER - 1) + 1):
+            for first in _SECOND_BYTES:
+                yield code + (first + b"\x80\x80")[:count] + bytes(left - count)
 
 
 # -- the fields of one frame ---------------------------------------------------------------

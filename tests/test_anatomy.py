@@ -301,8 +301,10 @@ def test_guilty_byte_of_a_chunk(chunk: str, at: int) -> None:
         ("81 fe 00 05", 3),
         ("82 ff 80 00 00 00 00 00 00 00", 2),  # the top bit of a length
         ("81 82 37 fa 21 3d 56 7a", 7),  # 0x80, in UTF-8
-        ("88 81 37 fa 21 3d 34", 6),  # half a code
-        ("88 82 37 fa 21 3d 34 17", 6),  # code 1005
+        ("88 81 37 fa 21 3d 34", 1),  # half a code
+        ("88 82 37 fa 21 3d 34 17", 7),  # code 1005
+        ("88 82 37 fa 21 3d 24 72", 7),  # code 5000: one of 4999 would do
+        ("88 82 37 fa 21 3d 33 b6", 6),  # code 1100, and there is none that begins so
         ("88 83 37 fa 21 3d 34 12 de", 8),  # a reason that is not UTF-8
     ],
 )
