@@ -186,7 +186,12 @@ def _status_line(line: str, at: int, *, is_whole: bool) -> Iterator[Field]:
     if reason:
         start = at + match.start(3)
         yield Field(
-            start, at + len(line), "reason-phrase", shown(_meant(reason)), "for people", "RFC 9112 4"
+            start,
+            at + len(line),
+            "reason-phrase",
+            shown(_meant(reason)),
+            "for people",
+            "RFC 9112 4",
         )
     elif status is not None and reason is None and is_whole:
         means = "missing: the blank belongs there with no reason, too; most clients read it without"
