@@ -173,6 +173,7 @@ class Answering(ABC):
         if response.header("date") is None:  # that of another server stays (RFC 9110 6.6.1)
             headers = self._server.dated(headers, self._loop.time())
         self._work = asyncio.current_task()
+        request = self.request
         size: int | None = None
         try:
             size = await deliver(
@@ -198,6 +199,7 @@ class Answering(ABC):
                 self._answered(transport, now)
             self._work = None
             await close_stream(stream)
+            request.close_body()
 
     def _watch(self) -> None:
         """Whoever sends no more may be gone for good, which only to write to it would show."""

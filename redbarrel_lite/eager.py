@@ -101,7 +101,9 @@ class _Spare:
                 raise
             cancelled = error
         assert self._taken is not None
-        return await _go_on(*self._taken, cancelled)
+        going = _go_on(*self._taken, cancelled)
+        self._taken = None  # it may hold an error whose traceback holds this frame
+        return await going
 
 
 @types.coroutine

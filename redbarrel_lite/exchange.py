@@ -173,10 +173,12 @@ class HttpExchange(Answering):
         except Exception:
             response = self._failed()
         if isinstance(response, Response):
+            if response.stream is None and self._intake is not None:
+                self.request.close_body()
             self.respond(response)
         else:
             self._give_time()
-            work = self._server.track(self._respond_later(response))
+            work = self._server.track(self._respond_later(self.request, response))
             if head.method in target.given_up:
                 self._work = work
             self._watch()
@@ -186,13 +188,15 @@ class HttpExchange(Answering):
         if self._intake is None:
             self._deadline.lift()
 
-    async def _respond_later(self, response: Awaitable[Response]) -> None:
+    async def _respond_later(self, request: Request, response: Awaitable[Response]) -> None:
         try:
             made = await response
         except Exception:
             made = self._failed()
         finally:
             self._work = None
+        if made.stream is None:
+            request.close_body()
         self.respond(made)
 
     def _failed(self) -> Response:

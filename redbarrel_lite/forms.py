@@ -144,40 +144,63 @@ def find_folder() -> None:
     gettempdir()
 
 
-class Spool:
-    """A body that is too large for memory: on disk, in a file without a name.
-
-    It is closed when nobody holds it any more: the request, or a file of its form
-    that the handler has put aside for work that goes on after the answer.
-    """
+class _Disk:
+    """A file without a name, closed when nobody holds this any more."""
 
     def __init__(self) -> None:
         self.file = TemporaryFile()  # noqa: SIM115  # closed by what is below
-        # Not __del__: where an error's traceback holds the spool, both it and the file are
+        # Not __del__: where an error's traceback holds this, both it and the file are
         # garbage to the collector, which may well begin with the file.
         weakref.finalize(self, self.file.close)
-        self.lock = threading.Lock()  # between seek and read: several may have a window
-        self.size = 0
-
-    def add(self, part: bytes | bytearray) -> None:
-        """Put some bytes at the end. Raises OSError where there is no room for them."""
-        self.size += self.file.write(part)
+        self._lock = threading.Lock()  # between seek and read: several may have a window
 
     def read(self, start: int, count: int) -> bytes:
         """Some of it, from any thread."""
-        with self.lock:
+        with self._lock:
             self.file.seek(start)
             return self.file.read(count)
 
 
+class Spool:
+    """A body that is too large for memory: on disk.
+
+    Who answers the request closes it, whoever holds the request still, such as an error
+    that was raised amid its form. Only a file of its form, or the body as a file, that the
+    handler has put aside for work that goes on after the answer keeps what it reads.
+    """
+
+    def __init__(self) -> None:
+        self.disk: _Disk | None = _Disk()
+        self.size = 0
+
+    def add(self, part: bytes | bytearray) -> None:
+        """Put some bytes at the end. Raises OSError where there is no room for them."""
+        self.size += _there(self.disk).file.write(part)
+
+    def read(self, start: int, count: int) -> bytes:
+        """Some of it, from any thread. Raises ValueError once it is closed."""
+        return _there(self.disk).read(start, count)
+
+    def close(self) -> None:
+        """The request is answered."""
+        self.disk = None
+
+
+def _there(disk: _Disk | None) -> _Disk:
+    if disk is None:
+        raise ValueError("a body on disk is gone once its request is answered")
+    return disk
+
+
 Body: TypeAlias = "bytes | Spool"
+_Content: TypeAlias = "bytes | _Disk | None"  # what holds the bytes of a body
 
 
 class _Window(io.RawIOBase):
-    """Bytes ``start`` to ``end`` of a spool, as a file of their own."""
+    """Bytes ``start`` to ``end`` of what is on disk, as a file of their own."""
 
-    def __init__(self, spool: Spool, start: int, end: int) -> None:
-        self._spool = spool
+    def __init__(self, disk: _Disk | None, start: int, end: int) -> None:
+        self._disk = disk
         self._start = start
         self._end = end
         self._at = start
@@ -190,7 +213,8 @@ class _Window(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer)
-        part = self._spool.read(self._at, max(0, min(len(view), self._end - self._at)))
+        count = max(0, min(len(view), self._end - self._at))
+        part = _there(self._disk).read(self._at, count)
         view[: len(part)] = part
         self._at += len(part)
         return len(part)
@@ -203,18 +227,28 @@ class _Window(io.RawIOBase):
             raise ValueError("a file has nothing before its start")
         return self._at - self._start
 
+    def close(self) -> None:
+        self._disk = None
+        super().close()
+
 
 def file_of(body: Body, start: int = 0, end: int | None = None) -> IO[bytes]:
     """A part of a body as a file to read, at its beginning."""
     if isinstance(body, Spool):
-        return io.BufferedReader(_Window(body, start, body.size if end is None else end))
-    return io.BytesIO(body if (start, end) == (0, None) else body[start:end])
+        return _file_of(body.disk, start, body.size if end is None else end)
+    return _file_of(body, start, len(body) if end is None else end)
+
+
+def _file_of(content: _Content, start: int, end: int) -> IO[bytes]:
+    if isinstance(content, bytes):
+        return io.BytesIO(content[start:end])  # the whole is no copy
+    return io.BufferedReader(_Window(content, start, end))
 
 
 class Upload:
     """A file of a form: `filename`, `type` (as the client says), `file` to read, `value`."""
 
-    __slots__ = ("filename", "name", "type", "size", "_body", "_start", "_file")
+    __slots__ = ("filename", "name", "type", "size", "_content", "_start", "_file")
 
     def __init__(
         self, name: str, filename: str, kind: str, body: Body, start: int, end: int
@@ -223,7 +257,7 @@ class Upload:
         self.filename = filename
         self.type = kind
         self.size = end - start
-        self._body = body
+        self._content: _Content = body if isinstance(body, bytes) else body.disk
         self._start = start
         self._file: IO[bytes] | None = None
 
@@ -240,7 +274,7 @@ class Upload:
         return self._open().read()
 
     def _open(self) -> IO[bytes]:
-        return file_of(self._body, self._start, self._start + self.size)
+        return _file_of(self._content, self._start, self._start + self.size)
 
     def __repr__(self) -> str:
         return f"Upload({self.name!r}, {self.filename!r}, {self.size} bytes)"
@@ -363,13 +397,22 @@ class _Multipart:
     def fields(self) -> list[tuple[str, str | Upload]]:
         """All fields. Raises `BadContent`."""
         fields: list[tuple[str, str | Upload]] = []
+        try:
+            self._read_into(fields)
+        except BaseException:
+            fields.clear()  # files that nobody got, and the error's traceback would keep
+            raise
+        finally:
+            self._file.close()
+        return fields
+
+    def _read_into(self, fields: list[tuple[str, str | Upload]]) -> None:
         long_preamble = f"over {MAX_PREAMBLE_BYTES} bytes are in front of the first boundary"
         self._read_until(self._delimiter, MAX_PREAMBLE_BYTES, long_preamble)
         while not self._is_last():
             if len(fields) == MAX_FIELDS:
                 raise BadContent(f"over {MAX_FIELDS} fields")
             fields.append(self._part())
-        return fields
 
     def _is_last(self) -> bool:
         """Whether the delimiter just read is followed by "--"; otherwise its line must end."""

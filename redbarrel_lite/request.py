@@ -165,6 +165,15 @@ class Request:
         self._body_file = None
         self._post = None
 
+    def close_body(self) -> None:
+        """The answer is made: what is on disk goes, but for what the handler has put aside."""
+        body = self._body
+        if not isinstance(body, bytes):
+            body.close()
+            self.set_body(body)
+            if self._environ is not None:
+                self._environ["wsgi.input"] = self.body_file
+
     # -- where to ----------------------------------------------------------------
 
     @property

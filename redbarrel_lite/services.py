@@ -157,6 +157,7 @@ class Pool:
         loop = job.get_loop()
         if not loop.is_closed():
             loop.call_soon_threadsafe(self._done, job, settle)
+        del job, settle  # an error's traceback holds this frame
 
     def _done(self, job: Job, settle: Callable[[], None]) -> None:
         self._busy -= 1
@@ -211,6 +212,8 @@ async def _run_in_thread(handler: Handler, pool: Pool, request: Request) -> Resp
             if job.cancelled():
                 raise
             return await _for_nobody(await job, pool, request)
+        finally:
+            del job  # or it, what it raised and this frame would hold each other
         return to_response(value, request) or await _stream(value, pool, request)
     except Exception as error:
         return failure(request, error)
@@ -401,8 +404,12 @@ class _Parts:
     async def _call(self) -> Any:
         start = self._pool.run if self._running is None else self._pool.go_on
         self._running = start(partial(next, self._iterator, _END))
-        # A thread can't be cancelled: who cancels us must not take it for idle.
-        return await asyncio.shield(self._running)
+        try:
+            # A thread can't be cancelled: who cancels us must not take it for idle.
+            return await asyncio.shield(self._running)
+        except Exception:
+            self._running = None  # or it, what it raised and this frame would hold each other
+            raise
 
     async def aclose(self) -> None:
         """Let the iterator end: a generator's `finally` is run where the rest of it was."""

@@ -122,15 +122,16 @@ def _as_bytes(text: str) -> str:
 
 def _run(application: Application, environ: dict[str, Any], answer: Answer) -> None:
     """Run the application to its end; in a thread of the pool."""
-    result = application(environ, answer.start_response)
-    try:
-        for part in result:
-            answer.send(part)
-        answer.send_head()
-    finally:
-        close = getattr(result, "close", None)
-        if close is not None:
-            close()
+    with environ["wsgi.input"]:  # whoever keeps the environ, as an error does, keeps no body
+        result = application(environ, answer.start_response)
+        try:
+            for part in result:
+                answer.send(part)
+            answer.send_head()
+        finally:
+            close = getattr(result, "close", None)
+            if close is not None:
+                close()
 
 
 class Answer:

@@ -1,0 +1,188 @@
+"""Bodies on disk: no file of one stays open once its request is answered, whatever was raised.
+
+Python's collector of cycles is off here: who counts on it has open files until it runs, which
+in an idle server it does not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from wire import Live, Wire, ask, live, run, until
+
+FILES = Path("/proc/self/fd")
+pytestmark = pytest.mark.skipif(not FILES.exists(), reason="the system lists no open files")
+
+RBR = """
+    path form ( url /form/{how}, method POST, max-body 2000000, use python:MODULE.form );
+    path aform ( url /aform/{how}, method POST, max-body 2000000, use python:MODULE.aform );
+    path parts ( url /parts/{how}, method POST, max-body 2000000, use python:MODULE.parts );
+    path aparts ( url /aparts/{how}, method POST, max-body 2000000, use python:MODULE.aparts );
+    path wsgi ( url /wsgi/{how:.*}, max-body 2000000, use wsgi:MODULE.application );
+    path keep ( url /keep, method POST, max-body 2000000, use python:MODULE.keep );
+    path kept ( url /kept, use python:MODULE.kept );
+    path drop ( url /drop, use python:MODULE.drop );
+"""
+SOURCE = """
+    from redbarrel_lite import exc
+
+    held = []
+
+    def read(how, request):
+        if how == "raw":
+            return len(request.body_file.read())
+        if how == "unread":
+            return 0
+        size = request.POST["file"].size
+        file = request.POST["file"].file
+        if how == "raises":
+            raise LookupError(file)
+        if how == "refuses":
+            raise exc.HTTPConflict("no")
+        return size
+
+    def form(globs, request, how):
+        return {"size": read(how, request)}
+
+    async def aform(globs, request, how):
+        import asyncio
+        if how != "raw":
+            await asyncio.sleep(0)
+        return {"size": read(how, request)}
+
+    def parts(globs, request, how):
+        yield "size "
+        yield str(read(how, request))
+
+    async def aparts(globs, request, how):
+        yield "size "
+        yield str(read(how, request))
+
+    def application(environ, start_response):
+        source = environ["wsgi.input"]
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        if environ["PATH_INFO"].endswith("raises"):
+            raise LookupError(source.read(10))
+        return (part for part in iter(lambda: source.read(65536), b""))
+
+    def keep(globs, request):
+        held.append(request.POST["file"])
+        held.append(request)
+
+    def kept(globs, request):
+        upload, earlier = held
+        try:
+            earlier.body
+        except ValueError as error:
+            said = str(error)
+        return {"size": len(upload.value), "file": len(upload.file.read()), "said": said}
+
+    def drop(globs, request):
+        held.clear()
+"""
+
+LARGE = b"x" * 400_000
+FIELD = b'--XX\r\nContent-Disposition: form-data; name="a"\r\n\r\n'
+FILE = b'--XX\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n'
+GOOD = FILE + LARGE + b"\r\n--XX--\r\n"
+CUT = FILE + LARGE  # 400: there is no boundary at its end
+CUT_BEHIND_A_FILE = FILE + LARGE + b"\r\n" + FILE + LARGE
+TOO_MUCH = FIELD + 3 * LARGE + b"\r\n--XX--\r\n"  # 413: fields have 1 MiB
+MULTIPART = "multipart/form-data; boundary=XX"
+URLENCODED = "application/x-www-form-urlencoded"
+
+
+@pytest.fixture(autouse=True)
+def no_collector() -> Iterator[None]:
+    gc.collect()  # what other tests left is no concern of these
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def open_spools() -> int:
+    """Files of this process that have no name."""
+    count = 0
+    for one in FILES.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the one by which these are listed
+            count += str(one.readlink()).endswith(" (deleted)")
+    return count
+
+
+async def all_closed(server: Live, before: int) -> None:
+    await server.empties()
+    await until(lambda: open_spools() == before)
+
+
+@pytest.mark.parametrize("kind", ["form", "aform", "parts", "aparts", "wsgi"])
+@pytest.mark.parametrize(
+    ("how", "status", "content", "body"),
+    [
+        ("read", 200, MULTIPART, GOOD),
+        ("raw", 200, MULTIPART, GOOD),
+        ("unread", 200, MULTIPART, GOOD),
+        ("raises", 500, MULTIPART, GOOD),
+        ("refuses", 409, MULTIPART, GOOD),
+        ("missing", 500, MULTIPART, GOOD.replace(b"file", b"flie")),
+        ("cut", 400, MULTIPART, CUT),
+        ("cut later", 400, MULTIPART, CUT_BEHIND_A_FILE),
+        ("long", 413, MULTIPART, TOO_MUCH),
+        ("long", 413, URLENCODED, 3 * LARGE),
+    ],
+)
+def test_files_of_answered_forms_are_closed(
+    tmp_path: Path, kind: str, how: str, status: int, content: str, body: bytes
+) -> None:
+    async def test() -> None:
+        async with live(tmp_path, RBR, SOURCE) as server:
+            before = open_spools()
+            target = f"/{kind}/{how.replace(' ', '_')}"
+            for _ in range(3):
+                if kind in ("parts", "aparts") and status != 200:
+                    wire = await Wire.open(server.url)  # breaks off behind the first part
+                    fields = f"Host: a\r\nContent-Type: {content}\r\nContent-Length: {len(body)}"
+                    await wire.send(f"POST {target} HTTP/1.1\r\n{fields}\r\n\r\n".encode() + body)
+                    assert b"size " in await wire.rest()
+                    wire.close()
+                else:
+                    answer = await ask(server.url, "POST", target, body, Content_Type=content)
+                    wanted = 200 if kind == "wsgi" and how != "raises" else status
+                    assert answer[0] == wanted
+            await all_closed(server, before)
+
+    run(test())
+
+
+def test_files_of_bodies_that_are_never_whole_are_closed(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with live(tmp_path, RBR, SOURCE) as server:
+            before = open_spools()
+            for end in (Wire.reset, Wire.close):
+                wire = await Wire.open(server.url)
+                head = "POST /form/read HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+                await wire.send(head.encode() + b"%x\r\n" % len(LARGE) + LARGE + b"\r\n")
+                await until(lambda: open_spools() == before + 1)
+                end(wire)
+                await all_closed(server, before)
+
+    run(test())
+
+
+def test_file_of_a_form_that_is_put_aside_outlives_its_answer(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with live(tmp_path, RBR, SOURCE) as server:
+            before = open_spools()
+            assert (await ask(server.url, "POST", "/keep", GOOD, Content_Type=MULTIPART))[0] == 204
+            await server.empties()
+            assert open_spools() == before + 1
+            _, _, body = await ask(server.url, "GET", "/kept")
+            said = b"a body on disk is gone once its request is answered"
+            assert body == b'{"size": 400000, "file": 400000, "said": "%s"}' % said
+            await ask(server.url, "GET", "/drop")
+            await all_closed(server, before)
+
+    run(test())
