@@ -34,6 +34,8 @@ P = TypeVar("P", bound=asyncio.Protocol)
 
 DEFAULT_PORTS: Final = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 
+MAYBE_TLS: Final = "; where TLS is spoken, write https://"
+
 Fields = list[tuple[str, str]]
 
 
@@ -219,8 +221,10 @@ class ConnectError(ConnectionError):
 
     ``data`` is what it says of that: what `Refused` was raised with, or, where the
     handshake itself is refused (``status`` is that of HTTP then, else None), the
-    answer's body, decoded if it is JSON.
+    answer's body, decoded if it is JSON; ``answer`` is that answer as it came.
     """
+
+    answer = http1_client.Response(0, (), None), b""
 
     def __init__(self, message: str, data: Any = None, status: int | None = None) -> None:
         super().__init__(message)
@@ -238,7 +242,9 @@ def refused(target: str, head: http1_client.Response, body: bytes) -> ConnectErr
     if headers.get("content-type", "").startswith("application/json"):
         with contextlib.suppress(ValueError):
             data = json.loads(body)
-    return ConnectError(message, data, head.status)
+    error = ConnectError(message, data, head.status)
+    error.answer = head, body
+    return error
 
 
 class Exchange(asyncio.Protocol):
@@ -280,7 +286,7 @@ class Exchange(asyncio.Protocol):
         self._take(self._http.receive_eof())
         self._fault = self._fault or "the answer broke off"
         if self._is_silent:
-            self._fault = "it hung up without an answer; where TLS is spoken, write https://"
+            self._fault = f"it hung up without an answer{MAYBE_TLS}"
         self._tell()
 
     def _take(self, events: list[http1_client.Event]) -> None:

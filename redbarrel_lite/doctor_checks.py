@@ -22,11 +22,12 @@ from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple, TypeAlias
 
 from . import doctor_advice as advice
-from .dial import Visitor, why
+from .dial import Port, Visitor, why
 from .dial_inbox import time_limit
 from .doctor_advice import Trouble, answered, code_of, field
-from .doctor_visit import CLOSE, Talk, Visit
-from .engineio import POLLING, WEBSOCKET
+from .doctor_visit import CLOSE, LARGEST_BYTES, Talk, Visit, told
+from .engineio import BAD_REQUEST, POLLING, WEBSOCKET
+from .engineio_query import UNKNOWN_SID, UNKNOWN_TRANSPORT
 from .http1_client import Response
 
 OK: Final = "ok"
@@ -81,7 +82,7 @@ class Checkup(Visit):
         except TimeoutError as error:
             return Finding(name, FAIL, str(error), advice.SLOW)
         except OSError as error:
-            return Finding(name, FAIL, why(error) if error.errno else str(error), advice.BROKEN)
+            return Finding(name, FAIL, told(error), advice.BROKEN)
 
 
 Check: TypeAlias = Callable[[Checkup], Awaitable[str]]
@@ -92,21 +93,55 @@ Check: TypeAlias = Callable[[Checkup], Awaitable[str]]
 
 async def _connect(it: Checkup) -> str:
     """Is anybody there, and is it who it says that it is?"""
-    protocol = _Seen()
     try:
-        async with time_limit(it.timeout, "no connection"):
-            await it.port.open(protocol)
-    except ssl.SSLCertVerificationError as error:
-        raise Trouble(f"the certificate: {error.verify_message}", _of_certificate(error)) from None
-    except ssl.SSLError as error:
-        raise Trouble(f"TLS: {why(error)}", advice.NO_TLS) from None
-    except socket.gaierror as error:
-        raise Trouble(why(error), advice.NO_SUCH_NAME) from None
-    except TimeoutError as error:
-        raise Trouble(str(error), advice.FILTERED) from None
+        said = await _opened(it, it.port)
     except OSError as error:
-        raise Trouble(why(error) or str(error), advice.NOT_THERE) from None
-    return protocol.said
+        is_clear = isinstance(error, (ssl.SSLCertVerificationError, socket.gaierror))
+        if it.is_secure and not is_clear and await _hears_http(it, it.other_port()):
+            raise Trouble("it speaks HTTP, and no TLS", advice.NO_TLS_HERE) from None
+        raise _not_opened(error) from None
+    if it.is_secure or await _hears_http(it, it.port) is not False:
+        return said
+    try:
+        await _opened(it, it.other_port())
+    except OSError:
+        return said
+    raise Trouble(f"{said} speaks TLS", advice.TLS_HERE)
+
+
+async def _opened(it: Checkup, port: Port) -> str:
+    """Open a connection, and close it; return what can be said of it."""
+    async with time_limit(it.timeout, "no connection"):
+        return (await port.open(_Seen())).said
+
+
+async def _hears_http(it: Checkup, port: Port) -> bool | None:
+    """Whether HTTP is what is spoken there; None if it says nothing.
+
+    A port for TLS hangs up, or has a 400 to say so, which is none of Engine.IO's.
+    """
+    try:
+        limit = min(it.timeout, NO_PAGE_S)
+        head, body = await it.ask(Visitor(port), "GET", it.target, limit=limit)
+    except TimeoutError:
+        return None
+    except OSError as error:
+        if "bad status line" in str(error) and not it.is_secure:
+            raise Trouble(str(error), advice.NO_HTTP) from None
+        return False
+    return head.status != 400 or code_of(body) >= 0
+
+
+def _not_opened(error: OSError) -> Trouble:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return Trouble(f"the certificate: {error.verify_message}", _of_certificate(error))
+    if isinstance(error, ssl.SSLError):
+        return Trouble(f"TLS: {why(error)}", advice.BAD_TLS)
+    if isinstance(error, socket.gaierror):
+        return Trouble(why(error), advice.NO_SUCH_NAME)
+    if isinstance(error, TimeoutError):
+        return Trouble(str(error), advice.FILTERED)
+    return Trouble(why(error) or str(error), advice.NOT_THERE)
 
 
 class _Seen(asyncio.Protocol):
@@ -123,9 +158,18 @@ class _Seen(asyncio.Protocol):
 
 
 def _of_certificate(error: ssl.SSLCertVerificationError) -> advice.Advice:
-    # X509_V_ERR_CERT_HAS_EXPIRED, X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
-    by_code = {10: advice.EXPIRED, 62: advice.WRONG_NAME, 64: advice.WRONG_NAME}
-    return by_code.get(error.verify_code, advice.CHAIN)
+    return _BY_VERIFY_CODE.get(error.verify_code, advice.CHAIN)
+
+
+# X509_V_ERR_...; what is not here may be a chain without its middle.
+_BY_VERIFY_CODE: Final = {
+    9: advice.NOT_YET,  # CERT_NOT_YET_VALID
+    10: advice.EXPIRED,  # CERT_HAS_EXPIRED
+    18: advice.UNKNOWN_AUTHORITY,  # DEPTH_ZERO_SELF_SIGNED_CERT
+    19: advice.UNKNOWN_AUTHORITY,  # SELF_SIGNED_CERT_IN_CHAIN
+    62: advice.WRONG_NAME,  # HOSTNAME_MISMATCH
+    64: advice.WRONG_NAME,  # IP_ADDRESS_MISMATCH
+}
 
 
 async def _http(it: Checkup) -> str:
@@ -134,20 +178,22 @@ async def _http(it: Checkup) -> str:
     health = f"{it.root}__health__"
     try:
         head, body = await it.ask(it.visitor(), "GET", health, limit=limit)
-    except TimeoutError:
+    except (TimeoutError, ConnectionError) as error:
+        if not isinstance(error, TimeoutError):  # a proxy has lost its patience, or it is broken
+            await it.ask(it.visitor(), "GET", it.target)
         raise Skipped(f"no answer to {health}: where there are sockets only, none comes") from None
     if head.status == 200 and body.strip() == b"ok":
         who = field(head, "server")
         return f"{health} says ok" + (f", by {who}" if who else "")
     head, body = await it.ask(it.visitor(), "GET", it.root)
-    told = f"{it.root} is answered {head.status}" + advice.said(head, b"")
+    what = f"{it.root} is answered {head.status}" + advice.said(head, b"")
     if not _finds_nobody(it, head):
-        return told
+        return what
     # Pages may be elsewhere, or nowhere: it counts only if the sockets are not found either.
     at_sockets, _ = await it.ask(it.visitor(), "GET", it.target)
     if _finds_nobody(it, at_sockets):
         raise answered(it.root, head, body)
-    return f"{told}, but {it.target} is answered {at_sockets.status}"
+    return f"{what}, but {it.target} is answered {at_sockets.status}"
 
 
 def _finds_nobody(it: Checkup, head: Response) -> bool:
@@ -158,8 +204,16 @@ def _finds_nobody(it: Checkup, head: Response) -> bool:
 async def _polling(it: Checkup) -> str:
     """Can a session be begun as browsers begin it?"""
     visitor = it.visitor()
-    head, body = await it.ask(visitor, "GET", it.at(POLLING))
-    if head.status == 400 and code_of(body) == advice.UNKNOWN_TRANSPORT:
+    try:
+        head, body = await it.ask(visitor, "GET", it.at(POLLING))
+    except TimeoutError as error:
+        raise Trouble(str(error), advice.SILENT) from None
+    if head.status == 400 and code_of(body) == UNKNOWN_TRANSPORT:
+        trouble = answered("a handshake", head, body)
+        # Who knows the other transport misses the Upgrade; without its query it is the same.
+        head, body = await it.ask(visitor, "GET", it.at(WEBSOCKET))
+        if head.status != 426 and code_of(body) != BAD_REQUEST:
+            raise trouble
         it.polls = False
         raise Skipped("the server takes no polling, but WebSockets only")
     it.handshake = handshake = it.opened(head, body)
@@ -176,8 +230,11 @@ async def _sessions(it: Checkup) -> str:
         visitor = it.visitor()
         handshake = await it.begin(visitor)
         sids.add(handshake.sid)
-        head, body = await it.ask(visitor, "POST", it.at(POLLING, handshake.sid), [], CLOSE)
-        lost += head.status == 400 and code_of(body) == advice.UNKNOWN_SID
+        try:
+            head, body = await it.ask(visitor, "POST", it.at(POLLING, handshake.sid), [], CLOSE)
+        except TimeoutError as error:  # which still waits for the body: a GET was answered
+            raise Trouble(str(error), advice.BODY) from None
+        lost += head.status == 400 and code_of(body) == UNKNOWN_SID
     if len(sids) < SESSIONS:
         raise Trouble(f"{SESSIONS} sessions have {len(sids)} ids", advice.CACHED)
     if lost:
@@ -190,16 +247,36 @@ async def _joined(it: Checkup, visitor: Visitor) -> tuple[str, str]:
     """A session that has joined the namespace, by polling: its sid, and what it was told."""
     sid = (await it.begin(visitor)).sid
     await it.post(visitor, sid, _CONNECT)
-    return sid, (await it.poll(visitor, sid))[0]
+    try:
+        return sid, (await it.poll(visitor, sid))[0]
+    except Trouble as trouble:
+        if trouble.advice == advice.STICKY:  # the POST was known: an empty one has ended it
+            trouble.advice = advice.BODY
+        raise
+    except TimeoutError as error:
+        if await _takes_anything(it):
+            raise Trouble(str(error), advice.BODY) from None
+        raise
+
+
+async def _takes_anything(it: Checkup) -> bool:
+    """Whether even a body that is too large is taken: to some servers, none is fine."""
+    visitor = it.visitor()
+    handshake = await it.begin(visitor)
+    try:
+        await it.post(visitor, handshake.sid, "x" * ((handshake.max_payload or LARGEST_BYTES) + 1))
+    except (Trouble, OSError):
+        return False
+    return True
 
 
 async def _poll(it: Checkup) -> str:
     """Does what is posted come in, and what is answered come out?"""
     _needs_polling(it)
     visitor = it.visitor()
-    sid, told = await _joined(it, visitor)
+    sid, answer = await _joined(it, visitor)
     await it.end(visitor, sid)
-    return f"a POST was taken, and a poll brought {_in_words(told)}"
+    return f"a POST was taken, and a poll brought {_in_words(answer)}"
 
 
 def _in_words(packet: str) -> str:
@@ -214,12 +291,19 @@ async def _large_post(it: Checkup) -> str:
     """Does a body as large as the server takes come through?"""
     _needs_polling(it)
     visitor = it.visitor()
-    sid, told = await _joined(it, visitor)
-    if told.startswith(_REFUSED):
+    sid, answer = await _joined(it, visitor)
+    if answer.startswith(_REFUSED):
         await it.end(visitor, sid)
         raise Skipped(_NOT_LET_IN)
     packet = it.large_packet()
-    await it.post(visitor, sid, packet)
+    try:
+        await it.post(visitor, sid, packet)
+    except ConnectionError as error:  # not a word, while small ones are answered
+        raise Trouble(f"a POST of {len(packet)} bytes: {told(error)}", advice.BODY_LIMIT) from None
+    except Trouble as trouble:
+        if trouble.advice in (advice.BODY, advice.BROKEN):
+            trouble.advice = advice.BODY_LIMIT
+        raise
     await it.end(visitor, sid)
     return f"{len(packet)} bytes were taken"
 
@@ -246,19 +330,28 @@ async def _upgrade(it: Checkup) -> str:
 
 async def _websocket(it: Checkup) -> str:
     """Can a session begin as a WebSocket?"""
-    talk = await it.talk(it.visitor())
+    try:
+        talk = await it.talk(it.visitor())
+    except Trouble as trouble:
+        # Whose query has come through when it was for polling, that has no other transport.
+        if trouble.advice != advice.QUERY or it.handshake is None:
+            raise
+        it.has_websockets = False
+        raise Skipped("the server takes no WebSockets, but polling only") from None
     try:
         opened = await talk.expect("0", "handshake behind the 101")
         it.handshake = it.handshake or it.read_handshake(opened.encode())
         talk.websocket.send(_CONNECT)
-        told = await talk.read("answer to CONNECT")
+        answer = await talk.read("answer to CONNECT")
     finally:
         talk.close()
-    return f"it brought {_in_words(str(told))}"
+    return f"it brought {_in_words(str(answer))}"
 
 
 async def _large_message(it: Checkup) -> str:
     """Does a message as large as the server takes come through a WebSocket?"""
+    if not it.has_websockets:
+        raise Skipped("the server takes no WebSockets")
     talk = await it.talk(it.visitor())
     packet = it.large_packet()
     try:
@@ -309,7 +402,7 @@ async def _as_page(it: Checkup, opening: Awaitable[Talk], cure: advice.Advice) -
     try:
         (await opening).close()
     except Trouble as trouble:
-        cure = advice.PATH if trouble.advice == advice.PATH else cure  # nobody's page may
+        cure = advice.QUERY if trouble.advice == advice.QUERY else cure  # nobody's page may
         raise Trouble(f"a page of {it.origin}: {trouble}", cure) from None
 
 
@@ -329,8 +422,8 @@ async def _idle(it: Checkup) -> str:
 
 def _cut(it: Checkup, what: str, after: float) -> Trouble:
     interval = it.handshake.ping_interval if it.handshake else 0
-    told = f"{what} after {after:.0f} s; the server's ping comes every {interval:g} s"
-    return Trouble(told, advice.QUIET if after < interval else advice.DURATION)
+    text = f"{what} after {after:.0f} s; the server's ping comes every {interval:g} s"
+    return Trouble(text, advice.QUIET if after < interval else advice.DURATION)
 
 
 async def _idle_websocket(it: Checkup) -> None:

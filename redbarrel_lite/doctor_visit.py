@@ -12,18 +12,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import ssl
 from typing import Final
 from urllib.parse import urlencode, urlsplit
 
 from . import doctor_advice as advice
 from . import strictjson
-from .dial import ConnectError, Fields, Port, Visitor, why
+from .dial import DEFAULT_PORTS, MAYBE_TLS, ConnectError, Fields, Port, Visitor, why
 from .dial_inbox import time_limit
 from .dial_websocket import WebSocket
 from .doctor_advice import Trouble, answered, code_of
-from .engineio import POLLING, PROTOCOL, WEBSOCKET
+from .engineio import BAD_REQUEST, POLLING, PROTOCOL, WEBSOCKET
 from .engineio_client import Handshake, handshake_of
+from .engineio_query import UNKNOWN_TRANSPORT
 from .http1_client import Response
 
 TIMEOUT_S: Final = 10.0  # for each answer
@@ -36,6 +38,13 @@ _PONG: Final = "3"
 _SEPARATOR: Final = "\x1e"
 # Socket.IO 5: an acknowledgement that nobody has asked for.
 _STRANGE_ACK: Final = '43987654["{}"]'
+# Who says that no Upgrade has come, or half of it: ours, aiohttp and `websockets`.
+_NO_UPGRADE: Final = re.compile(
+    r"(Connection|Upgrade) does not say|no upgrade from HTTP/1\.0"
+    r"|No (WebSocket UPGRADE|CONNECTION upgrade) hdr|missing (Upgrade|Connection) header"
+)
+# And who says that another field is missing; the last two are aiohttp's.
+_NO_FIELD: Final = re.compile(r"Sec-WebSocket-|^Handshake error: |^Unsupported version: ", re.I)
 
 
 class Visit:
@@ -64,8 +73,22 @@ class Visit:
         self.idle = idle
         self.timeout = timeout
         self.polls = True  # whether the server takes who polls
+        self.has_websockets = True
         self.handshake: Handshake | None = None  # the first
+        self.sids: set[str] = set()  # of all sessions that were begun
         self._fields = fields or []
+
+    def other_port(self) -> Port:
+        """The same, asked without TLS if the url has it, and with it otherwise: by whomever."""
+        parts = urlsplit(self.url)
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        where = f"{host}:{parts.port or DEFAULT_PORTS[parts.scheme]}"
+        if self.is_secure:
+            return Port(f"http://{where}")
+        anyone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        anyone.check_hostname = False
+        anyone.verify_mode = ssl.CERT_NONE
+        return Port(f"https://{where}", anyone)
 
     def visitor(self) -> Visitor:
         """Somebody who has not been here before: without cookies."""
@@ -106,10 +129,12 @@ class Visit:
         """Raises `Trouble`."""
         try:
             # Servers of before 2022 did not say how much they take.
-            return handshake_of({"maxPayload": 0} | strictjson.loads(packet[1:]))
+            handshake = handshake_of({"maxPayload": 0} | strictjson.loads(packet[1:]))
         except (ValueError, KeyError, TypeError):
             what = f"no handshake of Engine.IO 4: {packet[:80].decode(errors='replace')}"
             raise Trouble(what, advice.OLD) from None
+        self.sids.add(handshake.sid)
+        return handshake
 
     def large_packet(self) -> str:
         """Nearly as large a packet as the server says that it takes; it means nothing to it.
@@ -128,8 +153,10 @@ class Visit:
         )
         if head.status != 200 or body.strip().lower() != b"ok":
             trouble = answered(f"a POST of {len(packet)} bytes", head, body)
-            if head.status == 403:  # while a GET has begun the session
+            if head.status in (403, 405):  # while a GET has begun the session
                 trouble.advice = advice.METHOD
+            elif code_of(body) == BAD_REQUEST:  # and it is a good one
+                trouble.advice = advice.BODY
             raise trouble
 
     async def poll(self, visitor: Visitor, sid: str, limit: float | None = None) -> list[str]:
@@ -154,10 +181,36 @@ class Visit:
             async with time_limit(self.timeout, "no answer to the handshake of a WebSocket"):
                 await talk.websocket.open(visitor, self.at(WEBSOCKET, sid), fields)
         except ConnectError as error:
-            raise _not_upgraded(error) from None
+            raise self._not_upgraded(*error.answer, sid) from None
+        except TimeoutError as error:
+            raise self._no_websocket(Trouble(str(error), advice.SLOW)) from None
         except ConnectionError as error:
-            raise Trouble(f"a WebSocket: {why(error)}", advice.UPGRADE) from None
+            cure = advice.HANDSHAKE if "RFC 6455" in str(error) else advice.BROKEN
+            raise self._no_websocket(Trouble(f"a WebSocket: {told(error)}", cure)) from None
         return talk
+
+    def _not_upgraded(self, head: Response, body: bytes, sid: str) -> Trouble:
+        """Why a request for a WebSocket was answered with something else than 101."""
+        trouble = answered("a WebSocket", head, body)
+        text, code = body.decode(errors="replace"), code_of(body)
+        # Of a session's request, python-socketio says so what else is Bad request.
+        is_bad = code == BAD_REQUEST or (sid != "" and "Invalid transport" in text)
+        if head.status in (400, 426) and _NO_FIELD.search(text):
+            trouble.advice = advice.HANDSHAKE
+        elif is_bad or head.status == 426 or (head.status == 400 and _NO_UPGRADE.search(text)):
+            return Trouble(f"{trouble}; no Upgrade has reached the server", advice.UPGRADE)
+        elif code == UNKNOWN_TRANSPORT:
+            return Trouble(f"{trouble}; the query of the url has not reached it", advice.QUERY)
+        elif head.status == 200 and body[:2] == b"0{":
+            is_known = self.read_handshake(body).sid in self.sids
+            trouble.advice = advice.CACHED if is_known else advice.QUERY
+        return self._no_websocket(trouble)
+
+    def _no_websocket(self, trouble: Trouble) -> Trouble:
+        """What nobody has a word for, while polling goes well: it is for being a WebSocket."""
+        if self.handshake is not None and trouble.advice in (advice.BROKEN, advice.SLOW):
+            trouble.advice = advice.NO_WEBSOCKETS
+        return trouble
 
     async def end(self, visitor: Visitor, sid: str) -> None:
         """Leave, so that the server need not wait for us; whether that is heard is no matter."""
@@ -205,14 +258,6 @@ class Talk:
         self.websocket.abort()
 
 
-def _not_upgraded(error: ConnectError) -> Trouble:
-    """Why a request for a WebSocket was answered with something else than 101."""
-    data = error.data if isinstance(error.data, str) else strictjson.brief(error.data)
-    body = data.encode()
-    trouble = answered("a WebSocket", Response(error.status or 0, (), None), body)
-    if code_of(body) == advice.UNKNOWN_TRANSPORT or b"Transport unknown" in body:
-        return Trouble(f"{trouble}; the query of the url has not reached it", advice.PATH)
-    is_lost = error.status in (400, 426, 501) and code_of(body) != advice.UNKNOWN_SID
-    if is_lost or (error.status == 200 and trouble.advice != advice.A_PAGE):
-        return Trouble(f"{trouble}; no Upgrade has reached the server", advice.UPGRADE)
-    return trouble
+def told(error: OSError) -> str:
+    """Why a request came to nothing. That it was for want of TLS is what `connect` has told."""
+    return why(error) if error.errno else str(error).removesuffix(MAYBE_TLS)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import itertools
-from collections.abc import AsyncIterator, Sequence
+import ssl
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,23 +20,29 @@ class Front:
     host: str = "127.0.0.1"  # where it listens
     version: str = "HTTP/1.1"  # that it speaks to the server
     drops: frozenset[str] = frozenset()  # header fields, by their names in lower case
+    drops_back: frozenset[str] = frozenset()  # those of answers
     names: str = ""  # what it makes of Host
     strips: str = ""  # from the beginning of urls
     only: str = ""  # the beginning of urls that it knows a server for
     takes_posts: bool = True
+    takes_upgrades: bool = True  # or hangs up
+    keeps_bodies: bool = True  # of requests
     keeps_query: bool = True
     canned: bytes = b""  # the answer to everything, instead of any server's
-    caches: bool = False  # the first answer, for all
+    caches: bool = False  # the first answer to each url, for all
+    zips: bool = False  # answers, whether or not anybody has asked for that
     most: int = 0  # bytes of a body
+    is_rude: bool = False  # and hangs up where more come
     most_behind: int = 0  # bytes of a client, after which the connection is cut
     cuts_after: float = 0  # seconds
     mute: str = ""  # no word to urls that begin like this
     keeps: bool = False  # what the server says behind its 101
+    tls: ssl.SSLContext | None = None
     url: str = ""
 
     def __post_init__(self) -> None:
         self._next = itertools.cycle(self.backends)
-        self._cached = b""
+        self._cached: dict[str, bytes] = {}
         self.writers: set[asyncio.StreamWriter] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -55,7 +63,9 @@ class Front:
         fields = dict(line.split(": ", 1) for line in head.split("\r\n")[1:-2])
         length = int(fields.get("content-length", 0))
         if self.most and length > self.most:
-            writer.write(answer(413, "server: front\r\n"))
+            writer.write(b"" if self.is_rude else answer(413, "server: front\r\n"))
+            return
+        if "upgrade" in fields and not self.takes_upgrades:
             return
         body = await reader.readexactly(length)
         if head.startswith("POST") and not self.takes_posts:
@@ -67,8 +77,9 @@ class Front:
         if not head.split(" ")[1].startswith(self.only):
             writer.write(answer(503, "server: front\r\n"))
             return
-        if self.canned or self._cached:
-            writer.write(self.canned or self._cached)
+        line = head.partition("\r\n")[0]
+        if self.canned or line in self._cached:
+            writer.write(self.canned or self._cached[line])
             return
         host, _, port = next(self._next).partition(":")
         try:
@@ -77,9 +88,10 @@ class Front:
             writer.write(answer(502, "server: front\r\n"))
             return
         self.writers.add(forth)
-        forth.write(self._changed(head).encode("latin-1") + body)
+        changed = self._changed(head).encode("latin-1")
+        forth.write(changed + (body if self.keeps_bodies else b""))
         try:
-            await self._relay(reader, writer, back, forth)
+            await self._relay(line, reader, writer, back, forth)
         finally:
             forth.close()
             self.writers.discard(forth)
@@ -90,23 +102,35 @@ class Front:
         target = target.removeprefix(self.strips)
         if not self.keeps_query:
             target = target.partition("?")[0]
-        kept = [one for one in lines if one.partition(":")[0].lower() not in self.drops]
+        kept = _without(self.drops, lines)
+        if not self.keeps_bodies:
+            kept = [*_without({"content-length"}, kept), "content-length: 0"]
         if self.names:
             kept = [one for one in kept if not one.startswith("host:")] + [f"host: {self.names}"]
         return "\r\n".join([f"{method} {target} {self.version}", *kept, "", ""])
 
     async def _relay(
         self,
+        line: str,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         back: asyncio.StreamReader,
         forth: asyncio.StreamWriter,
     ) -> None:
         head = await back.readuntil(b"\r\n\r\n")
+        lines = head[:-4].decode("latin-1").split("\r\n")
+        if self.zips and " 101 " not in lines[0]:
+            body = gzip.compress(await back.read())
+            lines = [*_without({"content-length"}, lines), f"content-length: {len(body)}"]
+            writer.write("\r\n".join([*lines, "content-encoding: gzip", "", ""]).encode() + body)
+            return
+        head = "\r\n".join([*_without(self.drops_back, lines), "", ""]).encode("latin-1")
         writer.write(head)
-        if self.caches:
-            self._cached = head + await back.read()
-            writer.write(self._cached[len(head) :])
+        if self.caches and b" 101 " not in head:
+            body = await back.read()
+            writer.write(body)
+            if line.startswith("GET"):
+                self._cached[line] = head + body
             return
         ways = [pump(reader, forth, self.most_behind)]
         if not self.keeps or b" 101 " not in head:
@@ -116,6 +140,10 @@ class Front:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+
+
+def _without(names: Collection[str], lines: Sequence[str]) -> list[str]:
+    return [one for one in lines if one.partition(":")[0].lower() not in names]
 
 
 async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, most: int = 0) -> None:
@@ -149,8 +177,9 @@ async def front(*backends: str, **ways: Any) -> AsyncIterator[Front]:
         task.add_done_callback(connections.discard)
         await it.serve(reader, writer)
 
-    server = await asyncio.start_server(serve, it.host, 0, limit=2**20)
-    it.url = f"http://{it.host}:{server.sockets[0].getsockname()[1]}"
+    server = await asyncio.start_server(serve, it.host, 0, limit=2**20, ssl=it.tls)
+    scheme = "http" if it.tls is None else "https"
+    it.url = f"{scheme}://{it.host}:{server.sockets[0].getsockname()[1]}"
     try:
         yield it
     finally:

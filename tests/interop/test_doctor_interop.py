@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ssl
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
+import broken_proxy
 import fronts
 import pytest
 from conftest import Serve, Server
@@ -93,9 +95,30 @@ def test_what_print_config_prints_for_a_prefix_is_well(
         (f"{WELL} client_max_body_size 100k;", {"large post": advice.BODY_LIMIT}),
         (f"{WELL} proxy_read_timeout 3s;", {"idle": advice.QUIET}),
         (f"{WELL} limit_except GET {{ deny all; }}", {"poll": advice.METHOD}),
+        (f"{WELL} proxy_pass_request_body off;", {"sessions": advice.BODY}),
+        (f'{WELL} proxy_set_header Content-Length "";', {"poll": advice.BODY}),
+        (
+            f'{WELL} proxy_set_header Sec-WebSocket-Key "";',
+            dict.fromkeys(("upgrade", "websocket"), advice.HANDSHAKE),
+        ),
+        (f"{WELL} return 302 /login;", dict.fromkeys(("polling", "websocket"), advice.REDIRECTED)),
+        (f"{WELL} return 429;", dict.fromkeys(("polling", "websocket"), advice.TOO_MANY)),
         (WELL, {}),
     ],
-    ids=["nothing", "connection", "host", "size", "time", "methods", "well"],
+    ids=[
+        "nothing",
+        "connection",
+        "host",
+        "size",
+        "time",
+        "methods",
+        "bodies",
+        "lengths",
+        "key",
+        "login",
+        "limit",
+        "well",
+    ],
 )
 def test_nginx_that_was_told_wrong(
     server: Server, tmp_path: Path, lines: str, faults: dict[str, advice.Advice]
@@ -103,7 +126,7 @@ def test_nginx_that_was_told_wrong(
     where = f"location / {{ proxy_pass http://127.0.0.1:{server.port}; {lines} }}"
     with fronts.nginx(tmp_path, f"server {{ listen 80; {where} }}") as front:
         idle = 6 if "timeout" in lines else 0
-        assert failed(found_at(front.url, idle=idle)) == faults
+        assert failed(found_at(front.url, idle=idle, timeout=5.0)) == faults
 
 
 def test_nginx_that_has_other_urls(server: Server, tmp_path: Path) -> None:
@@ -115,6 +138,41 @@ def test_nginx_that_has_other_urls(server: Server, tmp_path: Path) -> None:
         assert failed(found)["polling"] == advice.PATH
         found = found_at(front.url)
         assert failed(found) == dict.fromkeys(("polling", "websocket"), advice.A_PAGE)
+
+
+def test_nginx_that_loses_the_query(server: Server, tmp_path: Path) -> None:
+    where = f"location / {{ proxy_pass http://127.0.0.1:{server.port}$uri; {WELL} }}"
+    with fronts.nginx(tmp_path, f"server {{ listen 80; {where} }}") as front:
+        found = failed(found_at(front.url))
+        assert found == dict.fromkeys(("polling", "websocket"), advice.QUERY)
+
+
+def test_nginx_that_keeps_answers(server: Server, tmp_path: Path) -> None:
+    keeps = "proxy_cache all; proxy_cache_valid 1m; proxy_ignore_headers Cache-Control Expires;"
+    where = f"location / {{ proxy_pass http://127.0.0.1:{server.port}; {WELL} {keeps} }}"
+    zone = f"proxy_cache_path {tmp_path}/kept keys_zone=all:1m;\n"
+    with fronts.nginx(tmp_path, f"{zone}server {{ listen 80; {where} }}") as front:
+        assert failed(found_at(front.url)) == {"sessions": advice.CACHED}
+
+
+def test_nginx_with_tls_where_it_is_not_asked_for_or_is_not_behind_it(
+    server: Server, tmp_path: Path
+) -> None:
+    where = f"location / {{ proxy_pass http://127.0.0.1:{server.port}; {WELL} }}"
+    tls = f"ssl_certificate {CERT}; ssl_certificate_key {KEY};"
+    site = f"server {{ listen 80; listen 443 ssl; {tls} {where} }}"
+    with fronts.nginx(tmp_path, site) as front:
+        plain = front.url.replace("https", "http")
+        assert failed(found_at(plain)) == {"connect": advice.TLS_HERE}
+        assert failed(found_at(front.url)) == {"connect": advice.UNKNOWN_AUTHORITY}
+        secure = f"https://localhost:{front.plain_port}"
+        assert failed(found_at(secure)) == {"connect": advice.NO_TLS_HERE}
+        other = tmp_path / "other"
+        other.mkdir()
+        where = f"location / {{ proxy_pass http://127.0.0.1:{front.tls_port}; {WELL} }}"
+        with fronts.nginx(other, f"server {{ listen 80; {where} }}") as outer:
+            found = failed(found_at(outer.url))
+            assert found == dict.fromkeys(("polling", "websocket"), advice.TLS_BEHIND)
 
 
 def test_nginx_without_a_server(tmp_path: Path) -> None:
@@ -132,9 +190,12 @@ def test_nginx_without_a_server(tmp_path: Path) -> None:
         ("    timeout tunnel 3s\n", {"idle"}),
         ("    timeout server 3s\n    timeout tunnel 90s\n", {"idle"}),
         ("    http-request deny deny_status 413 if { req.body_size gt 99999 }\n", {"large post"}),
+        ("    http-request set-query a=b\n", {"polling", "websocket"}),
+        ("    http-request del-header sec-websocket-key\n", {"upgrade", "websocket"}),
+        ("    http-request deny if { req.hdr(upgrade) -m found }\n", {"upgrade", "websocket"}),
         ("", set()),
     ],
-    ids=["upgrade", "tunnel", "time", "size", "well"],
+    ids=["upgrade", "tunnel", "time", "size", "query", "key", "denied", "well"],
 )
 def test_haproxy_that_was_told_wrong(
     server: Server, tmp_path: Path, lines: str, faults: set[str]
@@ -188,11 +249,64 @@ def running(command: list[str], environment: dict[str, str] | None = None) -> It
         process.communicate()
 
 
-def test_server_of_javascript_is_well() -> None:
+@contextmanager
+def javascript() -> Iterator[str]:
     with running(node_command("reference.cjs"), node_environment()) as url:
-        assert not failed(found_at(url, idle=1))
+        yield url
 
 
-def test_server_of_python_socketio_is_well() -> None:
+@contextmanager
+def python() -> Iterator[str]:
     with running([peers_python(), "-c", PYTHON]) as url:
+        yield url
+
+
+OTHERS = pytest.mark.parametrize("other", [javascript, python])
+Other: TypeAlias = Callable[[], AbstractContextManager[str]]
+
+
+@OTHERS
+def test_server_of_others_is_well(other: Other) -> None:
+    with other() as url:
         assert not failed(found_at(url, idle=1))
+
+
+@OTHERS
+@pytest.mark.parametrize(
+    ("ways", "faults"),
+    [
+        ({"drops": {"upgrade"}}, dict.fromkeys(("upgrade", "websocket"), advice.UPGRADE)),
+        (
+            {"drops": {"sec-websocket-key"}},
+            dict.fromkeys(("upgrade", "websocket"), advice.HANDSHAKE),
+        ),
+        (
+            {"takes_upgrades": False},
+            dict.fromkeys(("upgrade", "websocket"), advice.NO_WEBSOCKETS),
+        ),
+        ({"keeps_query": False}, dict.fromkeys(("polling", "websocket"), advice.QUERY)),
+        ({"keeps_bodies": False}, {"poll": advice.BODY}),
+        ({"zips": True}, {"polling": advice.ENCODED}),
+        ({"caches": True}, {"sessions": advice.CACHED}),
+    ],
+    ids=["upgrade", "key", "hangs-up", "query", "bodies", "zips", "caches"],
+)
+def test_proxy_before_a_server_of_others(
+    other: Other, ways: dict[str, Any], faults: dict[str, advice.Advice]
+) -> None:
+    async def test() -> None:
+        async with broken_proxy.front(urlsplit(url).netloc, **ways) as proxy:
+            assert failed(await examined(proxy.url, timeout=3.0)) == faults
+
+    with other() as url:
+        run(test())
+
+
+def test_servers_of_python_in_turn() -> None:
+    async def test() -> None:
+        backs = [urlsplit(url).netloc for url in (a, b)]
+        async with broken_proxy.front(*backs) as proxy:
+            assert failed(await examined(proxy.url)) == {"sessions": advice.STICKY}
+
+    with python() as a, python() as b:
+        run(test())
