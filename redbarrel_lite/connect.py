@@ -41,6 +41,7 @@ class Terminal:
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self.is_interactive = sys.stdin.isatty() and sys.stdout.isatty()
+        self.unsent = ""  # what was being typed when it was interrupted
         self._is_asking = False
         self._typed: Callable[[], str] = str
         if self.is_interactive:
@@ -49,10 +50,15 @@ class Terminal:
 
                 self._typed = readline.get_line_buffer
 
-    def ask(self) -> str | None:
-        """The next line that is typed; None at the end. Raises KeyboardInterrupt."""
+    def ask(self, is_over: Callable[[], bool]) -> str | None:
+        """The next line that is typed; None at the end. Raises KeyboardInterrupt.
+
+        On a terminal nobody is asked for another line after the end of what he talks to.
+        """
         try:
             self._is_asking = True
+            if self.is_interactive and is_over():
+                return None
             return input(PROMPT if self.is_interactive else "")
         except EOFError:
             return None
@@ -75,14 +81,16 @@ class Terminal:
     def interrupt(self) -> None:
         """Let `ask` return, as Ctrl+C does. From any thread."""
         if self.is_interactive and self._is_asking and hasattr(signal, "pthread_kill"):
+            self.unsent = self._typed()
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 def connect(way: Way, kind: str, trace: str = "") -> int:
     """Talk until the input or the connection ends; return the exit status.
 
-    ``trace`` is a form of `trace`, or none. 0 is well, 1 is no connection, or a script of
-    which something could not be done. Raises ValueError for a url that is none.
+    ``trace`` is a form of `trace`, or none. 0 is well, 1 is no connection, one that did not end
+    well, or a script of which something could not be done. Raises ValueError for a url that is
+    none.
     """
     # A program that reads lines of JSON wants nothing else.
     is_data = trace == JSON and not sys.stdout.isatty()
@@ -99,12 +107,15 @@ def connect(way: Way, kind: str, trace: str = "") -> int:
             terminal.show(f"! {way.url}: {why(error)}" if error.errno else f"! {error}")
             return 1
         listening = loop.call(_listen, talk, terminal)
-        faults = _converse(terminal, loop, talk)
+        is_done = _converse(terminal, loop, talk)
         talk.has_quit = True
-        with contextlib.suppress(OSError):
+        try:
             loop.run(talk.close())
+        except OSError as error:
+            terminal.show(f"! {error}")
+            is_done = False
         loop.run(_end(listening))
-        return 1 if faults and not terminal.is_interactive else 0
+        return 0 if is_done and talk.ended_well() else 1
     finally:
         loop.close()
 
@@ -122,21 +133,30 @@ async def _end(listening: asyncio.Task[None]) -> None:
         task.cancel()
 
 
-def _converse(terminal: Terminal, loop: Loop, talk: Conversation) -> int:
-    """Do what is typed, line by line; return how much could not be done."""
-    faults = 0
-    with contextlib.suppress(KeyboardInterrupt):
-        while not talk.is_over and (line := terminal.ask()) is not None:
+def _converse(terminal: Terminal, loop: Loop, talk: Conversation) -> bool:
+    """Do what is typed, line by line; return whether all of it could be done.
+
+    What is mistyped on a terminal is seen there, and typed again.
+    """
+    is_done = True
+    try:
+        while not talk.has_quit and (line := terminal.ask(lambda: talk.is_over)) is not None:
             if not line.strip():
                 continue
+            if talk.is_over:
+                terminal.unsent = line
+                break
             try:
                 loop.run(talk.take(line))
             except (Mistyped, OSError, SocketClosed, ValueError) as error:
                 terminal.show(f"! {error}")
-                faults += 1
-        if not talk.has_quit and not terminal.is_interactive:
-            faults += terminal.ask() is not None  # the connection has ended before the script
-    return faults
+                is_done = is_done and terminal.is_interactive
+    except KeyboardInterrupt:
+        terminal.show("")  # the line stays as it is
+    if talk.is_over and terminal.unsent.strip():
+        terminal.show(f"! the connection has ended; not sent, nor what follows: {terminal.unsent}")
+        return False
+    return is_done
 
 
 # -- the command line --------------------------------------------------------------

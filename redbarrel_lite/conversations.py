@@ -29,9 +29,11 @@ from .dial_inbox import time_limit
 from .dial_raw import AsyncEngine, AsyncWebSocket
 from .dial_socket import TIMEOUT_S, UPGRADE, AsyncSocket, Line, Received
 from .dial_websocket import WebSocket
+from .engineio_client import FORCED_CLOSE
 from .errors import LocalProtocolError, SocketClosed
+from .socketio_client import CLIENT_DISCONNECT, SERVER_DISCONNECT
 from .tap import Tap
-from .wsproto import NORMAL_CLOSURE
+from .wsproto import MAX_CONTROL_BYTES, NO_STATUS_RECEIVED, NORMAL_CLOSURE
 
 FOREVER_S: Final = float("inf")
 # A poll has its answer when somebody speaks, or with the ping, after 25 seconds by default.
@@ -42,6 +44,8 @@ MAX_HEARD: Final = 1000
 MAX_SHOWN_CHARACTERS: Final = 10_000
 MAX_SHOWN_BYTES: Final = 64
 
+# Reasons for which a session ends in order: our own, and the server's.
+_GOODBYES: Final = (None, FORCED_CLOSE, CLIENT_DISCONNECT, SERVER_DISCONNECT)
 _OF_SOCKETIO: Final = ("/emit", "/call", "/ack")
 _WS: Final = re.compile(r"\Aws(?=s?:)", re.IGNORECASE)
 
@@ -79,6 +83,7 @@ class Conversation(ABC):
         self.show = show
         self.is_over = False
         self.has_quit = False
+        self.has_left = False  # by a command, and the end is what was wanted
         self.visitor = Visitor(Port(way.url, way.tls, way.tap))
         self.target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self.headers: Fields = list(way.headers)
@@ -107,6 +112,13 @@ class Conversation(ABC):
     @abstractmethod
     async def close(self) -> None:
         """End it in order. Raises TimeoutError if the server does not let go."""
+
+    def ended_well(self) -> bool:
+        """After the end: whether we wanted it, or the server has said goodbye.
+
+        Else what was sent last may not have been received.
+        """
+        return True
 
     # -- what is typed ---------------------------------------------------------------
 
@@ -159,7 +171,7 @@ class Conversation(ABC):
                 self.note(name)
         except SocketClosed as error:
             self.is_over = True
-            if self.has_quit:
+            if self.has_quit and self.ended_well():
                 return
             # Behind the reason stands what was not received: nothing, it is all shown.
             self.show(f"! {str(error).partition(';')[0].removeprefix('no message: ')}")
@@ -209,6 +221,7 @@ class _WithFrames(Conversation):
         self.socket.send(bytes_of(text))
 
     async def _drop(self, _: str) -> None:
+        self.has_left = True
         self.socket.drop()
 
     @abstractmethod
@@ -217,15 +230,16 @@ class _WithFrames(Conversation):
 
     def _frames(self) -> WebSocket:
         websocket = self.frames()
-        if websocket is None:
+        if websocket is None or not websocket.is_open:
             raise Mistyped("this goes over a WebSocket only, and here is none")
         websocket.ponged = self._ponged
         return websocket
 
     async def _ping(self, text: str) -> None:
         payload = text.encode()
-        if len(payload) > 125:  # RFC 6455 5.5
-            raise Mistyped(f"a ping has room for 125 bytes, these are {len(payload)}")
+        if len(payload) > MAX_CONTROL_BYTES:
+            room = MAX_CONTROL_BYTES
+            raise Mistyped(f"a ping has room for {room} bytes, these are {len(payload)}")
         self._frames().ping(payload)
 
     def _ponged(self, payload: bytes) -> None:
@@ -263,10 +277,17 @@ class OverWebSocket(_WithFrames):
         code, _, reason = text.partition(" ")
         if code and not (code.isdecimal() and 1000 <= int(code) <= 4999):
             raise Mistyped(f"{code!r} is no close code: they are numbers from 1000 to 4999")
+        size, room = len(reason.encode()), MAX_CONTROL_BYTES - 2  # for the code
+        if size > room:
+            raise Mistyped(f"a reason has room for {room} bytes, these are {size} (RFC 6455 5.5)")
         try:
             await self._socket.close(int(code or NORMAL_CLOSURE), reason)
         except LocalProtocolError as error:
             raise Mistyped(f"{error}; a frame of your own: /raw BYTES") from None
+        self.has_left = True
+
+    def ended_well(self) -> bool:
+        return self.has_left or self._socket.close_code in (NORMAL_CLOSURE, NO_STATUS_RECEIVED)
 
 
 class _WithPackets(_WithFrames):
@@ -306,7 +327,15 @@ class _WithPackets(_WithFrames):
         self.show("  over websocket now")
 
     async def _close(self, _: str) -> None:
+        self.has_left = True
         await self.close()
+
+    def ended_well(self) -> bool:
+        return self.has_left or self.reason() in _GOODBYES
+
+    @abstractmethod
+    def reason(self) -> str | None:
+        """Why the session has ended."""
 
 
 class EngineIO(_WithPackets):
@@ -323,6 +352,9 @@ class EngineIO(_WithPackets):
 
     def session(self) -> Engine | None:
         return self._socket.engine if self._socket.connected else None
+
+    def reason(self) -> str | None:
+        return self._socket.disconnect_reason
 
     async def open(self) -> str:
         await self._socket.connect()
@@ -350,6 +382,9 @@ class SocketIO(_WithPackets):
 
     def session(self) -> Engine | None:
         return self._socket.engine
+
+    def reason(self) -> str | None:
+        return self._socket.disconnect_reason
 
     async def open(self) -> str:
         await self._socket.connect()
@@ -388,7 +423,10 @@ class OverHTTP(Conversation):
         self.commands["/header"] = (self._header, "NAME: VALUE  goes along from now on")
 
     async def open(self) -> str:
-        # Whether anybody is there, before the first request is typed.
+        if self.way.tap is not None:
+            self.show(
+                "* whether anybody is there: a connection without a request, given up at once"
+            )
         (await self.visitor.dial.open(Exchange())).close()
         return f"HTTP to {self.way.url}; type a request, such as GET {self.target}"
 

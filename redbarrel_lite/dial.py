@@ -41,6 +41,10 @@ Fields = list[tuple[str, str]]
 
 def why(error: OSError) -> str:
     """What the system says of an error: asyncio wraps its words into a sentence of its own."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
+        return "what answers is no TLS; where none is spoken, write http:// or ws://"
     if isinstance(error, (ssl.SSLError, socket.gaierror)) or (error.errno or 0) <= 0:
         # Within the handshake of TLS, asyncio has no words for this.
         return error.strerror or str(error) or "the server closed the connection"

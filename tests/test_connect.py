@@ -132,6 +132,15 @@ def script(url: str, *lines: str, more: tuple[str, ...] = ()) -> tuple[int, list
     return done.returncode, (done.stdout + done.stderr).splitlines()
 
 
+def test_connection_of_no_request_is_explained_in_a_trace(url: str) -> None:
+    _, heard = script(url, "GET /hello", more=("--trace",))
+    why, connected, *more = heard
+    assert why.startswith("* whether anybody is there: a connection without a request")
+    assert connected.startswith("#1 ·      connected: ")
+    assert "#1 ·      closed" in more
+    assert not any(line.startswith("* ") for line in script(url, "GET /hello")[1])
+
+
 def test_trace_for_programs_has_standard_output_for_itself(url: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "redbarrel_lite", "connect", f"{url}/socket.io/", "--trace=json"],
@@ -269,6 +278,76 @@ def test_end_by_the_server_is_told_and_what_was_not_done_counts(url: str) -> Non
     assert said[1].startswith("! / is disconnected: ")
     status, said = script(f"{url}/socket.io/", "/drop")
     assert (status, said[1:]) == (0, ["! / is disconnected: transport close"])
+
+
+def test_what_is_not_sent_because_of_the_end_is_told(url: str) -> None:
+    way = f"ws{url.removeprefix('http')}/raw"
+    for end in ("/close", "/drop", "/raw 81 05 48 65 6c 6c 6f"):
+        talk = Talk(way)
+        assert talk.hear().startswith("WebSocket ")
+        talk.say(end)
+        assert talk.hear().startswith("! closed with ")
+        talk.say("late")
+        assert talk.hear() == "! the connection has ended; not sent, nor what follows: late"
+        assert talk.end() == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "transport", "goodbye"),
+    [
+        ("raw", "websocket", "! closed with 1006"),
+        ("socket.io/", "websocket", "! / is disconnected: transport close"),
+        ("socket.io/", "polling", "! / is disconnected: transport error"),
+    ],
+)
+def test_end_that_nobody_wanted_is_status_1(
+    serve: Serve, application: Path, path: str, transport: str, goodbye: str
+) -> None:
+    server = serve(application)
+    scheme = "ws" if path == "raw" else "http"
+    talk = Talk(f"{scheme}://127.0.0.1:{server.port}/{path}", "--transport", transport)
+    talk.hear()
+    talk.say("hello")
+    assert talk.hear() in ("< hello", '< message "hello"')
+    server.kill()
+    assert talk.hear().startswith(goodbye)
+    assert talk.end() == 1
+
+
+def test_reason_that_has_no_room_is_not_sent(url: str) -> None:
+    way = f"ws{url.removeprefix('http')}/raw"
+    status, heard = script(way, f"/close 4000 {'x' * 122}é", "hello", "/wait")
+    assert status == 1
+    assert heard[1:] == [
+        "! a reason has room for 123 bytes, these are 124 (RFC 6455 5.5)",
+        "< hello",
+    ]
+    assert script(way, f"/close 4000 {'x' * 123}")[1][1:] == ["! closed with 4000"]
+
+
+def test_tls_where_there_is_none_is_told_in_words(url: str) -> None:
+    for scheme in ("https", "wss"):
+        secure = f"{scheme}{url.removeprefix('http')}/"
+        told = f"! {secure}: what answers is no TLS; where none is spoken, write http:// or ws://"
+        assert script(secure) == (1, [told])
+
+
+def test_line_that_is_being_typed_at_the_end_is_told_of(serve: Serve, application: Path) -> None:
+    pty = pytest.importorskip("pty", reason="no terminals here")
+    server = serve(application)
+    near, far = pty.openpty()
+    command = ["-m", "redbarrel_lite", "connect", f"ws://127.0.0.1:{server.port}/raw"]
+    with subprocess.Popen(
+        [sys.executable, *command], cwd=ROOT, stdin=far, stdout=far, stderr=far
+    ) as process:
+        os.close(far)
+        with os.fdopen(near, "r+b", buffering=0) as terminal:
+            until(terminal, rb"> ")
+            terminal.write(b"half a li")
+            until(terminal, rb"half a li")
+            server.kill()
+            until(terminal, rb"not sent, nor what follows: half a li")
+            assert process.wait(STOP_S) == 1
 
 
 def test_terminal_shows_what_comes_above_what_is_typed(url: str) -> None:
