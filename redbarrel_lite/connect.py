@@ -33,6 +33,7 @@ from .testing_sync import Loop
 from .trace import EXPLAIN, JSON, LINES, ClientTracer
 
 PROMPT = "> "
+ONCE_MORE_S = 0.1
 
 
 class Terminal:
@@ -45,6 +46,8 @@ class Terminal:
         self._is_asking = False
         self._typed: Callable[[], str] = str
         if self.is_interactive:
+            # Whoever started us may have it ignored, as a shell does for what is in its background.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             with contextlib.suppress(ImportError):  # Windows has none: lines can be typed, too
                 import readline  # noqa: PLC0415  # it takes hold of the terminal
 
@@ -79,10 +82,12 @@ class Terminal:
             end_unread()
 
     def interrupt(self) -> None:
-        """Let `ask` return, as Ctrl+C does. From any thread."""
+        """Let `ask` return, as Ctrl+C does. From the loop's thread."""
         if self.is_interactive and self._is_asking and hasattr(signal, "pthread_kill"):
             self.unsent = self._typed()
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            # A signal that comes while a key is taken is seen with the next one.
+            asyncio.get_running_loop().call_later(ONCE_MORE_S, self.interrupt)
 
 
 def connect(way: Way, kind: str, trace: str = "") -> int:
