@@ -176,7 +176,7 @@ class _Messages(ABC):
         if self._kind is State.HEAD:
             return head_layer(part, self.sender, self._asked_for)
         if self._kind is State.CONTENT:
-            return _content_layer(part, self.sender)
+            return content_layer(part, self.sender)
         return _chunk_layer(part, self.sender)
 
     def _not_read(self) -> Layer:
@@ -287,7 +287,7 @@ class Responses(_Messages):
 # -- content -------------------------------------------------------------------------------
 
 
-def _content_layer(part: bytes, sender: Sender) -> Layer:
+def content_layer(part: bytes, sender: Sender) -> Layer:
     value: bytes | str = part
     with contextlib.suppress(UnicodeDecodeError):
         value = part.decode()

@@ -26,7 +26,8 @@ _AFTER: Final = " );\n"
 # A location begins with its kind, or is a dotted name. Anything else with a colon may be
 # meant as one, too.
 LIKE_A_LOCATION: Final = re.compile(
-    r"[A-Za-z_][A-Za-z-]*:[^\s\d\[{][^\r\n]*|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+"
+    rf"(?:{'|'.join(LOCATION_KINDS)}):[^\r\n]*"
+    r"|[A-Za-z_][A-Za-z-]*:[^\s\d\[{][^\r\n]*|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+"
 )
 
 _KIND_MEANS: Final = {

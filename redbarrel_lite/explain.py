@@ -1,8 +1,9 @@
 """The command ``explain``: what some bytes say on the wire, field by field.
 
-What it implements: reading bytes or a text from the command line or a pipe, finding out
-what they are, and printing their picture, or JSON. Locations of RBR are explained too.
-What it leaves out: the protocols (the rooms of `anatomy`) and the picture (`drawing`).
+What it implements: reading what the command line or a pipe gives, however it is written,
+and printing its picture, or JSON. What it leaves out: how bytes are written (`dumps`), and
+conversations (`transcripts`), the protocols (the rooms of `anatomy`), and the picture
+(`drawing`).
 
 In one line::
 
@@ -12,41 +13,43 @@ In one line::
 from __future__ import annotations
 
 import argparse
+import base64
+import contextlib
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from . import anatomy_engineio, anatomy_socketio
-from .anatomy import CLIENT, SERVER, Fault, Layer, Sender, as_json, first_fault
-from .anatomy_engineio_v3 import OldPackets
-from .anatomy_heads import is_handshake
-from .anatomy_http import Requests, Responses
-from .anatomy_location import LIKE_A_LOCATION, location_layer
+from . import anatomy_engineio
+from .anatomy import (
+    CLIENT,
+    SERVER,
+    Fault,
+    Layer,
+    Sender,
+    as_json,
+    counted,
+    first_fault,
+    shown,
+)
+from .anatomy_kinds import KINDS, LIKE_HTTP, Input, guessed, guesses, of_bytes
+from .anatomy_location import LIKE_A_LOCATION
+from .anatomy_packet import segment_of
 from .anatomy_stack import Stack
-from .anatomy_websocket import Frames
+from .anatomy_talk import heads, messages, stream
 from .drawing import Pen, draw, pen_for
-from .engineio import BINARY as ENGINEIO_BINARY
-from .engineio import SEPARATOR
-from .wsproto import BINARY, MASK, OPCODE, RSV1, TEXT
+from .dumps import dumped, from_decimal, from_hex, is_almost_hex, is_hex, is_parted, literal
+from .transcripts import Said, of_curl, of_fields, of_har, of_lines, uncoloured
 
 
 class Wanted(NamedTuple):
     """What the command line says: all that is not said is found out."""
 
-    kind: str = ""  # one of KINDS
+    kind: str = ""  # a key of KINDS
     sender: str = ""
     is_hex: bool | None = None
     as_json: bool = False
-
-
-class Input(NamedTuple):
-    """What is to be explained. ``text`` is None for what was written in hexadecimal."""
-
-    data: bytes
-    text: str | None
+    crlf: bool = False  # lines of text have lost their CR
 
 
 # -- from the command line ---------------------------------------------------------------
@@ -65,9 +68,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--text", action="store_true", help="this is text, even if it looks like hex"
     )
-    parser.add_argument("--as", dest="kind", choices=KINDS, help="what it is, if that is in doubt")
+    parser.add_argument(
+        "--as", dest="kind", choices=tuple(KINDS), help="what it is, if that is in doubt"
+    )
     parser.add_argument(
         "--from", dest="sender", choices=(CLIENT, SERVER), help="who says it, if that is in doubt"
+    )
+    parser.add_argument(
+        "--crlf", action="store_true", help="put back the CRs of a head that copying has lost"
     )
     parser.add_argument("--json", action="store_true", help="for machines")
     parser.set_defaults(run=_run)
@@ -81,24 +89,25 @@ def _run(options: argparse.Namespace) -> int:
     if given in ("", "-") and options.input != [""]:
         given = sys.stdin.buffer.read()
     is_hex = True if options.hex else False if options.text else None
-    wanted = Wanted(options.kind or "", options.sender or "", is_hex, options.json)
+    wanted = Wanted(options.kind or "", options.sender or "", is_hex, options.json, options.crlf)
     return explain(given, wanted)
 
 
 def explain(given: str | bytes, wanted: Wanted) -> int:
     """Print what something is; return the exit status: 0 if it is right, 1 if it is wrong.
 
-    2 for what is no hexadecimal, and should be.
+    2 for what can't be read as anything.
     """
     try:
-        layers = explained(given, wanted)
+        what, layers = _read_and_explained(given, wanted)
     except ValueError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     if wanted.as_json:
         sys.stdout.write(json.dumps([as_json(layer) for layer in layers], indent=2) + "\n")
     else:
-        sys.stdout.write(picture(layers, pen_for(sys.stdout)) + "\n")
+        how = f"Read as {what.how}.\n\n" * bool(what.how)
+        sys.stdout.write(how + picture(layers, pen_for(sys.stdout)) + "\n")
     return 1 if first_fault(layers) else 0
 
 
@@ -115,10 +124,11 @@ def picture(layers: list[Layer], pen: Pen) -> str:
 
 def _consequence(layer: Layer, fault: Fault) -> str:
     """What our side does about it."""
-    if layer.name.startswith("HTTP") and layer.sender == CLIENT:
-        return f"The server answers {fault.code}, and closes the connection."
     if layer.name.startswith("HTTP"):
-        return "A client believes nothing of it, and hangs up."
+        lost = " If copying has lost the CRs: --crlf." * (b"\r" not in layer.data)
+        if layer.sender == CLIENT:
+            return f"The server answers {fault.code}, and closes the connection.{lost}"
+        return f"A client believes nothing of it, and hangs up.{lost}"
     if layer.name == "WebSocket handshake":
         return f"The server answers {fault.code}."
     if layer.name.startswith("WebSocket"):
@@ -136,196 +146,201 @@ def _consequence(layer: Layer, fault: Fault) -> str:
 
 
 def explained(given: str | bytes, wanted: Wanted) -> list[Layer]:
-    """The layers of what was given. Raises ValueError for bad hexadecimal."""
+    """The layers of what was given. Raises ValueError for what can't be read."""
+    return _read_and_explained(given, wanted)[1]
+
+
+def _read_and_explained(given: str | bytes, wanted: Wanted) -> tuple[Input, list[Layer]]:
     what = read(given, wanted)
+    if what.talk is not None:
+        return what, what.talk
     if wanted.kind:
-        return _KINDS[wanted.kind](what, wanted.sender)
-    return _first_right(_KINDS[kind](what, wanted.sender) for kind in _guesses(what))
+        return what, KINDS[wanted.kind](what, wanted.sender)
+    likely = next(guesses(what), "")
+    layers = guessed(what, wanted.sender) if likely else []
+    if what.text is None or likely in ("http", "location", "query"):
+        return what, layers
+    if layers and (wanted.is_hex is False or first_fault(layers) is None):
+        return what, layers
+    other = _other_reading(what.text.strip(), wanted)
+    if other is None and not layers:
+        raise ValueError(_unreadable(what.text.strip()))
+    return (what, layers) if other is None else other
 
 
-def _first_right(tried: Iterator[list[Layer]]) -> list[Layer]:
-    """What fits is what it is; where nothing does, the first guess was the best."""
-    first = next(tried)
-    if first_fault(first) is None:
-        return first
-    return next((layers for layers in tried if first_fault(layers) is None), first)
-
-
-_HEX: Final = re.compile(r"\s*(?:(?:0x|\\x)?[0-9A-Fa-f]{2}[\s:,]*)+", re.ASCII)
-_BETWEEN: Final = re.compile(r"0x|\\x|[\s:,]+")
-_HTTP: Final = re.compile(r"(?:\r\n)*(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+ [^\r\n]*HTTP/|HTTP/)")
-_OLD_PAYLOAD: Final = re.compile(r"[0-9]{1,10}:[0-6b]")
-# Socket.IO's CONNECT as it is answered; a client may send the like, but hardly ever does.
-_ADMISSION: Final = re.compile(r'4?0(/[^,]*,)?\{"sid":"[^"]*"(,"pid":"[^"]*")?\}')
+_LINE_END: Final = re.compile(r"\r?\n")
 
 
 def read(given: str | bytes, wanted: Wanted) -> Input:
-    """Bytes or a text, however they are written. Raises ValueError for bad hexadecimal."""
-    if isinstance(given, bytes):
-        try:
-            text = given.decode()
-        except UnicodeDecodeError:
-            return Input(given, None)
-    else:
-        text = given
-        given = text.encode(errors="surrogateescape")
+    """Bytes or a text, however they are written. Raises ValueError for what is neither."""
+    if not given:
+        raise ValueError("nothing to explain: the input is empty")
+    text = _decoded(given) if isinstance(given, bytes) else given
+    if text is None:
+        assert isinstance(given, bytes)  # or it would be a text
+        return _bytes_read(given, "")
+    data = text.encode(errors="surrogateescape")
     stripped = text.strip()
-    is_hex = wanted.is_hex
-    if is_hex is None:
-        is_hex = _is_hex(stripped)
-    if is_hex:
-        digits = _BETWEEN.sub("", stripped)
-        try:
-            return Input(bytes.fromhex(digits), None)
-        except ValueError:
-            raise ValueError(f"this is not hexadecimal: {stripped[:60]!a}") from None
-    if _HTTP.match(text) and "\n" not in text:
-        # Typed in a shell, which does not make line breaks of it.
-        text = text.replace("\\r", "\r").replace("\\n", "\n")
+    if wanted.is_hex:
+        return _dump_read(uncoloured(text)) or _bytes_read(from_hex(stripped), "")
+    if wanted.crlf:
+        text = _LINE_END.sub("\r\n", text)
+    if LIKE_HTTP.match(text):
+        if "\n" not in text:
+            # Typed in a shell, which does not make line breaks of it.
+            text = text.replace("\\r", "\r").replace("\\n", "\n")
         return Input(text.encode(errors="surrogateescape"), text)
-    if wanted.kind != "http" and not _HTTP.match(text):
+    if wanted.is_hex is None:
+        found = _recognized(text, wanted)
+        if found is not None:
+            return found
+    if wanted.kind != "http":
         # An editor, or echo, has put a line break at its end.
-        text = text.removesuffix("\n").replace("\\x1e", "\x1e")
-        given = text.encode(errors="surrogateescape")
-    return Input(given, text)
+        text = text.removesuffix("\n").removesuffix("\r").replace("\\x1e", "\x1e")
+        data = text.encode(errors="surrogateescape")
+    if not text.strip():
+        raise ValueError("nothing to explain: the input is blank")
+    return Input(data, text)
+
+
+def _decoded(given: bytes) -> str | None:
+    """The text that bytes are; None if they are none. A mark of their order is no part of it."""
+    if given[0] < 0x20 and given[0] not in b"\t\n\r\x1b\x1e":  # such as those of a fragment
+        return None
+    if given[:2] in (b"\xff\xfe", b"\xfe\xff") and len(given) % 2 == 0:  # as PowerShell's ">"
+        with contextlib.suppress(UnicodeDecodeError):
+            return given.decode("utf-16")
+    try:
+        return given.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return None
+
+
+def _recognized(text: str, wanted: Wanted) -> Input | None:
+    """What is written in a way that tells what it is."""
+    plain = uncoloured(text)
+    found = _dump_read(plain)
+    if found is not None:
+        return found
+    stripped = text.strip()
+    if _is_hex(stripped):
+        return _bytes_read(from_hex(stripped), "")
+    data = literal(stripped)
+    if data is not None:
+        return _bytes_read(data, "bytes in the words of a programming language")
+    if wanted.kind or LIKE_A_LOCATION.fullmatch(stripped):
+        return None
+    said = of_curl(plain)
+    if said is not None:
+        return Input(b"", None, "what curl -v shows, content as curl has read it", [*heads(said)])
+    said = of_har(stripped)
+    if said is not None:
+        return Input(b"", None, "the messages of a WebSocket in a HAR", [*messages(said)])
+    head = of_fields(plain.strip())
+    if head is None:
+        return None
+    how = "a head of HTTP/2, as HTTP/1.1 has it"
+    if head.added:
+        how = f"lines of a head, before which {head.added} is put"
+    return Input(head.data, head.data.decode(errors="surrogateescape"), how)
+
+
+def _dump_read(text: str) -> Input | None:
+    blocks = dumped(text)
+    if blocks is None:
+        return None
+    said = [Said(_sender_in(one.title), one.data) for one in blocks]
+    packets = sum(segment_of(one.data) is not None for one in blocks)
+    if packets:
+        how = f"a dump of {counted(packets, 'packet')}, whose headers are stepped over"
+        return Input(b"", None, how, stream(said, of_bytes))
+    if any(one.sender for one in said):
+        return Input(b"", None, "a dump", stream(said, of_bytes))
+    return Input(b"".join(one.data for one in blocks), None, "a dump")
+
+
+def _sender_in(title: str) -> Sender | None:
+    """Who says what a dump of `curl --trace` shows below this line."""
+    if title.startswith("=> Send"):
+        return CLIENT
+    return SERVER if title.startswith("<= Recv") else None
+
+
+def _bytes_read(data: bytes, how: str) -> Input:
+    """Bytes, which may be a packet of IP."""
+    if segment_of(data) is not None:
+        return Input(
+            b"",
+            None,
+            how or "a packet of a capture, whose headers are stepped over",
+            stream([Said(None, data)], of_bytes),
+        )
+    return Input(data, None, how)
 
 
 def _is_hex(text: str) -> bool:
     """Whether a text is bytes in hexadecimal, and not a packet of digits."""
-    if not _HEX.fullmatch(text) or len(text) < 4:
+    if not is_hex(text) or len(text) < 4:
         return False
-    if _BETWEEN.search(text):
+    if is_parted(text):
         return True
     packet = anatomy_engineio.Packets(CLIENT, Stack(CLIENT).carried).message(text)
     return first_fault([packet]) is not None or not packet.inner
 
 
-def _guesses(what: Input) -> Iterator[str]:
-    """Kinds that it may be, the likeliest first; at least one."""
-    if what.text is None:
-        if _HTTP.match(what.data[:200].decode("latin-1")):
-            yield "http"
-            return
-        if what.data[:1] in (b"\0", b"\1") and b"\xff" in what.data[:13]:
-            yield "engineio3"
-        yield "websocket"
-        return
-    if _HTTP.match(what.text):
-        yield "http"
-    elif LIKE_A_LOCATION.fullmatch(what.text):
-        yield "location"
-    elif _OLD_PAYLOAD.match(what.text):
-        yield "engineio3"
-    else:
-        yield "engineio"
-        yield "socketio"
+def _other_reading(text: str, wanted: Wanted) -> tuple[Input, list[Layer]] | None:
+    """What a text may be that is no packet, or a wrong one. Raises ValueError for a slip in hex."""
+    said = of_lines(text)
+    if said is not None:
+        layers = list(messages(said, is_engine=True))
+        return Input(b"", None, "messages, one a line", layers), layers
+    plain = uncoloured(text)
+    if plain != text:
+        return _read_and_explained(plain, wanted)
+    if len(text) > 2 and text[0] in "\"'" and text[-1] == text[0]:
+        with contextlib.suppress(ValueError):
+            inner = str(json.loads(text)) if text[0] == '"' else text[1:-1]
+            what, layers = _read_and_explained(inner, wanted)
+            return what._replace(how=what.how or "what stands in quotes"), layers
+    data = from_decimal(text)
+    if data is not None:
+        return _with_layers(_bytes_read(data, "bytes in decimal"), wanted.sender)
+    if is_almost_hex(text):
+        from_hex(text)  # which tells where it is none
+    if len(text) >= 4 and _BASE64.fullmatch(text):
+        with contextlib.suppress(ValueError):
+            what, layers = _with_layers(
+                _bytes_read(base64.b64decode(text), "base64"), wanted.sender
+            )
+            # Words look like base64, too: it must be something right.
+            if not first_fault(layers) and not any(layer.missing for layer in layers):
+                return what, layers
+    return None
 
 
-# -- what is in it -----------------------------------------------------------------------
+def _with_layers(what: Input, sender: str) -> tuple[Input, list[Layer]]:
+    return what, of_bytes(what.data, sender) if what.talk is None else what.talk
 
 
-def _either(sender: str, layers_from: Callable[[Sender], list[Layer]]) -> list[Layer]:
-    """The layers as said by who is known to; else by the client, if that is right."""
-    senders: list[Sender] = [one for one in (CLIENT, SERVER) if sender in ("", one)]
-    return _first_right(layers_from(one) for one in senders)
+_BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/]\s*)+={0,2}")
 
 
-def _sender_of(text: str) -> str:
-    return SERVER if _ADMISSION.fullmatch(text) else ""
+def _unreadable(text: str) -> str:
+    """Why a text is nothing that is explained here, and what to do about it."""
+    start = text[:2000]
+    advice = next((words for like, words in _ADVICE if re.match(like, start)), _NOTHING)
+    return f"can't read this: {shown(text)} {advice}"
 
 
-def _http(what: Input, sender: str) -> list[Layer]:
-    is_answer = what.data.lstrip(b"\r\n").startswith(b"HTTP/")
-    if sender == SERVER or (is_answer and sender != CLIENT):
-        return _responses(what.data)
-    stack = Stack(CLIENT)
-
-    def carried(head: Any, content: bytes) -> list[Layer]:
-        return stack.payload(content) if anatomy_engineio.is_query(head.target) else []
-
-    requests = Requests(carried)
-    end = what.data.find(b"\r\n\r\n") + 4
-    layers = requests.receive(what.data[:end] if end > 3 else what.data)
-    if layers and is_handshake(layers[0]):
-        return layers + _frames(what.data[end:], CLIENT)
-    layers += requests.receive(what.data[end:] if end > 3 else b"")
-    rest = requests.rest()
-    return [*layers, rest] if rest else layers
-
-
-def _responses(data: bytes) -> list[Layer]:
-    stack = Stack(SERVER)
-
-    def carried(_head: Any, content: bytes) -> list[Layer]:
-        found = stack.payload(content)
-        return [] if first_fault(found) else found  # any other content
-
-    responses = Responses(carried)
-    layers = responses.receive(data)
-    rest = responses.rest()
-    if rest is not None:
-        return [*layers, rest]
-    return layers + _frames(responses.take_rest(), SERVER)
-
-
-def _websocket(what: Input, sender: str) -> list[Layer]:
-    data = what.data
-    if not sender:
-        # What is not masked can only be right from a server.
-        sender = SERVER if len(data) > 1 and not data[1] & MASK else CLIENT
-    return _frames(data, CLIENT if sender == CLIENT else SERVER)
-
-
-def _frames(data: bytes, sender: Sender) -> list[Layer]:
-    if not data:
-        return []
-    is_deflated = data[0] & RSV1 and data[0] & OPCODE in (TEXT, BINARY)
-    frames = Frames(sender, Stack(sender).message, deflate=bool(is_deflated))
-    layers = frames.receive(data)
-    rest = frames.rest()
-    return [*layers, rest] if rest else layers
-
-
-def _engineio(what: Input, sender: str) -> list[Layer]:
-    text = _text(what)
-
-    def layers_from(one: Sender) -> list[Layer]:
-        packets = anatomy_engineio.Packets(one, Stack(one).carried)
-        is_payload = SEPARATOR in text or text.startswith(ENGINEIO_BINARY)
-        return [packets.payload(text) if is_payload else packets.message(text)]
-
-    return _either(sender or _sender_of(text), layers_from)
-
-
-def _engineio3(what: Input, sender: str) -> list[Layer]:
-    def layers_from(one: Sender) -> list[Layer]:
-        packets = OldPackets(one, Stack(one).carried)
-        return [packets.payload(what.data if what.text is None else what.text)]
-
-    return _either(sender, layers_from)
-
-
-def _socketio(what: Input, sender: str) -> list[Layer]:
-    text = _text(what)
-    return _either(
-        sender or _sender_of(text), lambda one: [anatomy_socketio.Packets(one).receive(text)]
-    )
-
-
-def _location(what: Input, _sender: str) -> list[Layer]:
-    return [location_layer(_text(what), Path.cwd())]
-
-
-def _text(what: Input) -> str:
-    return what.data.decode(errors="replace") if what.text is None else what.text
-
-
-_KINDS: Final[dict[str, Callable[[Input, str], list[Layer]]]] = {
-    "http": _http,
-    "websocket": _websocket,
-    "engineio": _engineio,
-    "engineio3": _engineio3,
-    "socketio": _socketio,
-    "location": _location,
-}
-KINDS: Final = tuple(_KINDS)
+_NOTHING: Final = (
+    "is no bytes in hexadecimal, no head of HTTP, no packet of Engine.IO or Socket.IO, and no "
+    "location; --as says what it is meant for, and --hex and --text how it is written"
+)
+_ADVICE: Final = (
+    (r"\$?\s*curl\s", "is a command: run it with -sv, and pipe what it says: curl -sv ... 2>&1 |"),
+    (r"(?:await )?fetch\(", "is a call of JavaScript: explain the request that it makes"),
+    (r"\{\s*\"log\"|\[?\s*\{[^}]*\"(?:request|startedDateTime)\"",
+     "is a HAR without messages of a WebSocket: give a head of it, line by line"),
+    (r"[\[{]", "is JSON, and no packet: before it stands what it is, such as 42 of an event"),
+    (r"<!?[A-Za-z]", "is markup"),
+)  # fmt: skip

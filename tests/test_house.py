@@ -82,7 +82,7 @@ KINDS = {
     ),
     "tools": Kind(
         4,
-        "anatomy* drawing status statuspage"
+        "anatomy* drawing dumps transcripts status statuspage"
         " bundle contents needs pyz bundled"
         " testing testing_bodies testing_sync scaffold tidy publish keeper trace explain cli"
         " options serving"
