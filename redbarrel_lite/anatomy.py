@@ -267,7 +267,7 @@ def _hidden(layer: Layer) -> Layer:
         replace(clean, data=data) if one.data == layer.data else clean
         for clean, one in zip(cleaned, layer.inner, strict=True)
     ]
-    fields = [_hidden_field(one, layer.data, data, words) for one in layer.fields]
+    fields = [_hidden_field(one, layer, data, words) for one in layer.fields]
     summary = layer.summary
     for one, clean in zip(layer.fields, fields, strict=True):
         if one.secret is not None and one.value:  # of which it may show a part, as the field does
@@ -317,15 +317,16 @@ def _starred_data(layer: Layer, cleaned: list[Layer]) -> bytes:
     return bytes(data)
 
 
-def _hidden_field(one: Field, before: bytes, after: bytes, words: dict[str, str]) -> Field:
-    if before[one.start : one.end] == after[one.start : one.end]:
+def _hidden_field(one: Field, layer: Layer, data: bytes, words: dict[str, str]) -> Field:
+    after = data[one.start : one.end]
+    if layer.data[one.start : one.end] == after:
         return one
     value = _without(one.value, words)
     if one.secret is not None:
-        value = printable(after[one.start : one.end].decode(errors="replace"))
+        value = printable(after.decode(errors="replace"))
         value = value if len(value) <= MAX_SHOWN else "*"
     elif value == one.value:  # cut, or the bytes of something masked
-        value = "…"
+        value = shown(after.decode(errors="replace")) if layer.is_text else "…"
     return one._replace(value=value, meaning="not shown" if one.secret == 0 else one.meaning)
 
 
