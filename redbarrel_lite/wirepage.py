@@ -154,11 +154,12 @@ class Recorder:
         if record is None:
             return
         record.is_open = False
+        if not record.is_ours:
+            self._add(record, record.anatomy.end())
         if not record.items:
             del self._records[record.number]  # it was ours, or said nothing
             return
         if not record.is_ours:
-            self._add(record, record.anatomy.end())
             self._note(record, {"end": str(error) if error else "closed"})
         ended = [one for one in self._records.values() if not one.is_open]
         for one in ended[:-MAX_ENDED]:
@@ -172,8 +173,8 @@ class Recorder:
                 record.label = layer.summary.removesuffix(" HTTP/1.1")
             if not layer.name.startswith("HTTP") or record.speaks == "TCP":
                 record.speaks = layer.name.split(" ")[0]
-            told = as_json(_cut(layer))
-            self._note(record, {"from": layer.sender, "size": len(layer.data), "layer": told})
+            size, told = len(layer.data), _as_told(layer)
+            self._note(record, {"from": layer.sender, "size": size, "layer": told})
 
     def _look_for_session(self, record: Record, layers: list[Layer]) -> None:
         """The first packet of a session has its id: from then on it has a number, for the page."""
@@ -298,7 +299,7 @@ class Recorder:
                     {"connection": number, "from": SERVER, "size": len(one.data), "layer": one}
                     for one in hidden(part)
                 ]
-        return [item | {"layer": as_json(_cut(item["layer"]))} for item in waiting]
+        return [item | {"layer": _as_told(item["layer"])} for item in waiting]
 
     # -- the page ------------------------------------------------------------------------
 
@@ -356,14 +357,12 @@ def _fits(key: str, record: Record) -> bool:
     return record.session is not None and record.session.number == int(key[1:])
 
 
-def _cut(layer: Layer) -> Layer:
-    """A layer without what nobody would look at: the page is no file viewer."""
-    return replace(
-        layer,
-        data=layer.data[:MAX_ITEM_BYTES],
-        fields=[one for one in layer.fields if one.start < MAX_ITEM_BYTES],
-        inner=[_cut(one) for one in layer.inner],
-    )
+def _as_told(layer: Layer) -> Json:
+    """A layer without what nobody would look at, and its size: the page is no file viewer."""
+    fields = [one for one in layer.fields if one.start < MAX_ITEM_BYTES]
+    told = as_json(replace(layer, data=layer.data[:MAX_ITEM_BYTES], fields=fields, inner=[]))
+    inner = [_as_told(one) for one in layer.inner]
+    return told | {"size": len(layer.data), "inner": inner}
 
 
 # -- what wire.rbr names ---------------------------------------------------------------------

@@ -24,7 +24,7 @@ from redbarrel_lite.forwarded import trust
 from redbarrel_lite.listener import Address
 from redbarrel_lite.server import Server
 from redbarrel_lite.tap import MAX_HELD_BYTES, Tap
-from redbarrel_lite.wirepage import FILE, LOOPBACK, MAX_ENDED, MAX_ITEMS, NEXT, show
+from redbarrel_lite.wirepage import FILE, LOOPBACK, MAX_ENDED, MAX_ITEM_BYTES, MAX_ITEMS, NEXT, show
 
 REFUSED = b"403 this page is for the server's own machine: --wire-to\n"
 
@@ -89,6 +89,34 @@ def test_page_tells_of_connections_and_what_is_said_on_one(tmp_path: Path) -> No
     run(test())
 
 
+def test_what_is_long_is_cut_and_what_is_not_complete_says_so(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with shown(tmp_path) as url, looking(url) as page:
+            line = Line(Visitor(Port(url)), "/socket.io/", [], "websocket")
+            async with await AsyncSocket(line).connect() as socket:
+                await page.call("watch", "s1")
+                socket.send("x" * 100_000)
+                item = await hears(page, "items", 'EVENT ["message","xxx')
+                layers = [
+                    item["layer"],
+                    *item["layer"]["inner"],
+                    *item["layer"]["inner"][0]["inner"],
+                ]
+                assert [one["size"] for one in layers] == [100_030, 100_016, 100_015]
+                assert {len(one["bytes"]) for one in layers} == {2 * MAX_ITEM_BYTES}
+            wire = await Wire.open(url)
+            await wire.send(b"GET /hello HTTP/1.1\r\nHo")
+            wire.close()
+            ended: list[int] = []
+            while not ended:
+                (news,) = await page.recv("connections")
+                ended = [one["number"] for one in news if one["label"] == "GET /hello"]
+            ((answer,),) = [await page.call("watch", f"c{ended[0]}")]
+            assert "missing" in answer["items"][0]["layer"]
+
+    run(test())
+
+
 def test_session_is_one_whatever_connections_it_takes(tmp_path: Path) -> None:
     async def test() -> None:
         async with shown(tmp_path) as url, looking(url) as page:
@@ -100,6 +128,7 @@ def test_session_is_one_whatever_connections_it_takes(tmp_path: Path) -> None:
                 said = str([item.get("layer") for item in answer["items"]])
                 assert "open sid=" in said
                 assert "pong probe" in said
+                assert "'\"/socket.io/?EIO=4&transport=polling&sid=" in said, "a target with stars"
                 assert len({item["connection"] for item in answer["items"]}) > 2
                 socket.send("again")
                 item = await hears(page, "items", 'EVENT ["message","again"]')
@@ -277,6 +306,7 @@ def test_debug_serves_the_page_and_nothing_else_does(serve: Serve) -> None:
 def test_its_page_in_the_docs_tells_the_limits_as_they_are() -> None:
     text = " ".join((ROOT / "docs" / "wire.md").read_text(encoding="utf-8").split())
     assert f"The last {MAX_ITEMS} things that were said" in text
+    assert f"of each its first {MAX_ITEM_BYTES} bytes" in text
     assert f"and {MAX_ENDED} connections that have ended" in text
     assert MAX_HELD_BYTES == 1 << 20
     assert "at most a megabyte of a connection" in text

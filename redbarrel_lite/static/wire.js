@@ -4,6 +4,8 @@
 
 const $ = (id) => document.getElementById(id);
 const MAX_ROWS = 400;
+const MAX_ENDED = 60;           // connections that have ended, as the server remembers
+const MAX_DRAWN = 1024;         // bytes of a layer, until somebody asks for the rest
 const NEXT = "s0";              // the session that is yet to begin
 const KINDS = { HTTP: "http", WebSocket: "websocket", "Engine.IO": "engine", "Socket.IO": "socket" };
 
@@ -11,7 +13,8 @@ const socket = io({ path: `${location.pathname.replace(/[^/]*$/, "")}socket.io/`
 const connections = new Map();  // by number
 let subject = "";               // what is looked at
 let items = [];                 // its timeline
-let late = [];                  // what came during a pause
+let late = [];                  // what came during a pause, the last of it
+let lateCount = 0;
 let chosen = null;              // the item whose bytes are shown
 let held = { on: false, by: "", waiting: [] };  // of what is looked at
 let holding = "";               // what is led step by step, looked at or not
@@ -29,6 +32,13 @@ function element(tag, className = "", text = "") {
 
 /** A line is short: how long a secret is helps nobody. */
 const brief = (summary) => summary.replace(/\*{4,}/g, "…");
+
+const counted = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+
+/** Where somebody is: on this machine, the port says it all. */
+const placeOf = (peer) => peer.replace(/^(127\.0\.0\.1|\[::1\])(?=:)/, "");
+
+const isStacked = () => getComputedStyle(document.querySelector("main")).gridTemplateColumns.split(" ").length === 1;
 
 const protocolOf = (name) => Object.keys(KINDS).find((one) => name.startsWith(one)) || "";
 const kindOf = (name) => KINDS[protocolOf(name)] || "other";
@@ -74,7 +84,7 @@ function drawConnections(said = []) {
   const rows = [];
   for (const [number, members] of [...sessions].reverse()) {
     const isOpen = members.some((one) => one.open);
-    const count = `${members.length} connection${members.length > 1 ? "s" : ""}`;
+    const count = counted(members.length, "connection");
     const isSaid = members.some((one) => said.includes(one.number));
     rows.push(row(`s${number}`, `Session ${number}`, count, "", isOpen, false, isSaid));
     for (const one of members.reverse()) rows.push(rowOf(one, true, said));
@@ -87,7 +97,7 @@ function drawConnections(said = []) {
 }
 
 function rowOf(one, isInner, said) {
-  const title = `${one.number} · ${one.speaks} · ${one.peer}`;
+  const title = `${one.number} · ${one.speaks} · ${placeOf(one.peer)}`;
   const count = sizeOf(one.in + one.out);
   return row(`c${one.number}`, title, count, one.label, one.open, isInner, said.includes(one.number));
 }
@@ -100,6 +110,8 @@ function row(key, title, count, label, isOpen, isInner, isSaid) {
   button.append(element("span", "title", title), element("span", "count", count));
   if (key === holding) button.append(element("span", "label", "held: step by step"));
   else if (label) button.append(element("span", "label", brief(label)));
+  if (key !== NEXT) button.append(element("span", "unseen", isOpen ? "open" : "ended"));
+  button.title = brief(label || title);
   button.onclick = () => look(key);
   made.append(button);
   return made;
@@ -112,7 +124,9 @@ async function look(key) {
   const answer = await socket.emitWithAck("watch", key);
   items = answer.items;
   late = [];
+  lateCount = 0;
   choose(null);
+  history.replaceState(null, "", key === NEXT ? location.pathname : `#${key}`);
   $("subject").textContent = key[0] === "s" ? `session ${key.slice(1)}` : `connection ${key.slice(1)}`;
   if (key === NEXT) {
     socket.emit("hold", NEXT, true);
@@ -120,7 +134,8 @@ async function look(key) {
   }
   drawTimeline();
   drawHeld(answer.held);
-  drawConnections();
+  choose(null);
+drawConnections();
 }
 
 // -- timeline ----------------------------------------------------------------------
@@ -137,6 +152,8 @@ function fits(item) {
 
 function drawTimeline() {
   $("timeline").replaceChildren(...items.filter(fits).map((item) => lineOf(item)));
+  $("timeline").dataset.empty = !subject ? "" : items.length ? "Nothing of it fits the filter." : "Nothing has been said here yet.";
+  mark();
   $("timeline").scrollTop = $("timeline").scrollHeight;
 }
 
@@ -163,24 +180,41 @@ function keepingEnd(change) {
 }
 
 function lineOf(item) {
-  if (item.end) return element("li", "end", `connection ${item.connection}: ${item.end}`);
+  if (item.end) {
+    const end = element("li", "end", `connection ${item.connection}: ${item.end}`);
+    end.setAttribute("role", "option");
+    end.setAttribute("aria-disabled", "true");
+    return end;
+  }
   const layers = [...walk(item.layer)];
   const inmost = cores(item.layer);
   const inner = inmost.at(-1);
   const line = element("li", `${item.from} ${kindOf(inner.layer)} ${inner.fault ? "wrong" : ""}`);
-  const time = element("time", "", item.at === undefined ? "" : `${(item.at / 1000).toFixed(3)} s`);
+  const time = element("time", "", item.at === undefined ? "" : `${(item.at / 1000).toFixed(item.at < 1e5 ? 3 : 1)} s`);
   const arrow = element("div", "arrow");
   const chips = element("div", "chips");
-  if (subject[0] === "s") chips.append(element("span", "chip where", `connection ${item.connection}`));
+  if (subject[0] === "s") time.append(element("small", "", `conn. ${item.connection}`));
   for (const layer of layers) {
     chips.append(element("span", `chip ${kindOf(layer.layer)}`, layer.layer));
   }
   if (inner.fault) chips.append(element("span", "chip fault", "wrong"));
-  chips.append(element("span", "chip where", sizeOf(item.size)));
-  arrow.append(element("span", "said", inmost.map((one) => brief(one.summary)).join(" · ")), chips);
+  if (item.layer.missing !== undefined) chips.append(element("span", "chip fault", "unfinished"));
+  const words = element("div", "words");
+  words.append(
+    element("span", "unseen", `from the ${item.from}: `),
+    element("span", "said", inmost.map((one) => brief(one.summary)).join(" · ")),
+    element("span", "size", sizeOf(item.size)),
+  );
+  arrow.append(words, chips);
   line.append(time, arrow);
   line.item = item;
-  line.onclick = () => choose(item);
+  if (item.id !== undefined) line.id = `item${item.id}`;
+  line.setAttribute("role", "option");
+  line.setAttribute("aria-selected", "false");
+  line.onclick = () => {
+    choose(item);
+    if (isStacked()) $("anatomy").scrollIntoView();
+  };
   return line;
 }
 
@@ -197,8 +231,20 @@ function step(by) {
 
 function choose(item) {
   chosen = item;
-  for (const line of $("timeline").children) line.setAttribute("aria-current", String(line.item === item && item !== null));
+  mark();
   if (item) $("anatomy").replaceChildren(layerOf(item.layer));
+  else $("anatomy").replaceChildren($("choose").content.cloneNode(true));
+  $("anatomy").scrollTop = 0;
+}
+
+/** The line of what is chosen, for eyes and for screen readers. */
+function mark() {
+  $("timeline").removeAttribute("aria-activedescendant");
+  for (const line of $("timeline").children) {
+    const isChosen = line.item !== undefined && line.item === chosen;
+    if (line.item) line.setAttribute("aria-selected", String(isChosen));
+    if (isChosen) $("timeline").setAttribute("aria-activedescendant", line.id);
+  }
 }
 
 function layerOf(layer) {
@@ -209,6 +255,10 @@ function layerOf(layer) {
   if (layer.fault) box.append(element("p", "fault", `${layer.fault.reason} (${layer.fault.code})`));
   const marks = [];  // for each field, all that lights up with it
   box.append(bytesView(layer, marks), fieldsView(layer, marks));
+  if (layer.missing !== undefined) {
+    const count = layer.missing === null ? "more bytes" : `${counted(layer.missing, "more byte")}`;
+    box.append(element("p", "fault", `… ${count} ${layer.missing === 1 ? "is" : "are"} missing`));
+  }
   box.onmouseover = box.onfocusin = (event) => light(event, marks);
   box.onmouseleave = () => marks.flat().forEach((one) => one.classList.remove("on"));
   box.append(...layer.inner.map(layerOf));
@@ -227,33 +277,72 @@ function light(event, marks) {
 function bytesView(layer, marks) {
   const bytes = bytesOf(layer.bytes);
   const view = element("div", "bytes");
+  const letters = lettersOf(bytes);
   const width = $("anatomy").clientWidth > 620 ? 16 : 8;
-  for (let at = 0; at < bytes.length; at += width) {
-    const hex = element("span", "hex");
-    const text = element("span", "text");
-    bytes.slice(at, at + width).forEach((byte, index) => {
-      const owners = layer.fields.flatMap((one, n) => (one.start <= at + index && at + index < one.end ? [n] : []));
-      const printable = byte >= 32 && byte < 127 ? String.fromCharCode(byte) : "·";
-      for (const [where, shown] of [[hex, byte.toString(16).padStart(2, "0")], [text, printable]]) {
-        const mark = element("b", owners.length && owners[0] % 2 ? "odd" : "", shown);
-        if (owners.length) mark.dataset.field = owners.join(" ");
-        if (layer.fault && layer.fault.at === at + index) mark.classList.add("guilty");
-        for (const owner of owners) (marks[owner] ||= []).push(mark);
-        where.append(mark);
+  const owners = Array.from(bytes, () => []);
+  layer.fields.forEach((one, number) => {
+    for (let at = one.start; at < Math.min(one.end, bytes.length); at += 1) owners[at].push(number);
+  });
+  const draw = (from, to) => {
+    for (let at = from; at < to; at += width) {
+      const hex = element("span", "hex");
+      const text = element("span", "text");
+      for (let index = at; index < Math.min(at + width, to); index += 1) {
+        for (const [where, shown] of [[hex, bytes[index].toString(16).padStart(2, "0")], [text, letters[index]]]) {
+          const mark = element("b", owners[index].length && owners[index][0] % 2 ? "odd" : "", shown);
+          if (owners[index].length) mark.dataset.field = owners[index].join(" ");
+          if (layer.fault && layer.fault.at === index) mark.classList.add("guilty");
+          for (const owner of owners[index]) (marks[owner] ||= []).push(mark);
+          where.append(mark);
+        }
       }
-    });
-    view.append(element("i", "", at.toString(16).padStart(4, "0")), hex, text);
+      view.append(element("i", "", at.toString(16).padStart(4, "0")), hex, text);
+    }
+  };
+  const isWrongBehind = layer.fault && layer.fault.at >= MAX_DRAWN;
+  const drawn = isWrongBehind ? bytes.length : Math.min(bytes.length, MAX_DRAWN);
+  draw(0, drawn);
+  view.setAttribute("role", "img");
+  view.setAttribute("aria-label", `${counted(layer.size, "byte")} of ${layer.layer}, in hexadecimal and as text`);
+  const both = element("div");
+  both.append(view);
+  const left = layer.size - bytes.length;
+  if (drawn < bytes.length) {
+    const more = element("button", "more", `Show ${counted(bytes.length - drawn, "more byte")}`);
+    more.onclick = () => {
+      draw(drawn, bytes.length);
+      more.remove();
+    };
+    both.append(more);
   }
-  return view;
+  if (left) both.append(element("p", "note", `${counted(left, "byte")} behind them are not kept.`));
+  return both;
+}
+
+/** What each byte is as text: a letter of several stands at its first, and · for what is none. */
+function lettersOf(bytes) {
+  const letters = Array.from(bytes, (byte) => (byte >= 32 && byte < 127 ? String.fromCharCode(byte) : "·"));
+  try {
+    let at = 0;
+    for (const letter of new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes)) {
+      const size = new TextEncoder().encode(letter).length;
+      if (size > 1 && /[\p{L}\p{N}\p{P}\p{S}]/u.test(letter)) letters[at] = letter;
+      at += size;
+    }
+  } catch { /* bytes, and no text */ }
+  return letters;
 }
 
 function fieldsView(layer, marks) {
   const table = element("table", "fields");
+  table.setAttribute("aria-label", `What they say: ${layer.layer}`);
   layer.fields.forEach((field, number) => {
     const line = table.insertRow();
     line.dataset.field = String(number);
-    const name = line.insertCell();
-    name.textContent = field.name;
+    line.tabIndex = 0;
+    const name = element("th", "", field.name);
+    name.scope = "row";
+    line.append(name);
     if (field.bits) name.append(element("span", "bits", field.bits));
     const value = line.insertCell();
     value.className = "value";
@@ -273,7 +362,8 @@ function drawHeld(news) {
   const before = holding;
   if (held.on) holding = held.by;
   else if ([held.key, held.by].includes(holding)) holding = "";
-  if (holding !== before) drawConnections();
+  if (holding !== before) choose(null);
+drawConnections();
   $("hold").setAttribute("aria-pressed", String(held.on));
   $("next").hidden = !held.on;
   $("next").disabled = !held.waiting.length;
@@ -290,7 +380,7 @@ socket.on("connect", () => {
   $("state").className = "live";
   $("state").textContent = "live";
   connections.clear();
-  if (subject) look(subject);
+  if (subject || /^#[cs][1-9][0-9]*$/.test(location.hash)) look(subject || location.hash.slice(1));
 });
 socket.on("disconnect", () => {
   $("state").className = "";
@@ -298,13 +388,17 @@ socket.on("disconnect", () => {
 });
 socket.on("connect_error", (error) => { $("state").textContent = error.message; });
 socket.on("connections", (news) => {
+  const isFirst = !connections.size;
   for (const one of news) connections.set(one.number, one);
-  drawConnections(news.map((one) => one.number));
+  const ended = [...connections.values()].filter((one) => !one.open).sort((a, b) => a.number - b.number);
+  for (const one of ended.slice(0, Math.max(ended.length - MAX_ENDED, 0))) connections.delete(one.number);
+  drawConnections(isFirst ? [] : news.map((one) => one.number));
 });
 socket.on("items", (news) => {
   if ($("pause").getAttribute("aria-pressed") === "true") {
-    late.push(...news);
-    $("pause").textContent = `Go on (${late.length})`;
+    lateCount += news.length;
+    late = [...late, ...news].slice(-MAX_ROWS);
+    $("pause").textContent = `Go on (${lateCount})`;
   } else addItems(news);
 });
 socket.on("stepping", (key) => { if (subject === NEXT) { subject = ""; look(key); } });
@@ -325,6 +419,7 @@ $("pause").onclick = () => {
   const isPaused = $("pause").getAttribute("aria-pressed") === "true";
   $("pause").setAttribute("aria-pressed", String(!isPaused));
   $("pause").textContent = isPaused ? "Pause" : "Go on";
+  lateCount = 0;
   if (isPaused) addItems(late.splice(0));
 };
 $("export").onclick = () => {
@@ -337,11 +432,13 @@ $("export").onclick = () => {
 };
 addEventListener("keydown", (event) => {
   if (event.target.matches("input") || event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+  const key = event.key.toLowerCase();
+  if (key === "arrowdown" || key === "arrowup") {
     event.preventDefault();
-    step(event.key === "ArrowDown" ? 1 : -1);
-  } else if (event.key === "n") next();
-  else if (event.key === "p") $("pause").click();
-  else if (event.key === "/") { event.preventDefault(); $("filter").focus(); }
+    step(key === "arrowdown" ? 1 : -1);
+  } else if (key === "n") next();
+  else if (key === "p") $("pause").click();
+  else if (key === "/") { event.preventDefault(); $("filter").focus(); }
 });
+choose(null);
 drawConnections();

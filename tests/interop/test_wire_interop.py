@@ -14,6 +14,11 @@ def test_page_shows_a_session_and_leads_the_next_one(serve: Serve) -> None:
     seen = node("wire.cjs", server.url)
     assert seen["faults"] == []
     assert seen["width"] <= 390
+    assert seen["broken"] == [], "names of fields that are cut within a word"
+    assert seen["isSeen"], "on a phone, a line that is chosen leads to its bytes"
+    asked = seen["asked"]
+    assert asked["isActive"], "the option that a screen reader is told of"
+    assert asked["isMore"], "the rest of a long message, when it is asked for"
     watched = seen["watched"]
     assert watched["layers"] == ["WebSocket frame", "Engine.IO packet", "Socket.IO packet"]
     assert watched["lit"] == 4, "the bytes of the masking key"

@@ -108,6 +108,36 @@ const stepThrough = async (browser, url, page) => {
   return { steps, looked, gap: Math.max(...gaps) };
 };
 
+// Names of fields that are cut within a word.
+const brokenWords = () =>
+  [...document.querySelectorAll(".fields th")].flatMap(({ firstChild }) =>
+    [...firstChild.data.matchAll(/[^\s-]+/g)].flatMap(({ 0: word, index }) => {
+      const range = document.createRange();
+      range.setStart(firstChild, index);
+      range.setEnd(firstChild, index + word.length);
+      return range.getClientRects().length > 1 ? [word] : [];
+    }),
+  );
+
+// With the keyboard to a message that is not drawn whole.
+const longMessage = async (browser, url, chat) => {
+  const { page } = await open(browser, url);
+  await page.locator("#connections button", { hasText: /^Session 1/ }).click();
+  await chat.type(`long ${"x".repeat(2000)}`);
+  const list = page.getByRole("listbox", { name: "What was said" });
+  const option = list.getByRole("option", { name: /^.*from the client: .*long x/ });
+  await option.waitFor();
+  await option.click();
+  await list.focus();
+  await page.keyboard.press("ArrowUp");
+  await page.keyboard.press("ArrowDown");
+  const isActive = (await option.getAttribute("id")) === (await list.getAttribute("aria-activedescendant"));
+  const rows = page.locator("#anatomy .bytes").first().locator(".hex");
+  const before = await rows.count();
+  await page.getByRole("button", { name: /^Show [0-9,]+ more bytes$/ }).first().click();
+  return { isActive, isMore: (await rows.count()) > before };
+};
+
 const scenario = async (url, picture = "") => {
   const browser = await launch();
   const chat = await enter(browser, url);
@@ -121,8 +151,14 @@ const scenario = async (url, picture = "") => {
   const led = await stepThrough(browser, url, page);
   const narrow = await open(browser, url, { viewport: { width: 390, height: 800 } });
   await narrow.page.locator("#connections li button").nth(1).click();
+  await line(narrow.page, "handshake").click();
   const width = await narrow.page.evaluate(() => document.documentElement.scrollWidth);
-  return { watched, used, ...led, width, faults: [...faults, ...narrow.faults] };
+  const broken = await narrow.page.evaluate(brokenWords);
+  const isSeen = await narrow.page.locator("#anatomy").evaluate((one) => one.getBoundingClientRect().top < 100);
+  await narrow.page.reload();
+  await line(narrow.page, "handshake").waitFor();  // what was looked at is looked at again
+  const asked = await longMessage(browser, url, chat);
+  return { watched, used, ...led, width, broken, isSeen, asked, faults: [...faults, ...narrow.faults] };
 };
 
 module.exports = { scenario };
