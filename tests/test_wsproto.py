@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 from segments import same_verdict
 
+from redbarrel_lite import wsproto
 from redbarrel_lite.deflate import Agreement, Inflater
 from redbarrel_lite.errors import LocalProtocolError, RemoteProtocolError
 from redbarrel_lite.wsproto import (
@@ -340,7 +341,7 @@ def test_ping_has_at_most_125_bytes() -> None:
     """RFC 6455 5.5."""
     assert ping_frame(b"x" * 125) == b"\x89\x7d" + b"x" * 125
     assert ping_frame() == b"\x89\x00"
-    with pytest.raises(LocalProtocolError, match="126"):
+    with pytest.raises(LocalProtocolError, match=r"^ping of 126 bytes \(RFC 6455 5\.5\)$"):
         ping_frame(b"x" * 126)
 
 
@@ -415,7 +416,7 @@ def test_close_without_a_code_is_echoed_without_one() -> None:
 def test_code_that_must_not_travel_is_not_sent(code: int) -> None:
     """RFC 6455 7.4."""
     connection = Connection()
-    with pytest.raises(LocalProtocolError, match=str(code)):
+    with pytest.raises(LocalProtocolError, match=rf"^close code {code} must not be sent \(RFC"):
         connection.close(code)
     assert connection.state is State.OPEN
 
@@ -523,12 +524,50 @@ def test_truncated_message_is_never_complete_and_never_a_fault(chance: random.Ra
         ("82ff8000000000000000", "length with its top bit set (RFC 6455 5.2)"),
         ("8080", "continuation frame without a message (RFC 6455 5.4)"),
         ("0180000000008180", "text frame inside a fragmented message (RFC 6455 5.4)"),
+        ("c0", "continuation frame with a reserved bit set (RFC 6455 5.2, RFC 7692 6)"),
+        ("0880", "close frame is fragmented or over 125 bytes (RFC 6455 5.5)"),
+        ("88810000000003", "close frame with half a code (RFC 6455 5.5.1)"),
+        ("88820000000003ed", "close code 1005 must not be sent (RFC 6455 7.4)"),
     ],
 )
 def test_fault_names_the_frame_and_the_rule(frames: str, fault: str) -> None:
     (told,) = Connection().receive(bytes.fromhex(frames))
     assert isinstance(told, RemoteProtocolError)
     assert (str(told), told.code) == (fault, 1002)
+
+
+def test_text_that_is_no_utf8_is_1007_and_says_why() -> None:
+    (told,) = Connection().receive(bytes.fromhex("818100000000ff"))
+    assert isinstance(told, RemoteProtocolError)
+    said = str(told), told.code
+    assert said == ("text is not UTF-8: invalid start byte (RFC 6455 8.1)", 1007)
+
+
+def test_names_of_close_codes_are_those_of_the_registry() -> None:
+    """IANA, WebSocket Close Code Number Registry, which RFC 6455 7.4.1 begins."""
+    assert (wsproto.NORMAL_CLOSURE, wsproto.GOING_AWAY, wsproto.PROTOCOL_ERROR) == (
+        1000,
+        1001,
+        1002,
+    )
+    assert (wsproto.UNSUPPORTED_DATA, wsproto.INVALID_PAYLOAD) == (1003, 1007)
+    assert (wsproto.NO_STATUS_RECEIVED, wsproto.ABNORMAL_CLOSURE) == (1005, 1006)
+    assert (wsproto.POLICY_VIOLATION, wsproto.MESSAGE_TOO_BIG) == (1008, 1009)
+    assert (wsproto.INTERNAL_ERROR, wsproto.SERVICE_RESTART) == (1011, 1012)
+
+
+def test_limits_are_a_megabyte_and_1024_fragments_if_nobody_says() -> None:
+    connection = Connection()
+    assert connection.receive(header(BINARY, 1_000_000)) == []
+    (told,) = Connection().receive(header(BINARY, 1_000_001))
+    assert isinstance(told, RemoteProtocolError)
+    connection = Connection()
+    fragments = header(BINARY, 0, final=False) + 1022 * header(CONTINUATION, 0, final=False)
+    assert connection.receive(fragments + header(CONTINUATION, 0)) == [b""]
+    one_more = header(CONTINUATION, 0, final=False) + header(CONTINUATION, 0)
+    (told,) = Connection().receive(fragments + one_more)
+    assert isinstance(told, RemoteProtocolError)
+    assert told.code == MESSAGE_TOO_BIG
 
 
 def test_limits_of_lengths_are_within_them() -> None:
