@@ -43,7 +43,7 @@ def is_its_own(error: BaseException) -> bool:
     if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()
         return task is None or not task.cancelling()
-    return not isinstance(error, GeneratorExit)
+    return not (isinstance(error, GeneratorExit) and was_closed(error))
 
 
 def was_closed(error: GeneratorExit) -> bool:
@@ -54,6 +54,15 @@ def was_closed(error: GeneratorExit) -> bool:
     """
     frames = (frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__))
     return all(name.startswith(_NOT_THE_USERS) for name in frames)
+
+
+def as_exception(error: BaseException) -> Exception:
+    """An error that a future can carry: it refuses StopIteration, and SystemExit ends a loop."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    plain = RuntimeError(f"the handler raised {type(error).__name__}")
+    plain.__cause__ = error
+    return plain
 
 
 def user_traceback(error: BaseException) -> str:

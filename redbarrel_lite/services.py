@@ -26,7 +26,7 @@ from .cookies import with_secure
 from .eager import Starter
 from .errors import RemoteProtocolError
 from .exc import HTTPException
-from .failures import user_traceback, was_closed
+from .failures import as_exception, user_traceback, was_closed
 from .handlers import is_async
 from .messages import Handler
 from .request import Request, line_for
@@ -153,7 +153,7 @@ class Pool:
         try:
             settle = partial(job.set_result, job.function())
         except BaseException as error:  # SystemExit in a handler must not cost us a thread
-            settle = partial(job.set_exception, _plain(error))
+            settle = partial(job.set_exception, as_exception(error))
         loop = job.get_loop()
         if not loop.is_closed():
             loop.call_soon_threadsafe(self._done, job, settle)
@@ -163,15 +163,6 @@ class Pool:
         self._busy -= 1
         if not job.done():
             settle()
-
-
-def _plain(error: BaseException) -> Exception:
-    """An error that a future can carry: it refuses StopIteration, and SystemExit ends a loop."""
-    if isinstance(error, Exception) and not isinstance(error, StopIteration):
-        return error
-    plain = RuntimeError(f"the handler raised {type(error).__name__}")
-    plain.__cause__ = error
-    return plain
 
 
 _starter: Final = Starter()

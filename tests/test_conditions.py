@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ruled import RBR, SOURCE, files, module_in
-from wire import Wire, ask, live, run, until
+from wire import SOCKET_IO, Wire, ask, live, run, until
 
 from redbarrel_lite import conditions
 from redbarrel_lite.conditions import BUILT_IN_TYPES, made, with_last
@@ -300,6 +300,57 @@ def test_mistakes_are_logged_and_refusals_are_not(
 
     with caplog.at_level(logging.WARNING):
         run(test())
+
+
+ENDING_RBR = """
+    path checked ( url /checked/{how}, use python:MODULE.hello,
+        request-headers ( unless X-How validates with python:MODULE.KIND return 403 ) );
+    path altered ( url /altered, use python:MODULE.hello,
+        response-body ( alter with python:MODULE.KIND ) );
+    path page ( url /page, use file:app.rbr,
+        request-headers ( unless X-How validates with python:MODULE.KIND return 403 ) );
+    path chat ( method SOCKETIO, use python:MODULE.chat,
+        request-headers ( unless X-How validates with python:MODULE.KIND return 403 ) );
+"""
+ENDING = """
+    import asyncio
+
+    def raises(name):
+        raise {"exit": SystemExit(3), "close": GeneratorExit(), "stop": StopIteration(),
+               "cancel": asyncio.CancelledError()}[name]
+
+    def plain(globs, request, value): raises(request.headers["x-how"])
+    async def at_once(globs, request, value): raises(request.headers["x-how"])
+
+    async def later(globs, request, value):
+        await asyncio.sleep(0)
+        raises(request.headers["x-how"])
+
+    def handed(globs, request, value):
+        return later(globs, request, value)
+
+    async def hello(globs, request): return "hello"
+    def chat(globs, request): pass
+"""
+
+
+@pytest.mark.parametrize("how", ["exit", "close", "stop", "cancel"])
+@pytest.mark.parametrize("kind", ["plain", "at_once", "later", "handed"])
+def test_function_of_a_rule_that_would_end_more_than_itself_fails(
+    tmp_path: Path, kind: str, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        async with live(tmp_path, ENDING_RBR.replace("KIND", kind), ENDING) as server:
+            for target in ("/checked/x", "/page", f"{SOCKET_IO}&transport=polling"):
+                assert (await ask(server.url, "GET", target, X_How=how))[0] == 403
+            assert (await ask(server.url, "GET", "/altered", X_How=how))[0] == 500
+            await server.serves()
+
+    run(test())
+    told = [one for one in caplog.messages if " is refused:" in one or " failed:" in one]
+    assert len(told) == 4
+    name = {"exit": "SystemExit", "close": "Generator", "stop": "StopIter", "cancel": "Cancelled"}
+    assert all(name[how] in one for one in told)
 
 
 def test_validator_that_blocks_holds_up_nobody(tmp_path: Path) -> None:

@@ -468,10 +468,13 @@ def test_line_whose_client_goes_meanwhile_ends_quietly(
     play(story)
 
 
-def test_exit_in_a_line_ends_nothing_but_the_line(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", [SystemExit(3), GeneratorExit("3")])
+def test_exit_in_a_line_ends_nothing_but_the_line(
+    error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
     async def story() -> None:
         def leave(_globs: Any, _request: Request) -> None:
-            raise SystemExit(3)
+            raise error
 
         for kind in ("def", "async def"):
             stage = Stage(None, lines=lines(leave=of(kind, leave), ask=of(kind, lambda _g, _r: 1)))
@@ -479,7 +482,8 @@ def test_exit_in_a_line_ends_nothing_but_the_line(caplog: pytest.LogCaptureFixtu
             assert await stage.hears(1) == ["30[1]"]
             stage.leave()
             await over(stage)
-        assert ["SystemExit: 3" in line for line in logged(caplog)] == [True, True]
+        told = f"{type(error).__name__}: 3"
+        assert [told in line for line in logged(caplog)] == [True, True]
 
     play(story)
 
