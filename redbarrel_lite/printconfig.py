@@ -61,6 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser, options: Callable[..., object
             action.type = _of(_HOST)
         elif action.dest == "allow_host":
             action.type = _in_a_line(action.type, _SERVER_NAME)
+        elif action.dest == "workers":
+            action.type, action.default = _in_words(action.type), "1"
         elif action.dest.startswith("redis"):
             action.type = _in_a_line(action.type or str)
     parser.add_argument("--name", type=_of(_NAME), help="of the unit, too (that of the file)")
@@ -97,6 +99,11 @@ def _in_a_line(type_: Any, pattern: re.Pattern[str] = _LINE) -> Callable[[str], 
     """Text of a type that has an end of line in it would say something of its own."""
     fits = _of(pattern)
     return lambda text: type_(fits(text))
+
+
+def _in_words(type_: Any) -> Callable[[str], str]:
+    """The text of what is fine for a type."""
+    return lambda text: text if type_(text) else ""
 
 
 def _run(options: argparse.Namespace) -> int:

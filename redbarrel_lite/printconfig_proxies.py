@@ -58,7 +58,8 @@ def _head(site: Site, path: str, *words: str) -> Iterator[str]:
     if site.servers:
         ports = {server.rpartition(":")[2] for server in site.servers}
         port = ports.pop() if len(ports) == 1 else "PORT"
-        options = ["--host", "0.0.0.0", "--port", port]  # noqa: S104
+        everywhere = "::" if all(one.startswith("[") for one in site.servers) else "0.0.0.0"  # noqa: S104
+        options = ["--host", everywhere, "--port", port]
         options += ["--trust-proxy", *(site.trusted or ["PROXY"])]
         unknown += ["PORT is the one of the machine"] * (port == "PORT")
         unknown += ["PROXY is the address from which this proxy comes"] * (not site.trusted)
@@ -84,8 +85,9 @@ def nginx(site: Site) -> Iterator[tuple[str, str]]:
         *_head(
             site,
             path,
-            "`nginx -t` checks it, `systemctl reload nginx` takes it over. A client that is"
-            " connected takes two of `worker_connections`, in nginx.conf.",
+            "A link in /etc/nginx/sites-enabled makes it count, `nginx -t` checks it, `systemctl"
+            " reload nginx` takes it over. A client that is connected takes two of"
+            " `worker_connections`, in nginx.conf.",
         ),
         *_nginx_connection(site),
         *_nginx_upstream(site),
@@ -141,7 +143,13 @@ def _nginx_upstream(site: Site) -> Iterator[str]:
 
 
 def _nginx_names(site: Site) -> Iterator[str]:
-    why = "The names by which clients ask for it; --allow-host tells them."
+    if site.names:
+        why = "The names by which clients ask for it; --allow-host tells them."
+    else:
+        why = (
+            "Its names are for --allow-host to tell. Without one it is asked only where no other"
+            " site is the default; that of Debian, sites-enabled/default, is one."
+        )
     yield from because("    ", why, f"server_name {' '.join(site.names) or '_'};")
 
 

@@ -25,8 +25,9 @@ PACKAGE: Final = Path(__file__).resolve().parent
 WIDTH: Final = 98
 LOCAL: Final = "127.0.0.1"
 
-# All addresses of the machine, and one of them.
-_NEAR: Final = {"0.0.0.0": LOCAL, "::": "::1"}  # noqa: S104
+# Several addresses of the machine, and one of them: a proxy that comes by turns from 127.0.0.1 and
+# from ::1, as nginx does for a name, would be trusted by turns.
+_NEAR: Final = {"0.0.0.0": LOCAL, "::": "::1", "localhost": LOCAL}  # noqa: S104
 _IS_NUMBER: Final = re.compile(r"[0-9.]+")
 
 
@@ -45,7 +46,7 @@ class Site:
     uds: str
     names: tuple[str, ...]  # of the hosts that it answers for; none: for all
     trusted: tuple[str, ...]
-    workers: int
+    workers: str  # a number, or "auto", which is each machine's own
     redis: str
     redis_channel: str
     redis_emitter: str
@@ -98,8 +99,8 @@ class Site:
     def serving(self, *options: str) -> list[str]:
         """What Python is told, to serve it."""
         said = ["--allow-host", *self.names] if self.names else []
-        if self.workers > 1:
-            said += ["--workers", str(self.workers)]
+        if self.workers != "1":
+            said += ["--workers", self.workers]
         for option in ("redis", "redis_channel", "redis_emitter"):
             if value := getattr(self, option):
                 said += [f"--{option.replace('_', '-')}", value]

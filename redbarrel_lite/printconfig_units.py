@@ -102,7 +102,7 @@ def _service(site: Site) -> Iterator[str]:
         "KillSignal=SIGTERM",
         f"TimeoutStopSec={round(GRACE_S) + 15}",
     )
-    watched = "supervisor" if site.workers > 1 else "event loop"
+    watched = "supervisor" if site.workers != "1" else "event loop"
     yield from because(
         "", f"When its {watched} does not move for so long it is started again.", "WatchdogSec=30"
     )

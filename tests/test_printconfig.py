@@ -125,9 +125,30 @@ def test_machines_are_chosen_by_the_client_if_it_may_poll(printed: Print, app: P
     )
 
 
+def test_machines_listen_where_they_are_asked(printed: Print, app: Path) -> None:
+    for servers, host in (
+        (["10.0.0.1:80", "10.0.0.2:80"], "0.0.0.0"),
+        (["[fd00::1]:80", "[fd00::2]:80"], "::"),
+    ):
+        assert f" --host {host} --port 80 " in printed("nginx", app, "--server", *servers)
+
+
+def test_site_without_a_name_says_who_else_has_none(printed: Print, app: Path) -> None:
+    assert "sites-enabled/default, is one" in reasons(printed("nginx", app))
+    assert "sites-enabled/default" not in printed("nginx", app, "--allow-host", "a.example")
+
+
+@pytest.mark.parametrize("form", ["nginx", "haproxy", "systemd", "docker"])
+def test_workers_of_another_machine_are_counted_there(printed: Print, app: Path, form: str) -> None:
+    text = printed(form, app, "--workers", "auto")
+    assert re.search(r'--workers(", "| )auto\b', text)
+    assert "--workers" not in printed(form, app)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--workers", "none"], "'none' is not a number"),
         (["--prefix", "/a b"], "'/a b'"),
         (["--prefix", "a"], "'a'"),
         (["--prefix", "/"], "'/'"),
@@ -235,7 +256,8 @@ def test_files_are_found_from_anywhere(
         ("0.0.0.0", "127.0.0.1:81", "127.0.0.1"),
         ("::", "[::1]:81", "::1"),
         ("10.0.0.7", "10.0.0.7:81", "10.0.0.7"),
-        ("localhost", "localhost:81", "127.0.0.1"),
+        ("localhost", "127.0.0.1:81", "127.0.0.1"),
+        ("a.example", "a.example:81", "127.0.0.1"),
     ],
 )
 def test_proxy_finds_the_server_where_it_listens(
