@@ -44,7 +44,9 @@ class Input(NamedTuple):
 
 # -- what it is --------------------------------------------------------------------------
 
-LIKE_HTTP: Final = re.compile(r"(?:\r\n)*(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+ [^\r\n]*HTTP/|HTTP/)")
+LIKE_HTTP: Final = re.compile(
+    r"(?:\r\n)*(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+ [^\r\n]*HTTP/|HTTP/)", re.IGNORECASE
+)
 _OLD_PAYLOAD: Final = re.compile(r"[0-9]{1,10}:[0-6b]")
 _PACKET: Final = re.compile(r"\d|b[A-Za-z0-9+/]*={0,2}\Z|[^\x1e]*\x1e")
 _QUERY: Final = re.compile(r"(?:(?:https?|wss?)://[^\s?]*\?|/[^\s?]*\?|\?)?([\w.-]+=[^\s]*)")

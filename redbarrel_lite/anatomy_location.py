@@ -27,7 +27,7 @@ _AFTER: Final = " );\n"
 # meant as one, too.
 LIKE_A_LOCATION: Final = re.compile(
     rf"(?:{'|'.join(LOCATION_KINDS)}):[^\r\n]*"
-    r"|[A-Za-z_][A-Za-z-]*:[^\s\d\[{][^\r\n]*|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+"
+    r"|(?!wss?://)[A-Za-z_][A-Za-z-]*:[^\s\d\[{]\S*|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+"
 )
 
 _KIND_MEANS: Final = {

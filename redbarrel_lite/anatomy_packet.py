@@ -66,6 +66,8 @@ def segment_of(data: bytes) -> Segment | None:
     headers = _layer(data[: packet.tcp + size], packet, source, target)
     payload = tcp[size:]
     headers.summary = f"{source} to {target}, {counted(len(payload), 'byte')}"
+    if packet.end > len(data):
+        headers.summary += f", and {packet.end - len(data):,} that were not captured"
     return Segment(headers, payload, source, target, int.from_bytes(tcp[4:8], "big"))
 
 
@@ -112,7 +114,7 @@ def _at(data: bytes, start: int, link: str) -> _Packet | None:
         protocol, addresses = head[6], (head[8:24], head[24:40])
     else:
         return None
-    if not 20 <= size <= length - 8 or length > len(head):
+    if not 20 <= size <= length - 8:
         return None
     if protocol in _PROTOCOLS and (link or _is_summed(head[:size])):
         raise ValueError(f"this is a packet of {_PROTOCOLS[protocol]}, and HTTP runs over TCP")

@@ -12,14 +12,15 @@ In one line::
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import re
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-_PREFIX: Final = r"(?:0[xX]|\\[xX])?"
+_PREFIX: Final = r"(?:0[xX]|\\[xX]|%)?"
 _HEX: Final = re.compile(rf"\s*(?:{_PREFIX}[0-9A-Fa-f]{{2}}[\s:,;-]*)+", re.ASCII)
-_BETWEEN: Final = re.compile(r"0[xX]|\\[xX]|[\s:,;-]+")
+_BETWEEN: Final = re.compile(r"0[xX]|\\[xX]|%|[\s:,;-]+")
 _DIGIT: Final = re.compile(r"[0-9A-Fa-f]")
 _ENOUGH: Final = 2000  # characters, to tell what a text was meant for
 _LIKE_HEX: Final = re.compile(rf"{_PREFIX}[0-9A-Fa-f]{{2}}", re.ASCII)
@@ -72,6 +73,7 @@ class Block(NamedTuple):
 
     data: bytes
     title: str = ""
+    indent: int | None = None  # where two sides are told apart by it
 
 
 class _Row(NamedTuple):
@@ -85,13 +87,14 @@ class _Row(NamedTuple):
 
 
 _ROW: Final = re.compile(
-    r"\s*(?:0[xX])?([0-9A-Fa-f]{4,16})(:| -)?([ \t]+)(?=(?:0[xX])?[0-9A-Fa-f]{2})(.*)"
+    r"[ \t]*(?:0[xX])?([0-9A-Fa-f]{4,16})(:| -)?([ \t]+)(?=(?:0[xX])?[0-9A-Fa-f]{2})(.*)"
 )
 _END: Final = re.compile(r"\s*([0-9A-Fa-f]{6,16})")
 _GROUP: Final = re.compile(r"(?:0[xX])?((?:[0-9A-Fa-f]{2})+)(?:(-)|([ \t]+)|\Z)")
 _WORDS: Final = re.compile(r"(?:[0-9A-Fa-f]{4}\s*)+|\*?")
 _MOST: Final = 256  # bytes of a line
 _USUAL: Final = 16
+_OFFSET_DIGITS: Final = 8  # of Wireshark's
 
 
 def dumped(text: str) -> list[Block] | None:
@@ -120,6 +123,28 @@ def _is_evident(row: re.Match[str], lines: int) -> bool:
     return bool(row[2]) or len(row[3]) > 1 or len(row[1]) % 2 == 1 or lines > 1
 
 
+def followed(text: str) -> list[Block] | None:
+    """What Wireshark shows of a stream, one side of which is indented; None if it is no such.
+
+    Each side has offsets of its own, which go on where it speaks again.
+    """
+    rows = [
+        (len(line) - len(line.lstrip()), _Row(number, found[1], "", found[3], found[4]))
+        for number, line in enumerate(text.splitlines(), 1)
+        if (found := _ROW.fullmatch(line)) and len(found[1]) == _OFFSET_DIGITS and not found[2]
+    ]
+    seen = {indent for indent, _ in rows}
+    if len(seen) != 2:
+        return None
+    spoken = dict.fromkeys(seen, 0)
+    blocks = []
+    for indent, run in itertools.groupby(rows, lambda one: one[0]):
+        data = _joined([row for _, row in run], 16, spoken[indent])
+        spoken[indent] += len(data)
+        blocks.append(Block(data, indent=indent))
+    return blocks
+
+
 def _blocks(lines: list[str], base: int) -> Iterator[Block]:
     rows: list[_Row] = []
     title = chatter = ""
@@ -142,7 +167,7 @@ def _blocks(lines: list[str], base: int) -> Iterator[Block]:
     yield Block(_joined(rows, base), title)
 
 
-def _joined(rows: list[_Row], base: int) -> bytes:
+def _joined(rows: list[_Row], base: int, start: int = 0) -> bytes:
     data = bytearray()
     width = 0
     is_repeated = False
@@ -151,7 +176,7 @@ def _joined(rows: list[_Row], base: int) -> bytes:
         if row.rest == "*":
             is_repeated = True
             continue
-        at = int(row.offset, base)
+        at = int(row.offset, base) - start
         if is_repeated and width:
             data += bytes(data[-width:]) * ((at - len(data)) // width)
             is_repeated = False
@@ -164,7 +189,7 @@ def _joined(rows: list[_Row], base: int) -> bytes:
                 f"behind {len(data)} bytes: is a line missing?"
             )
         known = after is not None and after.rest != "*" and bool(after.rest)
-        wanted = int(after.offset, base) - at if known and after is not None else 0
+        wanted = int(after.offset, base) - start - at if known and after is not None else 0
         part = _row_bytes(row, wanted, width, is_words=is_words)
         width = width or len(part)
         data += part
@@ -220,15 +245,27 @@ _ESCAPE: Final = re.compile(
 )
 _NAMED: Final = dict(zip(b"abfnrtv", b"\a\b\f\n\r\t\v", strict=True))
 _LIST: Final = re.compile(
-    r"[\w\s*.=-]{0,80}(?:\(\d+\)|\[\d*\]\s?=)?\s?\(?\s?[\[{(]([\s\dA-Fa-fxX,]+)[\]})]\)?;?.*",
+    r"[\w\s*.=-]{0,80}(?:\(\d+\)|\[\d*\](?:\s?=|byte)?)?\s?\(?\s?[\[{(]([\s\dA-Fa-fxX,-]+)[\]})]\)?;?.*",
     re.DOTALL,
 )
 _NODE: Final = re.compile(r"<(?:Slow)?Buffer ([0-9A-Fa-f\s]+)>")
 _DECIMAL: Final = re.compile(r"\s*\d{1,3}(?:[\s,]+\d{1,3}){2,}\s*", re.ASCII)
 
 
+# Of C, which joins literals that stand side by side, of Java, and of what strace shows.
+_JOINT: Final = re.compile(r'"[ \t]*\\?\r?\n[ \t]*"')
+_NOISE: Final = re.compile(r"/\*[^*]{0,200}\*/|\(byte\)")
+_CALL: Final = re.compile(r'\w+\(\d+(?:<[^>]*>)?, ("(?:[^"\\]|\\.)*"), .*', re.DOTALL)
+_BITS: Final = re.compile(r"(?:[01]{8}[\s,]+)+[01]{8}")
+
+
 def literal(text: str) -> bytes | None:
     """The bytes that a language writes so; None if it is none. Raises ValueError, too."""
+    if found := _BITS.fullmatch(text):
+        return bytes(int(bits, 2) for bits in re.split(r"[\s,]+", text))
+    if found := _CALL.fullmatch(text):
+        text = found[1]
+    text = _JOINT.sub("", _NOISE.sub("", text))
     if found := _PYTHON.fullmatch(text):
         try:
             value = ast.literal_eval(found[1])
@@ -243,7 +280,7 @@ def literal(text: str) -> bytes | None:
         return _from_numbers(numbers)
     found = _LIST.fullmatch(text)
     words = re.split(r"[\s,]+", found[1].strip(" \t\r\n,")) if found else [""]
-    if all(word.isdecimal() for word in words):
+    if all(word.removeprefix("-").isdecimal() for word in words):
         return _from_numbers([int(word) for word in words])
     if all(_LIKE_HEX.fullmatch(word) for word in words):
         return from_hex(" ".join(words))
@@ -281,6 +318,6 @@ def _numbers_in_json(text: str) -> list[int] | None:
 
 def _from_numbers(numbers: list[int]) -> bytes:
     for number, one in enumerate(numbers, 1):
-        if not 0 <= one <= 255:
+        if not -128 <= one <= 255:  # those of Java are signed
             raise ValueError(f"{one} is no byte: number {number} of these is not within 0 and 255")
-    return bytes(numbers)
+    return bytes(one & 255 for one in numbers)

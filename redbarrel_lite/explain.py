@@ -18,6 +18,7 @@ import contextlib
 import json
 import re
 import sys
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from . import anatomy_engineio
@@ -38,7 +39,17 @@ from .anatomy_packet import segment_of
 from .anatomy_stack import Stack
 from .anatomy_talk import heads, messages, stream
 from .drawing import Pen, draw, pen_for
-from .dumps import dumped, from_decimal, from_hex, is_almost_hex, is_hex, is_parted, literal
+from .dumps import (
+    dumped,
+    followed,
+    from_decimal,
+    from_hex,
+    is_almost_hex,
+    is_hex,
+    is_parted,
+    literal,
+)
+from .engineio import SEPARATOR
 from .transcripts import Said, of_curl, of_fields, of_har, of_lines, uncoloured
 
 
@@ -125,7 +136,7 @@ def picture(layers: list[Layer], pen: Pen) -> str:
 def _consequence(layer: Layer, fault: Fault) -> str:
     """What our side does about it."""
     if layer.name.startswith("HTTP"):
-        lost = " If copying has lost the CRs: --crlf." * (b"\r" not in layer.data)
+        lost = " If copying has lost the CRs: --crlf." * fault.reason.startswith("bare CR or LF")
         if layer.sender == CLIENT:
             return f"The server answers {fault.code}, and closes the connection.{lost}"
         return f"A client believes nothing of it, and hangs up.{lost}"
@@ -162,7 +173,7 @@ def _read_and_explained(given: str | bytes, wanted: Wanted) -> tuple[Input, list
         return what, layers
     if layers and (wanted.is_hex is False or first_fault(layers) is None):
         return what, layers
-    other = _other_reading(what.text.strip(), wanted)
+    other = _other_reading(what.text, wanted)
     if other is None and not layers:
         raise ValueError(_unreadable(what.text.strip()))
     return (what, layers) if other is None else other
@@ -223,7 +234,7 @@ def _recognized(text: str, wanted: Wanted) -> Input | None:
     if found is not None:
         return found
     stripped = text.strip()
-    if _is_hex(stripped):
+    if _is_hex(stripped) and literal(stripped) is None:  # which eight bits are, each
         return _bytes_read(from_hex(stripped), "")
     data = literal(stripped)
     if data is not None:
@@ -246,6 +257,12 @@ def _recognized(text: str, wanted: Wanted) -> Input | None:
 
 
 def _dump_read(text: str) -> Input | None:
+    sides = followed(text)
+    if sides is not None:
+        # Whose bytes are the client's, the first of them tell.
+        first = sides[0].indent
+        said = [Said(CLIENT if one.indent == first else SERVER, one.data) for one in sides]
+        return Input(b"", None, "a stream that Wireshark has followed", stream(said, of_bytes))
     blocks = dumped(text)
     if blocks is None:
         return None
@@ -288,8 +305,9 @@ def _is_hex(text: str) -> bool:
     return first_fault([packet]) is not None or not packet.inner
 
 
-def _other_reading(text: str, wanted: Wanted) -> tuple[Input, list[Layer]] | None:
+def _other_reading(given: str, wanted: Wanted) -> tuple[Input, list[Layer]] | None:
     """What a text may be that is no packet, or a wrong one. Raises ValueError for a slip in hex."""
+    text = given.strip()
     said = of_lines(text)
     if said is not None:
         layers = list(messages(said, is_engine=True))
@@ -297,11 +315,11 @@ def _other_reading(text: str, wanted: Wanted) -> tuple[Input, list[Layer]] | Non
     plain = uncoloured(text)
     if plain != text:
         return _read_and_explained(plain, wanted)
-    if len(text) > 2 and text[0] in "\"'" and text[-1] == text[0]:
+    for how, inner in _less(given):
         with contextlib.suppress(ValueError):
-            inner = str(json.loads(text)) if text[0] == '"' else text[1:-1]
             what, layers = _read_and_explained(inner, wanted)
-            return what._replace(how=what.how or "what stands in quotes"), layers
+            if first_fault(layers) is None:
+                return what._replace(how=what.how or how), layers
     data = from_decimal(text)
     if data is not None:
         return _with_layers(_bytes_read(data, "bytes in decimal"), wanted.sender)
@@ -310,7 +328,10 @@ def _other_reading(text: str, wanted: Wanted) -> tuple[Input, list[Layer]] | Non
     if len(text) >= 4 and _BASE64.fullmatch(text):
         with contextlib.suppress(ValueError):
             what, layers = _with_layers(
-                _bytes_read(base64.b64decode(text), "base64"), wanted.sender
+                _bytes_read(
+                    base64.b64decode(text, b"-_" if set(text) & set("-_") else None), "base64"
+                ),
+                wanted.sender,
             )
             # Words look like base64, too: it must be something right.
             if not first_fault(layers) and not any(layer.missing for layer in layers):
@@ -318,11 +339,28 @@ def _other_reading(text: str, wanted: Wanted) -> tuple[Input, list[Layer]] | Non
     return None
 
 
+def _less(text: str) -> Iterator[tuple[str, str]]:
+    """A text less what others have put around it, or in the place of its separators."""
+    if text.lstrip()[:1] == '"':
+        with contextlib.suppress(ValueError, RecursionError):
+            yield "a text in JSON", str(json.loads(text))
+    bare = text.strip(_AROUND)
+    if bare not in ("", text):
+        yield "what stands within the marks around it", bare
+    for mark in _SEPARATORS:
+        if mark in text:
+            yield f"a payload, with {mark} for U+001E", text.replace(mark, SEPARATOR)
+
+
+_AROUND: Final = " \t\r\n\xa0\u200b\ufeff\u201c\u201d\u2018\u2019`'\""
+_SEPARATORS: Final = ("\u241e", "\\u001e", "%1E", "^^")
+
+
 def _with_layers(what: Input, sender: str) -> tuple[Input, list[Layer]]:
     return what, of_bytes(what.data, sender) if what.talk is None else what.talk
 
 
-_BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/]\s*)+={0,2}")
+_BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/_-]\s*)+={0,2}")
 
 
 def _unreadable(text: str) -> str:
@@ -342,5 +380,6 @@ _ADVICE: Final = (
     (r"\{\s*\"log\"|\[?\s*\{[^}]*\"(?:request|startedDateTime)\"",
      "is a HAR without messages of a WebSocket: give a head of it, line by line"),
     (r"[\[{]", "is JSON, and no packet: before it stands what it is, such as 42 of an event"),
-    (r"<!?[A-Za-z]", "is markup"),
+    (r"<[!?]?[A-Za-z]", "is markup"),
+    (r"wss?://", "is a url: what is behind it, connect URL and doctor URL tell"),
 )  # fmt: skip

@@ -149,7 +149,9 @@ def of_lines(text: str) -> list[Said] | None:
     """Packets line by line, maybe with arrows; None if it is something else."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     found = [one for one in map(_MESSAGE.fullmatch, lines) if one is not None]
-    if len(found) < len(lines) or not found:
+    if any(one[1] for one in found):
+        found = [one for one in found if one[1]]  # and what the tool itself says
+    elif len(found) < len(lines) or not found:
         return None
     if len(found) == 1 and not found[0][1] and not found[0][3]:
         return None

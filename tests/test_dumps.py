@@ -141,6 +141,14 @@ POWERSHELL_7 = (
         repr(FRAME),
         repr(bytearray(FRAME)),
         r'"\201\205\x37\372!=\x7f\237MQX"',
+        r'write(5, "\201\2057\372!=\177\237MQX", 11) = 11',
+        '"\\x81\\x85\\x37\\xfa\\x21\\x3d\\x7f\\x9f" \\\n"\\x4d\\x51\\x58"',
+        "".join(f"%{byte:02x}" for byte in FRAME),
+        " ".join(f"{byte:08b}" for byte in FRAME),
+        f"[]byte{{{', '.join(map(hex, FRAME))}}}",
+        f"new byte[] {{{', '.join(f'(byte)0x{byte:02x}' for byte in FRAME)}}}",
+        json.dumps([byte - 256 if byte > 127 else byte for byte in FRAME]),
+        f"char peer0_0[] = {{ /* Packet 1 */\n{', '.join(map(hex, FRAME))} }};\n",
         "<Buffer 81 85 37 fa 21 3d 7f 9f 4d 51 58>",
         "Uint8Array(11) [\n  129, 133, 55, 250, 33,\n  61, 127, 159, 77, 81, 88\n]",
         "new Uint8Array([0x81,0x85,0x37,0xfa,0x21,0x3d,0x7f,0x9f,0x4d,0x51,0x58])",
@@ -282,6 +290,34 @@ def test_capture_may_begin_in_the_middle() -> None:
     )
 
 
+def test_packet_that_was_captured_in_part_is_told_of() -> None:
+    headers, frame = walked(tcpdump(packet(FRAME)[:-4]))
+    assert headers.summary.endswith("7 bytes, and 4 that were not captured")
+    assert (frame.data, frame.missing) == (FRAME[:-4], 4)
+
+
+def test_stream_that_wireshark_follows_is_a_conversation() -> None:
+    spoken = [
+        ("", 0, HANDSHAKE),
+        ("    ", 0, AGREED),
+        ("", len(HANDSHAKE), FRAME),
+        ("    ", len(AGREED), b"\x81\x012"),
+    ]
+    text = ""
+    for indent, at, data in spoken:
+        for start in range(0, len(data), 16):
+            part = data[start : start + 16]
+            halves = f"{part[:8].hex(' ')}  {part[8:].hex(' ')}"
+            text += f"{indent}{at + start:08x}  {halves:<48}   {ascii(part)[2:-1]}\n"
+    assert [(one.name, one.sender) for one in explained(text, Wanted())] == [
+        ("HTTP request", CLIENT),
+        ("HTTP response", SERVER),
+        ("WebSocket frame", CLIENT),
+        ("WebSocket frame", SERVER),
+    ]
+    assert first_fault(walked(text)) is None
+
+
 def test_packet_of_another_protocol_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     data = bytearray(packet(FRAME, link=ETHERNET))
     data[14 + 9] = 17
@@ -381,6 +417,8 @@ def test_lines_that_a_browser_shows_are_a_head(text: str, data: str) -> None:
         ("\x1b[32m3\x1b[0m", [CLIENT]),
         (json.dumps('42["a"]'), [CLIENT]),
         ("'42[\"a\"]'", [CLIENT]),
+        ('\xa0 \u201c42["a"]\u201d', [CLIENT]),
+        ("Connected (press CTRL+C to quit)\n> 3\n< 2\n", [CLIENT, SERVER]),
         (
             json.dumps(
                 [
@@ -398,6 +436,11 @@ def test_messages_that_a_browser_shows_are_packets(text: str, senders: list[str]
     assert {layer.name for layer in layers} == {"Engine.IO packet"}
     assert [layer.sender for layer in layers] == senders
     assert first_fault(layers) is None
+
+
+@pytest.mark.parametrize("mark", ["\u241e", "\\u001e", "\\x1e", "%1E", "^^"])
+def test_separator_may_be_written_with_a_mark(mark: str) -> None:
+    assert names(f"2{mark}4a") == ["Engine.IO payload", "Engine.IO packet", "Engine.IO packet"]
 
 
 def test_wrong_packet_among_lines_is_wrong() -> None:
@@ -418,6 +461,8 @@ def test_wrong_packet_among_lines_is_wrong() -> None:
         ("curl 'http://a/'", "can't read this: \"curl 'http://a/'\" is a command: run it with -sv"),
         ('fetch("/a")', 'can\'t read this: "fetch("/a")" is a call of JavaScript'),
         ('{"log": {}}', 'can\'t read this: "{"log": {}}" is a HAR without messages'),
+        ("ws://localhost/", 'can\'t read this: "ws://localhost/" is a url'),
+        ("INFO:engineio: sent 2", 'can\'t read this: "INFO:engineio: sent 2" is no bytes'),
         ("<p>", 'can\'t read this: "<p>" is markup'),
         ("x\x1b[2J", 'can\'t read this: "x\\x1b[2J" is no bytes'),
         (b"\x16\x03\x01\x02\0", "can't read this: these bytes are TLS"),
