@@ -108,6 +108,8 @@ def connect(way: Way, kind: str, trace: str = "") -> int:
         talk = KINDS[kind](way, terminal.show)
         try:
             terminal.show(loop.run(talk.open()))
+            if terminal.is_interactive:
+                terminal.show(f"A line {talk.says}; /help says what else there is, /quit ends.")
         except OSError as error:
             terminal.show(f"! {way.url}: {why(error)}" if error.errno else f"! {error}")
             return 1

@@ -133,9 +133,13 @@ class Conversation(ABC):
                 url = urljoin(_WS.sub("http", self.way.url), "socket.io/")
                 raise Mistyped(f"{name} is for Socket.IO: connect to {url} instead")
             near = difflib.get_close_matches(name, self.commands, 1)
-            hint = f"did you mean {near[0]}?" if near else "/help says what there is"
+            hint = f"did you mean {near[0]}?" if near else self.hint(line)
             raise Mistyped(f"there is no command {name}; {hint}")
         await self.commands[name][0](rest.strip())
+
+    def hint(self, _line: str) -> str:
+        """For a line with a slash that is not even nearly a command."""
+        return "/help says what there is"
 
     async def _help(self, _: str) -> None:
         self.show(f"  a line without a slash   {self.says}")
@@ -422,6 +426,9 @@ class OverHTTP(Conversation):
         super().__init__(way, show)
         self.commands["/header"] = (self._header, "NAME: VALUE  goes along from now on")
 
+    def hint(self, line: str) -> str:
+        return f"a request begins with its method: GET {line}"
+
     async def open(self) -> str:
         if self.way.tap is not None:
             self.show(
@@ -433,8 +440,10 @@ class OverHTTP(Conversation):
     async def say(self, text: str) -> None:
         method, _, rest = text.partition(" ")
         target, _, body = rest.strip().partition(" ")
-        if not (method.isalpha() and method.isupper() and target.startswith("/")):
+        if not (method.isalpha() and target.startswith("/")):
             raise Mistyped("that is no request: write a method and a path, such as GET /")
+        if not method.isupper():
+            raise Mistyped(f"methods are written in capitals: {method.upper()} {rest}")
         async with time_limit(max(self.way.timeout, POLL_S), "no answer"):
             head, content = await self.visitor.ask(method, target, self.headers, body.encode())
         self.show(f"< {head.status}")

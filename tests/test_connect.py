@@ -232,6 +232,18 @@ def test_what_is_mistyped_is_told_and_the_rest_goes_on(url: str) -> None:
     assert heard[1:] == [*(f"! {said}" for said in MISTYPED.values()), '< message "hello"']
 
 
+def test_request_without_its_method_is_mistyped(url: str) -> None:
+    assert script(url, "/hello?name=Ann", "get /hello?name=Ann a b", "/heade x", "GET hello")[1][
+        1:
+    ] == [
+        "! there is no command /hello?name=Ann; a request begins with its method:"
+        " GET /hello?name=Ann",
+        "! methods are written in capitals: GET /hello?name=Ann a b",
+        "! there is no command /heade; did you mean /header?",
+        "! that is no request: write a method and a path, such as GET /",
+    ]
+
+
 def test_close_codes_that_may_not_be_sent_are_mistyped(url: str) -> None:
     way = f"ws{url.removeprefix('http')}/raw"
     status, heard = script(way, "/close 1005", "/close 5000", "/close 4999 bye")
@@ -365,6 +377,7 @@ def test_terminal_shows_what_comes_above_what_is_typed(url: str) -> None:
             terminal.write(b"\x04")
             assert process.wait(STOP_S) == 0
     assert b"WebSocket ws://" in heard
+    assert b"/help says what else there is" in heard
 
 
 def until(terminal: IO[bytes], end: bytes) -> bytes:
