@@ -29,6 +29,7 @@ from .dial_inbox import time_limit
 from .dial_raw import AsyncEngine, AsyncWebSocket
 from .dial_socket import TIMEOUT_S, UPGRADE, AsyncSocket, Line, Received
 from .dial_websocket import WebSocket
+from .dumps import from_hex, literal
 from .engineio_client import FORCED_CLOSE
 from .errors import LocalProtocolError, SocketClosed
 from .socketio_client import CLIENT_DISCONNECT, SERVER_DISCONNECT
@@ -222,7 +223,7 @@ class _WithFrames(Conversation):
         await self.socket.close()
 
     async def _binary(self, text: str) -> None:
-        self.socket.send(bytes_of(text))
+        self.socket.send(bytes_of(text) if text else b"")
 
     async def _drop(self, _: str) -> None:
         self.has_left = True
@@ -484,11 +485,14 @@ def kind_of(url: str) -> str:
 
 
 def bytes_of(text: str) -> bytes:
-    """Bytes that are written in hexadecimal, with spaces or without. Raises `Mistyped`."""
+    """Bytes in one of the ways in which `explain` reads them. Raises `Mistyped`."""
+    if not text:
+        raise Mistyped("which bytes? They are written so: 81 05 68 65 6c 6c 6f")
     try:
-        return bytes.fromhex(text)
-    except ValueError:
-        raise Mistyped("bytes are written in hexadecimal: 81 05 68 65 6c 6c 6f") from None
+        found = literal(text)
+        return from_hex(text) if found is None else found
+    except ValueError as error:
+        raise Mistyped(f"{error}; bytes are written so: 81 05 68 65 6c 6c 6f") from None
 
 
 def header_of(text: str) -> tuple[str, str]:

@@ -219,7 +219,9 @@ MISTYPED = {
     "/ack 1": "no event has asked for an acknowledgement, or it has its own",
     "/emit": 'which event? /emit NAME and its arguments: /emit news {"id": 7}',
     "/emit x y": "'y' is no JSON; text is in quotes: \"hello\"",
-    "/binary xy": "bytes are written in hexadecimal: 81 05 68 65 6c 6c 6f",
+    "/binary 00 fg": "this is not hexadecimal: 'g' in 'fg' (byte 2, character 5);"
+    " bytes are written so: 81 05 68 65 6c 6c 6f",
+    "/raw": "which bytes? They are written so: 81 05 68 65 6c 6c 6f",
     "/xyz": "there is no command /xyz; /help says what there is",
     "/ping " + "x" * 126: "a ping has room for 125 bytes, these are 126",
     "/emit connect": "'connect' is the name of an event that Socket.IO itself makes",
@@ -397,7 +399,9 @@ def test_urls_say_what_is_spoken() -> None:
 def test_values_are_read_one_after_the_other() -> None:
     assert values_of('1 "two words", {"a": [3]} null') == [1, "two words", {"a": [3]}, None]
     assert values_of(" ") == []
-    assert bytes_of("0001 ff") == b"\x00\x01\xff"
+    for written in ("0001 ff", "0x00,0x01,0xff", "00:01:FF", "00-01-ff", r"\x00\x01\xff"):
+        assert bytes_of(written) == b"\x00\x01\xff"
+    assert bytes_of(r"b'\x00\x01\xff'") == bytes_of("[0, 1, 255]") == b"\x00\x01\xff"
     assert header_of("X-A : b: c") == ("x-a", "b: c")
     for text in ("no colon", ": x", "a: b\r\nc: d"):
         with pytest.raises(Mistyped):
