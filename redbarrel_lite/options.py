@@ -286,11 +286,20 @@ def from_config(parser: argparse.ArgumentParser, arguments: list[str]) -> list[s
     return [*found, *others, *([] if named else (str(folder / name) for name in files))]
 
 
+# What says nothing by itself: an option, that which it is about, and what to write.
+_NEEDS: Final = (
+    ("redis_channel", "redis", "about a Redis: write --redis URL, too"),
+    ("redis_emitter", "redis", "about a Redis: write --redis URL, too"),
+    ("keyfile", "certfile", "the key of a certificate: write --certfile FILE, too"),
+    ("wire_to", "debug", "about the page of the wire: write --debug, too"),
+    ("status_to", "status", "about the pages of --status: write that, too"),
+)
+
+
 def refuse_conflicts(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """End as argparse does if one of the options needs another, or can't stand beside it."""
     if getattr(options, "reload", False) and options.workers > 1:
         parser.error("--reload is for one process: leave --workers out, or write --workers 1")
-    if not options.redis:
-        for name in ("redis_channel", "redis_emitter"):
-            if getattr(options, name) is not None:
-                parser.error(f"--{name.replace('_', '-')} is about a Redis: write --redis URL, too")
+    for name, needed, why in _NEEDS:
+        if getattr(options, name, None) not in (None, []) and not getattr(options, needed):
+            parser.error(f"--{name.replace('_', '-')} is {why}")

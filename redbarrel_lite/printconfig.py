@@ -141,6 +141,10 @@ def _why_not(site: Site, form: str) -> str:
     for file in filter(None, (site.uds, site.certfile, site.keyfile, site.pyz)):
         if not _FILE.fullmatch(file):  # the folder that we are in is part of it
             return f"{file!r} is none that can stand in such a file"
+    if form in ("systemd", "docker"):
+        for option, value in (("--prefix", site.prefix), ("--server", site.servers)):
+            if value:
+                return f"{option} is for a proxy, nginx or haproxy: {form} is none"
     if form in ("nginx", "haproxy"):
         for root in () if site.prefix else site.roots:
             if not _ROOT.fullmatch(root):

@@ -231,10 +231,8 @@ def _tls(options: argparse.Namespace) -> ssl.SSLContext | None:
 
     Raises OSError or ValueError for files that are no certificate and its key.
     """
-    if options.certfile is None and options.keyfile is None:
-        return None
     if options.certfile is None:
-        raise ValueError("a key needs its certificate")
+        return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     files = (options.certfile, options.keyfile or options.certfile)

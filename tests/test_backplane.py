@@ -222,11 +222,3 @@ def test_url_that_is_none_is_a_wrong_argument(url: str, capsys: pytest.CaptureFi
         cli.main(["app.rbr", "--redis", url])
     assert ended.value.code == 2
     assert "argument --redis: " in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("option", ["--redis-channel", "--redis-emitter"])
-def test_what_is_about_a_redis_needs_one(option: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["app.rbr", option, "x"])
-    assert ended.value.code == 2
-    assert f"{option} is about a Redis: write --redis URL, too" in capsys.readouterr().err

@@ -275,9 +275,27 @@ def test_time_limit_is_a_number_of_seconds(value: str, capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--redis-channel", "x", "is about a Redis: write --redis URL, too"),
+        ("--redis-emitter", "x", "is about a Redis: write --redis URL, too"),
+        ("--keyfile", "tests/tls/key.pem", "is the key of a certificate: write --certfile FILE"),
+        ("--wire-to", "10.0.0.0/8", "is about the page of the wire: write --debug, too"),
+        ("--status-to", "10.0.0.7", "is about the pages of --status: write that, too"),
+    ],
+)
+def test_option_about_what_is_not_there_is_refused(
+    option: str, value: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert f"error: {option} {message}" in refused(capsys, "app.rbr", option, value)
+    config = tmp_path / "rbr.ini"
+    config.write_text(f"[rbr]\n{option[2:]} = {value}\n")
+    assert f"error: {option} {message}" in refused(capsys, "app.rbr", "--config", str(config))
+
+
+@pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--keyfile", "tests/tls/key.pem"], "a key needs its certificate"),
         (["--certfile", "tests/tls/none.pem"], "No such file or directory: 'tests/tls/none.pem'"),
         (
             ["--certfile", "README.md"],

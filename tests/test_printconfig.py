@@ -184,6 +184,15 @@ def test_file_whose_name_has_two_lines_is_refused(
     assert "is no name that can stand in such a file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("form", ["systemd", "docker"])
+@pytest.mark.parametrize(("option", "value"), [("--prefix", "/x"), ("--server", "10.0.0.1:80")])
+def test_what_is_for_a_proxy_is_refused_by_others(
+    app: Path, form: str, option: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["print-config", form, str(app), option, value]) == 1
+    assert f"{option} is for a proxy, nginx or haproxy: {form} is none" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("form", ["nginx", "haproxy"])
 @pytest.mark.parametrize(
     "root", ["/a}b", '/a"b', "/a'b", "/a$b", "/a\\b", "/a%20b", "/a/../b", "//a"]
