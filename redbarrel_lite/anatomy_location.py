@@ -51,7 +51,9 @@ def location_layer(text: str, folder: Path) -> Layer:
         if one.severity == "error":
             at = min(max(one.span.start - len(_BEFORE), 0), len(text))
             hint = f" ({one.help})" if one.help else ""
-            layer.fault = Fault(offset(text, at), f"{one.code}: {one.message}{hint}", 0)
+            # The blank that stands behind it is ours.
+            message = one.message if target.strip() or not colon else f"nothing follows '{kind}:'"
+            layer.fault = Fault(offset(text, at), f"{one.code}: {message}{hint}", 0)
             break
     return layer
 

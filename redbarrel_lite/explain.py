@@ -19,6 +19,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from . import anatomy_engineio
@@ -168,6 +169,8 @@ def _read_and_explained(given: str | bytes, wanted: Wanted) -> tuple[Input, list
     if wanted.kind:
         return what, KINDS[wanted.kind](what, wanted.sender)
     likely = next(guesses(what), "")
+    if likely == "location" and what.text is not None and _is_file(what.text.strip()):
+        raise ValueError(_unreadable(what.text.strip()))
     layers = guessed(what, wanted.sender) if likely else []
     if what.text is None or likely in ("http", "location", "query"):
         return what, layers
@@ -366,10 +369,20 @@ _BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/_-]\s*)+={0,2}")
 def _unreadable(text: str) -> str:
     """Why a text is nothing that is explained here, and what to do about it."""
     start = text[:2000]
+    if _is_file(text):
+        return f"can't read this: {shown(text)} is a file: < {text} gives what is in it"
     advice = next((words for like, words in _ADVICE if re.match(like, start)), _NOTHING)
     return f"can't read this: {shown(text)} {advice}"
 
 
+def _is_file(text: str) -> bool:
+    try:
+        return len(text) < _LONGEST_NAME and Path(text).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+_LONGEST_NAME: Final = 1024
 _NOTHING: Final = (
     "is no bytes in hexadecimal, no head of HTTP, no packet of Engine.IO or Socket.IO, and no "
     "location; --as says what it is meant for, and --hex and --text how it is written"

@@ -478,6 +478,15 @@ def test_what_is_no_input_is_told_of(
     assert refused(given, capsys).startswith(said)
 
 
+def test_name_of_a_file_is_none_of_its_bytes(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "frame.bin").write_bytes(FRAME)
+    for name in ("frame.bin", "./frame.bin", str(tmp_path / "frame.bin")):
+        assert refused(name, capsys).endswith(f"is a file: < {name} gives what is in it")
+
+
 def test_lost_line_ends_are_put_back_if_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     head = "GET / HTTP/1.1\nHost: a\n\n"
     assert explain(head, Wanted()) == 1
