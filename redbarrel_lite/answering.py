@@ -101,7 +101,7 @@ class Answering(ABC):
         self._target: Target | None = None
         self._intake: Intake | None = None  # of its body, if it has one
         self._began = 0.0  # when its head was there, in the loop's time
-        self._abort: Callable[[], None] | None = None
+        self._abort: Callable[[], object] | None = None
         self._work: asyncio.Task[None] | None = None  # ends when the client goes
 
     @abstractmethod
@@ -116,7 +116,7 @@ class Answering(ABC):
     def _close(self) -> None:
         """Close once the client has read what is on its way."""
 
-    def on_abort(self, callback: Callable[[], None]) -> None:
+    def on_abort(self, callback: Callable[[], object]) -> None:
         """Call back if the client goes before the answer."""
         self._abort = callback
         if self._eof:

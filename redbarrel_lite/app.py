@@ -183,9 +183,10 @@ class Home:
     def _given_up(self, use: Location | None) -> Container[str]:
         """The methods whose work ends when the client goes.
 
-        Of coroutines, what only reads. Of what a thread runs, all that still waits for one.
+        Of coroutines, what only reads. Of what a thread runs, all that still waits for one: of a
+        file, that is what its rules ask.
         """
-        if use is None or use.kind not in ("python", "wsgi", "proxy"):
+        if use is None:
             return ()
         if use.kind == "python" and is_async(self.file.folder.callable(use.target)):
             return ("GET", "HEAD")

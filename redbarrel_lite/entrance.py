@@ -25,6 +25,7 @@ from .origins import Origins
 from .patience import Pulse
 from .request import Request
 from .response import Response, error_response
+from .services import CLIENT_HAS_GONE
 from .targets import SocketPath
 from .websocket import Exchange, Flusher, Layer, WebSocket
 
@@ -57,7 +58,7 @@ class Welcome:
             response.put_header(name, value)
         self._exchange.respond(response)
 
-    def on_abort(self, callback: Callable[[], None]) -> None:
+    def on_abort(self, callback: Callable[[], object]) -> None:
         self._exchange.on_abort(callback)
 
     def is_receiving(self, request: Request) -> bool:
@@ -135,9 +136,9 @@ class Entrance(ABC):
         if self._guard is None:
             go_on()
             return
-        gone: list[bool] = []
-        exchange.on_abort(lambda: gone.append(True))
-        task = self.flusher.loop.create_task(self._ask(self._guard, exchange, go_on, gone))
+        task = self.flusher.loop.create_task(self._ask(self._guard, exchange, go_on))
+        # A session for nobody would only wait for its first ping to fail.
+        exchange.on_abort(lambda: task.cancel(CLIENT_HAS_GONE))
         self._at_the_door.add(task)  # the loop itself holds tasks but weakly
         task.add_done_callback(self._at_the_door.discard)
 
@@ -149,13 +150,9 @@ class Entrance(ABC):
         headers = [] if self._origins.fault(request) else self._origins.headers(request)
         return Response(b"", 413, headers)
 
-    async def _ask(
-        self, guard: Guard, exchange: Exchange, go_on: Callable[[], None], gone: list[bool]
-    ) -> None:
+    async def _ask(self, guard: Guard, exchange: Exchange, go_on: Callable[[], None]) -> None:
         refusal = await guard(exchange.request)
         self._at_the_door.difference_update({asyncio.current_task()})
-        if gone:  # a session for nobody would only wait for its first ping to fail
-            return
         if refusal is None:
             go_on()
         else:

@@ -48,7 +48,7 @@ class Exchange(Protocol):
     def respond(self, response: Response) -> None:
         """Answer; to a client that has gone it does nothing."""
 
-    def on_abort(self, callback: Callable[[], None]) -> None:
+    def on_abort(self, callback: Callable[[], object]) -> None:
         """Call back if the client goes before the answer."""
 
     def is_receiving(self, request: Request) -> bool:

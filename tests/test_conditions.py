@@ -380,6 +380,45 @@ def test_validator_that_blocks_holds_up_nobody(tmp_path: Path) -> None:
     run(test())
 
 
+@pytest.mark.parametrize("target", ["/app.rbr", "/folder/app.rbr", "chat", "page"])
+def test_function_of_a_rule_is_not_begun_for_who_has_gone(tmp_path: Path, target: str) -> None:
+    rule = "request-headers ( unless Host validates with python:MODULE.slow return 403 )"
+    rbr = f"""
+    path file ( url /app.rbr, use file:app.rbr, {rule} );
+    path folder ( url /folder/{{name}}, use directory:., {rule} );
+    path page ( url /page, method POST, use python:MODULE.page, {rule} );
+    path chat ( method SOCKETIO, use python:MODULE.chat, {rule} );
+    """
+    source = """
+    import threading
+    entered, release, asked = threading.Event(), threading.Event(), []
+    def slow(value): asked.append(value); entered.set(); release.wait()
+    def page(globs, request): return "hello"
+    def chat(globs, request): pass
+    """
+    asks = {"chat": f"GET {SOCKET_IO}&transport=polling", "page": "POST /page"}
+    line = asks.get(target, f"GET {target}")
+
+    async def test() -> None:
+        async with live(tmp_path, rbr, source) as server:
+            pool = server.server.app.pool
+            pool._max_threads = 1
+            wires = [await Wire.open(server.url) for _ in range(5)]
+            for wire in wires:
+                await wire.send(f"{line} HTTP/1.1\r\nHost: a\r\n\r\n")
+            await until(lambda: pool.waiting == len(wires) - 1)
+            await until(server.module.entered.is_set)
+            for wire in wires:
+                wire.reset()
+            await until(lambda: pool.waiting == 0)
+            server.module.release.set()
+            await until(lambda: pool.busy == 0)
+            assert server.module.asked == ["a"]
+            await server.empties()
+
+    run(test())
+
+
 def test_full_pool_is_a_503_and_nobody_gets_in(tmp_path: Path) -> None:
     rbr = """
     path a ( url /a, use file:page.html,
