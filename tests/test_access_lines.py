@@ -11,6 +11,7 @@ import pytest
 from wire import SOCKET_IO, Live, Poller, Wire, live, run, until
 
 from redbarrel_lite.accesslog import Entry
+from redbarrel_lite.patience import TimeLimits
 
 RBR = """
     path waits ( url /waits, method GET|POST, use python:MODULE.waits );
@@ -73,7 +74,8 @@ async def logged(folder: Path) -> AsyncIterator[tuple[Live, list[Entry], asyncio
     upstream = await asyncio.start_server(be_silent, "127.0.0.1", 0)
     port = str(upstream.sockets[0].getsockname()[1])
     entries: list[Entry] = []
-    async with upstream, live(folder, RBR.replace("PORT", port), SOURCE) as server:
+    rbr, limits = RBR.replace("PORT", port), TimeLimits(half_closed=0.1)
+    async with upstream, live(folder, rbr, SOURCE, limits) as server:
         server.server.access = entries.append
         try:
             yield server, entries, asked

@@ -16,6 +16,7 @@ from wire import SOCKET_IO, Wire, ask, live, run, until
 from redbarrel_lite import conditions
 from redbarrel_lite.conditions import BUILT_IN_TYPES, made, with_last
 from redbarrel_lite.errors import AppError
+from redbarrel_lite.patience import TimeLimits
 from redbarrel_lite.response import FileContent
 
 
@@ -400,7 +401,7 @@ def test_function_of_a_rule_is_not_begun_for_who_has_gone(tmp_path: Path, target
     line = asks.get(target, f"GET {target}")
 
     async def test() -> None:
-        async with live(tmp_path, rbr, source) as server:
+        async with live(tmp_path, rbr, source, TimeLimits(half_closed=0.1)) as server:
             pool = server.server.app.pool
             pool._max_threads = 1
             wires = [await Wire.open(server.url) for _ in range(5)]
