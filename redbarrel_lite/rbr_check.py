@@ -16,7 +16,7 @@ from . import rbr_patterns
 from .errors import Diagnostic, Span
 from .rbr import read
 from .rbr_check_entries import EntryChecker, Resolve
-from .rbr_diagnostics import MAX_ERRORS, clip, did_you_mean, listed
+from .rbr_diagnostics import MAX_ERRORS, clip, closest, listed
 from .rbr_keys import (
     LIKE_OUR_EVENTS,
     OF_THE_SOCKET,
@@ -174,7 +174,7 @@ class Checker(EntryChecker):
             return
         for name in method.names:
             if name.text not in VERBS:
-                hint = did_you_mean(name.text, VERBS, f"verbs are {listed(VERBS)}")
+                hint = _verb_hint(name.text, path.use.kind if path.use is not None else "")
                 self.error("RBR034", name.span, f"unknown verb '{clip(name.text)}'", hint)
         if path.is_socket and len(set(path.verbs)) > 1:
             verb = next(verb for verb in path.verbs if verb in SOCKET_VERBS)
@@ -420,6 +420,16 @@ class _Template:
         if "{" in later.url:
             return later.shape == self.shape
         return self.pattern is not None and self.pattern.fullmatch(later.url) is not None
+
+
+def _verb_hint(word: str, kind: str) -> str:
+    """What to write for a verb that can't be named, where ``kind`` of thing answers."""
+    near = closest(word, VERBS)
+    if near and not word.endswith(near):  # PROPPATCH is no PATCH
+        return f"did you mean '{near}'?"
+    if kind in ("proxy", "wsgi"):
+        return f"leave 'method' out: {kind}: gets every method then. Verbs are {listed(VERBS)}"
+    return f"verbs are {listed(VERBS)}; any other goes to proxy: and wsgi:, without 'method'"
 
 
 def _is_unknown(field: Field) -> bool:
