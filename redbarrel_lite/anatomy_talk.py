@@ -70,10 +70,18 @@ class _Piece(NamedTuple):
     headers: Layer | None
 
 
-def stream(talk: Iterable[Said], of_bytes: Callable[[bytes, Sender], list[Layer]]) -> list[Layer]:
-    """What went over a connection; ``of_bytes`` tells what those of one side are."""
+def stream(
+    talk: Iterable[Said],
+    of_bytes: Callable[[bytes, Sender], list[Layer]],
+    *,
+    is_known: bool = False,
+) -> list[Layer]:
+    """What went over a connection; ``of_bytes`` tells what those of one side are.
+
+    ``is_known``: which side is the client's, and not only that there are two.
+    """
     pieces = list(_pieces(talk))
-    client = _client_of(pieces)
+    client = CLIENT if is_known else _client_of(pieces)
     senders: dict[str, Sender] = {
         one.who: CLIENT if one.who == client else SERVER for one in pieces
     }
@@ -120,7 +128,7 @@ def _client_of(pieces: list[_Piece]) -> str:
         return pieces[0].who
     is_answer = first.data.startswith(b"HTTP/")
     is_masked = len(first.data) > 1 and bool(first.data[1] & MASK)
-    if first.who == SERVER or is_answer or not (_REQUEST.match(first.data) or is_masked):
+    if is_answer or not (_REQUEST.match(first.data) or is_masked):
         return next((one.who for one in pieces if one.who != first.who), CLIENT)
     return first.who
 

@@ -269,13 +269,13 @@ def _dump_read(text: str) -> Input | None:
     blocks = dumped(text)
     if blocks is None:
         return None
-    said = [Said(_sender_in(one.title), one.data) for one in blocks]
+    said = [Said(_sender_in(one.title), one.data) for one in blocks if " SSL data" not in one.title]
     packets = sum(segment_of(one.data) is not None for one in blocks)
     if packets:
         how = f"a dump of {counted(packets, 'packet')}, whose headers are stepped over"
         return Input(b"", None, how, stream(said, of_bytes))
     if any(one.sender for one in said):
-        return Input(b"", None, "a dump", stream(said, of_bytes))
+        return Input(b"", None, "a dump", stream(said, of_bytes, is_known=True))
     return Input(b"".join(one.data for one in blocks), None, "a dump")
 
 

@@ -372,7 +372,8 @@ def test_answer_to_head_has_no_content_in_what_curl_says() -> None:
 
 
 def test_what_curl_traces_is_a_conversation() -> None:
-    text = "== Info: Trying\n=> Send header, 27 bytes (0x1b)\n" + "".join(
+    text = "== Info: Trying\n=> Send SSL data, 2 bytes (0x2)\n0000: 16 03       ..\n"
+    text += "=> Send header, 27 bytes (0x1b)\n" + "".join(
         f"{at:04x}: {part.hex(' '):<47} {part.decode()!a}\n"
         for at, part in ((0, b"GET / HTTP/1.1\r\n"), (16, b"Host: a\r\n\r\n"))
     )
