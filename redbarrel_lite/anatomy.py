@@ -62,8 +62,9 @@ class Fault(NamedTuple):
 class Layer:
     """One unit of one protocol: a head, a frame, a packet.
 
-    ``missing`` is how many of its bytes have not come. ``inner`` are the layers that it
-    carries. Offsets are those of its own ``data``.
+    ``missing`` is how many of its bytes have not come; ``awaits`` says in words what is to come
+    behind it, before it means something. ``inner`` are the layers that it carries. Offsets are
+    those of its own ``data``.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Layer:
     fields: list[Field] = field(default_factory=list)
     fault: Fault | None = None
     missing: int = 0
+    awaits: str = ""
     is_text: bool = True
     inner: list[Layer] = field(default_factory=list)
 
@@ -99,6 +101,12 @@ def first_fault(layers: Iterable[Layer]) -> Fault | None:
     return next((layer.fault for layer in every if layer.fault is not None), None)
 
 
+def is_complete(layers: Iterable[Layer]) -> bool:
+    """Whether nothing is to come that some layers need."""
+    every = (layer for outer in layers for layer in outer.walk())
+    return not any(layer.missing or layer.awaits for layer in every)
+
+
 def as_json(layer: Layer) -> dict[str, Any]:
     """A layer and what it carries, for machines; bytes are in hexadecimal."""
     found: dict[str, Any] = {
@@ -116,6 +124,8 @@ def as_json(layer: Layer) -> dict[str, Any]:
         found["fault"] = layer.fault._asdict()
     if layer.missing:
         found["missing"] = layer.missing if layer.missing > 0 else None
+    if layer.awaits:
+        found["awaits"] = layer.awaits
     return found
 
 

@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 from .anatomy import CLIENT, SERVER, Field, Layer, Sender, counted, no_layers, printable, shown
 from .anatomy_engineio import SHOWN_OF_SID
 from .anatomy_http import Requests, Responses
-from .anatomy_stack import Stack
+from .anatomy_stack import stack_of
 from .anatomy_websocket import Frames
 from .engineio import Options
 from .http1_reader import Limits
@@ -29,7 +29,6 @@ _MUCH: Final = 1 << 30
 _LIMITS: Final = Limits(line=_MUCH, head=_MUCH, fields=_MUCH)
 
 _START: Final = re.compile(rb"(?:\r\n)*([!-~]+) ([!-~]+) HTTP/")
-_VERSION: Final = re.compile(r"[?&]EIO=([34])(?:&|$)")
 _SCRIPT: Final = re.compile(r"[?&]j=")
 _UPGRADE: Final = re.compile(rb"\r\nupgrade:[ \t]*websocket[ \t]*\r\n", re.IGNORECASE)
 _DEFLATE: Final = re.compile(rb"\r\nsec-websocket-extensions:[^\r\n]*permessage-deflate", re.I)
@@ -129,10 +128,9 @@ class Connection:
     def _upgrade(self, head: Layer) -> list[Layer]:
         """From here on there are frames; what has come of them already is returned."""
         target = self._asked[0].target if self._asked else ""
-        version = _VERSION.search(target)
         for sender in (CLIENT, SERVER):
-            stack = Stack(sender, is_old=version is not None and version[1] == "3")
-            carried = stack.message if version else no_layers
+            stack = stack_of(sender, target)
+            carried = stack.message if stack else no_layers
             deflate = bool(_DEFLATE.search(head.data))
             self._frames[sender] = Frames(
                 sender, carried, deflate=deflate, max_message=_MUCH, max_fragments=_MUCH
@@ -175,7 +173,7 @@ def _session_named(head: Layer) -> Iterator[Field]:
 
 
 def _payload(sender: Sender, target: str, content: bytes) -> list[Layer]:
-    version = _VERSION.search(target)
-    if version is None or _SCRIPT.search(target):  # a script's answers are code, its requests forms
+    stack = stack_of(sender, target)
+    if stack is None or _SCRIPT.search(target):  # a script's answers are code, its requests forms
         return []
-    return Stack(sender, is_old=version[1] == "3").payload(content)
+    return stack.payload(content)

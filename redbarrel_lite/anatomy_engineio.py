@@ -15,20 +15,22 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable
-from typing import Final
+from copy import deepcopy
+from functools import partial
+from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qs
 
 from . import engineio, engineio_client, engineio_query
 from .anatomy import (
     CLIENT,
     MAX_SEARCHED,
-    SERVER,
     Carried,
     Fault,
     Field,
     Layer,
     Sender,
     counted,
+    first_fault,
     guilty,
     json_endings,
     json_parts,
@@ -97,41 +99,81 @@ class Packets:
     def __init__(self, sender: Sender, carried: Carried) -> None:
         self._sender = sender
         self._carried = carried
+        self._session: _Session | None = None  # which hears it all, and judges
+        self._is_over = False  # behind a close packet, and behind a fault, nothing is read
 
     def message(self, message: str | bytes) -> Layer:
         """A WebSocket message, which is one packet."""
+        if self._is_over:
+            return _not_read(message, self._sender)
+        judge, error = self._hear(message, WEBSOCKET, _hear)
         if isinstance(message, bytes):
-            return self._bytes(message)
-        error = _fault(lambda: judge_message(message, self._sender))
-        layer = self._packet(message)
+            layer = self._bytes(message)
+            at = 0
+        else:
+            layer = self._packet(message)
+            at = guilty(message, lambda start: judge(start) is None, _endings) if error else 0
+            at = offset(message, at)
         if error is not None:
-            at = guilty(message, lambda start: _is_right_message(start, self._sender), _endings)
-            layer.fault = Fault(offset(message, at), str(error), error.code)
+            layer.fault = Fault(at, str(error), error.code)
         return layer
 
     def payload(self, payload: str) -> Layer:
         """The content of a POST, or of the answer to a GET: packets, parted by U+001E."""
-        error = _fault(lambda: judge_payload(payload, self._sender))
-        is_one = SEPARATOR not in payload
-        layer = self._packet(payload) if is_one else self._packets(payload)
+        if self._is_over:
+            return _not_read(payload, self._sender)
+        judge, error = self._hear(payload, POLLING, _hear_payload)
+        packets = payload.split(SEPARATOR)
+        right = packets.index(CLOSE) + 1 if CLOSE in packets else len(packets)
+        at = len(payload)
         if error is not None:
-            at = _place_in_payload(payload, self._sender)
+            at = _place_in_payload(payload, judge)
+            right = payload.count(SEPARATOR, 0, at)
+        if len(packets) > 1:
+            layer = self._packets(packets, right, None if error is None else right)
+        else:
+            layer = self._packet(payload)
+        if error is not None and first_fault(layer.inner) is None:
             layer.fault = Fault(offset(payload, at), str(error), error.code)
         return layer
 
-    def _packets(self, payload: str) -> Layer:
-        packets = payload.split(SEPARATOR)
+    def _hear(
+        self, said: str | bytes, transport: str, hear: Callable[[_Session, Any], None]
+    ) -> tuple[_Judge, RemoteProtocolError | None]:
+        """What the room says to it, and what would say the same to something else instead."""
+        before = deepcopy(self._session)
+
+        def session_for(what: str | bytes) -> _Session:
+            return deepcopy(before) if before else _session(self._sender, transport, what)
+
+        def judge(what: str) -> RemoteProtocolError | None:
+            return _refusal(partial(hear, session_for(what)), what)
+
+        self._session = session_for(said)
+        error = _refusal(partial(hear, self._session), said)
+        self._session.take_packets()  # what it would answer
+        self._is_over = error is not None or _is_closed(self._session)
+        return judge, error
+
+    def _packets(self, packets: list[str], right: int, wrong: int | None) -> Layer:
+        """A payload of several packets: so many are read, and that one is wrong."""
+        payload = SEPARATOR.join(packets)
         summary = f"payload of {counted(len(packets), 'packet')}"
         layer = Layer("Engine.IO payload", utf8(payload), self._sender, summary, _PAYLOAD)
         at = 0
-        for packet in packets:
+        for number, packet in enumerate(packets):
             end = at + len(utf8(packet))
             if at:
                 what = "U+001E, between two packets"
                 layer.fields.append(Field(at - 1, at, "separator", "1e", what, _PAYLOAD))
             name = TYPES[packet[:1]][0] if packet[:1] in TYPES else "packet"
             layer.fields.append(Field(at, end, name, shown(packet), "", _PAYLOAD))
-            layer.inner.append(self._packet(packet))
+            if number < right:
+                layer.inner.append(self._packet(packet))
+            elif number == wrong:
+                layer.inner.append(packet_layer(packet, self._sender))
+            else:
+                layer.inner.append(_not_read(packet, self._sender))
             at = end + 1
         return layer
 
@@ -165,77 +207,79 @@ class Packets:
         return layer
 
 
+def _not_read(message: str | bytes, sender: Sender) -> Layer:
+    """What comes too late: behind a close packet, or a wrong one."""
+    data = message if isinstance(message, bytes) else utf8(message)
+    what = Field(0, len(data), "not read", shown(message), "not read: it is too late", ENCODING)
+    summary = f"{counted(len(data), 'byte')}, not read"
+    is_text = isinstance(message, str)
+    return Layer("Engine.IO packet", data, sender, summary, ENCODING, [what], is_text=is_text)
+
+
 # -- the verdict of the rooms ------------------------------------------------------------
 
 
-def judge_message(message: str, sender: Sender) -> None:
-    """Raises `RemoteProtocolError` where the room does, for a packet in a WebSocket message.
-
-    Those of an upgrade are right in an upgrade.
-    """
-    if sender == SERVER:
-        if message == PONG + PROBE:
-            client = _client_session(POLLING)
-            client.start_probe()
-            return client.receive_probe(message)
-        _client_session(WEBSOCKET, is_open=not message.startswith(OPEN)).receive(
-            message, _JUDGED_AT
-        )
-        return None
-    if message not in (PING + PROBE, UPGRADE):
-        _session(WEBSOCKET).receive(message, _JUDGED_AT)
-        return None
-    session = _session(POLLING)
-    session.start_probe(_JUDGED_AT)
-    if message == UPGRADE:
-        session.receive_probe(PING + PROBE, _JUDGED_AT)
-    session.receive_probe(message, _JUDGED_AT)
-    return None
+_Session: TypeAlias = engineio.Session | engineio_client.Session
+_Judge: TypeAlias = Callable[[str], RemoteProtocolError | None]
 
 
-def judge_payload(payload: str, sender: Sender) -> None:
-    """The same for a polling payload."""
+def _session(sender: Sender, transport: str, first: str | bytes) -> _Session:
+    """The session that hears ``sender``, from this on: a handshake, an upgrade, or in its midst."""
     if sender == CLIENT:
-        _session(POLLING).receive_payload(payload, _JUDGED_AT)
+        is_probe = transport == WEBSOCKET and first in (PING + PROBE, UPGRADE)
+        session = engineio.Session("x", POLLING if is_probe else transport, Options(), _JUDGED_AT)
+        if is_probe:
+            session.start_probe(_JUDGED_AT)
+        if is_probe and first == UPGRADE:
+            session.receive_probe(PING + PROBE, _JUDGED_AT)
+        return session
+    is_probe = transport == WEBSOCKET and first == PONG + PROBE
+    client = engineio_client.Session(POLLING if is_probe else transport)
+    if isinstance(first, bytes) or not first.startswith(OPEN):
+        client.receive(_HANDSHAKE_FOR_JUDGES, _JUDGED_AT)
+    if is_probe:
+        client.start_probe()
+    return client
+
+
+def _hear(session: _Session, message: str | bytes) -> None:
+    """Raises `RemoteProtocolError` where the room does, for a packet in a WebSocket message."""
+    if session.upgrade is engineio.Upgrade.NONE:
+        session.receive(message, _JUDGED_AT)
+    elif isinstance(session, engineio.Session):
+        session.receive_probe(message, _JUDGED_AT)
     else:
-        session = _client_session(POLLING, is_open=not payload.startswith(OPEN))
-        session.receive_payload(payload, _JUDGED_AT)
+        session.receive_probe(message)
+        session.finish_upgrade()
 
 
-def _session(transport: str) -> engineio.Session:
-    return engineio.Session("x", transport, Options(), _JUDGED_AT)
+def _hear_payload(session: _Session, payload: str) -> None:
+    """The same for a polling payload."""
+    session.receive_payload(payload, _JUDGED_AT)
 
 
-def _client_session(transport: str, *, is_open: bool = True) -> engineio_client.Session:
-    session = engineio_client.Session(transport)
-    if is_open:
-        session.receive(_HANDSHAKE_FOR_JUDGES, _JUDGED_AT)
-    return session
+def _is_closed(session: _Session) -> bool:
+    return session.closed_because is not None
 
 
-def _fault(judged: Callable[[], None]) -> RemoteProtocolError | None:
+def _refusal(hear: Callable[[Any], None], what: str | bytes) -> RemoteProtocolError | None:
     try:
-        judged()
+        hear(what)
     except RemoteProtocolError as error:
         return error
     return None
 
 
-def _is_right_message(message: str, sender: Sender) -> bool:
-    return _fault(lambda: judge_message(message, sender)) is None
+def _place_in_payload(payload: str, judge: _Judge) -> int:
+    def is_right(start: str) -> bool:
+        return judge(start) is None
 
-
-def _is_right_payload(payload: str, sender: Sender) -> bool:
-    return _fault(lambda: judge_payload(payload, sender)) is None
-
-
-def _place_in_payload(payload: str, sender: Sender) -> int:
     if len(payload) <= MAX_SEARCHED:
-        return guilty(payload, lambda start: _is_right_payload(start, sender), _endings)
+        return guilty(payload, is_right, _endings)
     at = 0
     for packet in payload.split(SEPARATOR):
-        if not _is_right_payload(packet, sender):
-            return at + guilty(packet, lambda start: _is_right_payload(start, sender), _endings)
+        if not is_right(packet):
+            return at + guilty(packet, is_right, _endings)
         at += len(packet) + len(SEPARATOR)
     return 0  # each is right: they are too many
 

@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from . import anatomy_engineio, anatomy_socketio
-from .anatomy import CLIENT, SERVER, Layer, Sender, first_fault
+from .anatomy import CLIENT, SERVER, Layer, Sender, first_fault, no_layers
 from .anatomy_engineio_v3 import OldPackets
 from .anatomy_heads import is_handshake
 from .anatomy_http import Requests, Responses
 from .anatomy_location import LIKE_A_LOCATION, location_layer
-from .anatomy_stack import Stack
+from .anatomy_stack import Stack, stack_of
 from .anatomy_websocket import Frames
 from .engineio import BINARY as ENGINEIO_BINARY
 from .engineio import SEPARATOR, Options
-from .wsproto import BINARY, MASK, OPCODE, RSV1, TEXT
+from .wsproto import MASK
 
 
 class Input(NamedTuple):
@@ -34,12 +34,14 @@ class Input(NamedTuple):
 
     ``text`` is None for what was written as bytes. ``how`` tells how it was read, where
     that is not plain to see. ``talk`` has the layers of a whole conversation, and is all then.
+    ``is_socketio``: whether Engine.IO carries Socket.IO in it; None: as it looks.
     """
 
     data: bytes
     text: str | None
     how: str = ""
     talk: list[Layer] | None = None
+    is_socketio: bool | None = None
 
 
 # -- what it is --------------------------------------------------------------------------
@@ -97,7 +99,11 @@ def of_bytes(data: bytes, sender: str = "") -> list[Layer]:
 
 
 def guessed(what: Input, sender: str) -> list[Layer]:
-    """The layers of what fits, or, where nothing does, of what it looks like most."""
+    """The layers of what fits, or, where nothing does, of what it looks like most.
+
+    Who does not say that it is Engine.IO alone means what our server hears: Socket.IO.
+    """
+    what = what._replace(is_socketio=True)
     return _first_right(KINDS[kind](what, sender) for kind in guesses(what))
 
 
@@ -126,16 +132,20 @@ def _http(what: Input, sender: str) -> list[Layer]:
     is_answer = what.data.lstrip(b"\r\n").startswith(b"HTTP/")
     if sender == SERVER or (is_answer and sender != CLIENT):
         return _responses(what.data)
-    stack = Stack(CLIENT)
+    stacks: dict[str, Stack | None] = {}
 
     def carried(head: Any, content: bytes) -> list[Layer]:
-        return stack.payload(content) if anatomy_engineio.is_query(head.target) else []
+        if head.target not in stacks:
+            stacks[head.target] = stack_of(CLIENT, head.target, is_socketio=True)
+        stack = stacks[head.target]
+        return stack.payload(content) if stack else []
 
     requests = Requests(carried)
     end = what.data.find(b"\r\n\r\n") + 4
     layers = requests.receive(what.data[:end] if end > 3 else what.data)
     if layers and is_handshake(layers[0]):
-        return layers + _frames(what.data[end:], CLIENT)
+        target = what.data.split(b" ", 2)[1].decode("latin-1")
+        return layers + _frames(what.data[end:], CLIENT, stack_of(CLIENT, target, is_socketio=True))
     layers += requests.receive(what.data[end:] if end > 3 else b"")
     rest = requests.rest()
     return [*layers, rest] if rest else layers
@@ -153,7 +163,7 @@ def _responses(data: bytes) -> list[Layer]:
     rest = responses.rest()
     if rest is not None:
         return [*layers, rest]
-    return layers + _frames(responses.take_rest(), SERVER)
+    return layers + _frames(responses.take_rest(), SERVER, Stack(SERVER, is_socketio=True))
 
 
 def _websocket(what: Input, sender: str) -> list[Layer]:
@@ -161,14 +171,15 @@ def _websocket(what: Input, sender: str) -> list[Layer]:
     if not sender:
         # What is not masked can only be right from a server.
         sender = SERVER if len(data) > 1 and not data[1] & MASK else CLIENT
-    return _frames(data, CLIENT if sender == CLIENT else SERVER)
+    one: Sender = CLIENT if sender == CLIENT else SERVER
+    return _frames(data, one, Stack(one, is_socketio=what.is_socketio))
 
 
-def _frames(data: bytes, sender: Sender) -> list[Layer]:
+def _frames(data: bytes, sender: Sender, stack: Stack | None) -> list[Layer]:
     if not data:
         return []
-    is_deflated = data[0] & RSV1 and data[0] & OPCODE in (TEXT, BINARY)
-    frames = Frames(sender, Stack(sender).message, deflate=bool(is_deflated))
+    # Nobody knows whether the handshake has agreed on compression: then it may have.
+    frames = Frames(sender, stack.message if stack else no_layers, deflate=True)
     layers = frames.receive(data)
     rest = frames.rest()
     return [*layers, rest] if rest else layers
@@ -178,7 +189,7 @@ def _engineio(what: Input, sender: str) -> list[Layer]:
     text = _text(what)
 
     def layers_from(one: Sender) -> list[Layer]:
-        packets = anatomy_engineio.Packets(one, Stack(one).carried)
+        packets = anatomy_engineio.Packets(one, Stack(one, is_socketio=what.is_socketio).carried)
         is_payload = SEPARATOR in text or text.startswith(ENGINEIO_BINARY)
         return [packets.payload(text) if is_payload else packets.message(text)]
 
@@ -187,7 +198,8 @@ def _engineio(what: Input, sender: str) -> list[Layer]:
 
 def _engineio3(what: Input, sender: str) -> list[Layer]:
     def layers_from(one: Sender) -> list[Layer]:
-        packets = OldPackets(one, Stack(one).carried)
+        stack = Stack(one, is_socketio=what.is_socketio, is_old=True)
+        packets = OldPackets(one, stack.carried)
         return [packets.payload(what.data if what.text is None else what.text)]
 
     return _either(sender, layers_from)

@@ -77,12 +77,15 @@ _SHOWN_OF_SID: Final = 4
 class Packets:
     """The packets of one direction of a connection, in order."""
 
-    def __init__(self, sender: Sender, max_attached: int = MAX_ATTACHED_BYTES) -> None:
+    def __init__(
+        self, sender: Sender, max_attached: int = MAX_ATTACHED_BYTES, *, is_old: bool = False
+    ) -> None:
         self._sender = sender
         self._max_attached = max_attached
+        self._is_old = is_old  # protocol 4, of Socket.IO 1 and 2
         self._decoder = _decoder(sender, max_attached)
         self._announced: Layer | None = None  # the packet whose attachments are coming
-        self._attached = 0
+        self._count = self._attached = 0  # of its attachments: all, and those that have come
 
     @property
     def is_waiting(self) -> bool:
@@ -91,65 +94,71 @@ class Packets:
 
     def receive(self, message: str | bytes) -> Layer:
         """Take one message of the layer below; return what it is."""
+        if self._is_old_refusal(message):
+            return packet_layer(str(message), self._sender)
         try:
             packet = self._decoder.receive(message)
         except RemoteProtocolError as error:
             return self._refused(message, error)
         if isinstance(message, bytes):
-            layer = self._attachment(message, packet)
-            if packet is not None:
-                self._announced = None
-            return layer
+            return self._attachment(message, packet)
         layer = packet_layer(message, self._sender)
         if packet is None:
-            self._announced, self._attached = layer, 0
+            self._announced = layer
+            self._count, self._attached = _attachments(message), 0
             layer.summary += ", of which the attachments follow"
+            layer.awaits = _to_come(self._count)
+        # Some is wrong whatever comes next, and some only to the room above.
+        if (wrong := self._error(message)) is not None:
+            layer.awaits = ""
+            layer.fault = self._fault(message, wrong)
         return layer
+
+    def _is_old_refusal(self, message: str | bytes) -> bool:
+        """Protocol 4 has any JSON in it, and no room of ours reads it."""
+        is_told = self._is_old and self._sender == SERVER and not self.is_waiting
+        return is_told and isinstance(message, str) and message.startswith(CONNECT_ERROR)
 
     def _refused(self, message: str | bytes, error: RemoteProtocolError) -> Layer:
         if isinstance(message, bytes):
-            layer = self._attachment(message, None)
+            layer = self._attachment(message, None) if self.is_waiting else self._bytes(message)
             layer.fault = Fault(0, str(error), error.code)
-            if self._announced is not None and "placeholder" in str(error):
-                self._announced.fault = Fault(self._placeholder(), str(error), error.code)
             return layer
         layer = packet_layer(message, self._sender)
-        layer.fault = Fault(offset(message, self._place(message, error)), str(error), error.code)
+        if self.is_waiting:  # for bytes: then no text is right
+            layer.fault = Fault(0, str(error), error.code)
+        else:
+            layer.fault = self._fault(message, error)
         return layer
 
-    def _place(self, message: str, error: RemoteProtocolError) -> int:
-        """The guilty character of a packet."""
-        at = guilty(message, self._is_right, _endings)
+    def _fault(self, message: str, error: RemoteProtocolError) -> Fault:
+        at = guilty(message, lambda start: self._error(start) is None, _endings)
         head = HEAD.match(message)
-        if at in (0, MAX_SEARCHED) and head and (found := _IN_JSON.search(str(error))):
-            # A type that this side may not send, or too long to search; and the room says it.
-            return min(head.end() + int(found[1]), len(message))
-        return at
+        if at == MAX_SEARCHED and head and (found := _IN_JSON.search(str(error))):
+            at = min(head.end() + int(found[1]), len(message))  # the room says it
+        return Fault(offset(message, at), str(error), error.code)
 
-    def _is_right(self, message: str) -> bool:
+    def _error(self, message: str) -> RemoteProtocolError | None:
+        """What the rooms say of a packet, if its attachments come, and are empty."""
+        decoder = _decoder(self._sender, self._max_attached)
         try:
-            _decoder(self._sender, self._max_attached).receive(message)
-        except RemoteProtocolError:
-            return False
-        return True
+            packet = decoder.receive(message)
+            while packet is None:
+                packet = decoder.receive(b"")
+            if self._sender == SERVER and packet.type == CONNECT and not self._is_old:
+                namespace = socketio_client.Namespace(packet.namespace)
+                namespace.connect()
+                namespace.receive(packet)
+        except RemoteProtocolError as error:
+            return error
+        return None
 
-    def _placeholder(self) -> int:
-        """Where the announced packet has a placeholder that no attachment belongs to."""
-        assert self._announced is not None
-        message = self._announced.data.decode()
-        count = self._attached or 1
-
-        def is_right(start: str) -> bool:
-            decoder = _decoder(self._sender, self._max_attached)
-            try:
-                decoder.receive(start)
-                for _ in range(count):
-                    decoder.receive(b"")
-            except RemoteProtocolError:
-                return False
-            return True
-
-        return offset(message, guilty(message, is_right, _endings))
+    def _bytes(self, message: bytes) -> Layer:
+        """Those that nothing has announced."""
+        summary = counted(len(message), "byte")
+        what = Field(0, len(message), "bytes", shown(message), "no packet wants them", _BINARY)
+        name = "Socket.IO message"
+        return Layer(name, message, self._sender, summary, _BINARY, [what], is_text=False)
 
     def _attachment(self, message: bytes, packet: Packet | None) -> Layer:
         number, self._attached = self._attached, self._attached + 1
@@ -166,12 +175,27 @@ class Packets:
         )
         if packet is not None:
             layer.summary += f", completes {_in_short(packet)}"
+        if self._announced is not None:
+            left = self._count - self._attached
+            self._announced.awaits = "" if self._announced.fault else _to_come(left)
+            if left == 0:
+                self._announced = None
         return layer
 
 
 def _decoder(sender: Sender, max_attached: int) -> socketio.Decoder:
     side = socketio.Decoder if sender == CLIENT else socketio_client.Decoder
     return side(max_attached)
+
+
+def _attachments(message: str) -> int:
+    """How many a packet announces, which the room has taken."""
+    head = HEAD.match(message)
+    return int(head[2]) if head and head[2] else 0
+
+
+def _to_come(count: int) -> str:
+    return f"{counted(count, 'attachment')} {'is' if count == 1 else 'are'} to come" * bool(count)
 
 
 def _in_short(packet: Packet) -> str:
@@ -182,11 +206,16 @@ def _in_short(packet: Packet) -> str:
 def _endings(start: str) -> list[str]:
     """What may make a packet of its beginning."""
     rest = json_endings(start)
+    if '"num":' in start[start.rfind("{") :]:  # to say it again, and better, mends nothing
+        rest = [one for one in rest if not one.startswith(',"num"')]
+    if start.startswith(CONNECT) and "{" in start:  # that of a server has a sid
+        rest += [f'{one[:-1]}{mark}"sid":"x"}}' for one in rest for mark in ("", ",")]
     if "[" in start or "{" in start:
         return rest
     heads = ("", '["x"]', "[]", "{}", '0["x"]', ',["x"]', ',0["x"]', ',{"x":0}', "/")
     kinds = ('2["x"]', '-["x"]', '1-["x"]', '-0["x"]', '-/,["x"]', '1-0["x"]')
-    return [*heads, *kinds, *rest]
+    connects = ('{"sid":"x"}', ',{"sid":"x"}')
+    return [*heads, *kinds, *connects, *rest]
 
 
 # -- the fields of one packet ----------------------------------------------------------------

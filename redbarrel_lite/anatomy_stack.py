@@ -23,19 +23,41 @@ _LIKE_A_PACKET: Final = re.compile(r"[0-6](?:[0-9]+-)?(?:/[^,]*(?:,|\Z))?[0-9]*[
 _LIKE_AN_OLD_PAYLOAD: Final = re.compile(r"[0-9]{1,10}:")
 
 
+_VERSION: Final = re.compile(r"[?&]EIO=([34])(?:&|$)")
+
+
+def stack_of(sender: Sender, target: str, *, is_socketio: bool | None = None) -> Stack | None:
+    """What one side says in the session that a request is for; None: none of Engine.IO.
+
+    A url may say whether Socket.IO is spoken there: both have one by default.
+    """
+    version = _VERSION.search(target)
+    if version is None:
+        return None
+    if target.startswith("/engine.io/"):
+        is_socketio = False
+    return Stack(sender, is_engine=True, is_socketio=is_socketio, is_old=version[1] == "3")
+
+
 class Stack:
     """What one side says in a session, message by message.
 
-    ``is_engine``: whether its messages are packets of Engine.IO; None: as they look.
+    ``is_engine``: whether its messages are packets of Engine.IO, and ``is_socketio``: whether
+    what those carry are packets of Socket.IO; None: as they look.
     """
 
     def __init__(
-        self, sender: Sender, *, is_engine: bool | None = None, is_old: bool = False
+        self,
+        sender: Sender,
+        *,
+        is_engine: bool | None = None,
+        is_socketio: bool | None = None,
+        is_old: bool = False,
     ) -> None:
         self._sender = sender
         self._is_engine = is_engine
-        self._is_socketio = False  # a packet has come that can be nothing else
-        self._events = anatomy_socketio.Packets(sender)
+        self._is_socketio = is_socketio
+        self._events = anatomy_socketio.Packets(sender, is_old=is_old)
         self._packets = anatomy_engineio.Packets(sender, self.carried)
         self._old = OldPackets(sender, self.carried) if is_old else None
 
@@ -60,13 +82,15 @@ class Stack:
 
     def carried(self, message: str | bytes) -> list[Layer]:
         """The layers of an Engine.IO message: a packet of Socket.IO, or none."""
-        if isinstance(message, bytes):
-            return [self._events.receive(message)] if self._events.is_waiting else []
-        if self._is_socketio or self._events.is_waiting or _LIKE_A_PACKET.match(message):
-            layer = self._events.receive(message)
-            self._is_socketio = self._is_socketio or layer.fault is None
-            return [layer]
-        return []
+        if self._is_socketio is False:
+            return []
+        is_like_one = isinstance(message, str) and _LIKE_A_PACKET.match(message)
+        if not (self._is_socketio or self._events.is_waiting or is_like_one):
+            return []
+        layer = self._events.receive(message)
+        if layer.fault is None:  # it can hardly be anything else
+            self._is_socketio = True
+        return [layer]
 
     def _looks_like_engine(self, message: str | bytes) -> bool:
         if isinstance(message, bytes):

@@ -138,7 +138,9 @@ def _client_of(pieces: list[_Piece]) -> str:
 
 def messages(talk: Iterable[Said], *, is_engine: bool | None = None) -> Iterator[Layer]:
     """Messages of a WebSocket, which are packets of Engine.IO if they look so."""
-    stacks = {one: Stack(one, is_engine=is_engine) for one in (CLIENT, SERVER)}
+    stacks = {
+        one: Stack(one, is_engine=is_engine, is_socketio=is_engine) for one in (CLIENT, SERVER)
+    }
     for one in talk:
         if one.sender is not None:
             yield from stacks[one.sender].message(one.what) or [_plain(one.what, one.sender)]

@@ -147,6 +147,7 @@ class Frames:
         self._scout = room()  # a frame behind: it looks for the place of a fault
         self._judged = 0  # how much of the buffer has been
         self._is_deflated = False  # the message in hand
+        self._fragment: Layer | None = None  # the last that has come of it
         self._buffer = bytearray()
 
     def receive(self, data: bytes) -> list[Layer]:
@@ -196,14 +197,25 @@ class Frames:
         self._scout.receive(data)
         if data[0] & OPCODE in (wsproto.TEXT, wsproto.BINARY):
             self._is_deflated = bool(data[0] & RSV1)
+        if not data[0] & CONTROL:
+            self._note_fragment(layer, is_last=bool(data[0] & FIN))
         for event in events:
             if isinstance(event, (str, bytes)):
                 layer.inner += self._message(data, event)
+        if self._judge.state is wsproto.State.CLOSED and self._fragment is not None:
+            self._fragment.awaits = ""  # nothing comes any more
         if layer.fields[-1].name in ("code", "reason"):
             layer.summary += f", code {_code_of(layer)}"
         if not layer.inner and layer.fields[-1].name == "payload data":
             layer.summary += f" {layer.fields[-1].value}"
         return layer
+
+    def _note_fragment(self, layer: Layer, *, is_last: bool) -> None:
+        if self._fragment is not None:
+            self._fragment.awaits = ""
+        self._fragment = None if is_last else layer
+        if not is_last:
+            layer.awaits = "more fragments of its message are to come"
 
     def _message(self, data: bytes, message: str | bytes) -> list[Layer]:
         """The layers of a message that is complete with this frame."""

@@ -287,6 +287,8 @@ class _Labels:
             yield from self._fault(None)
         if layer.missing:
             yield self._indent + self._pen.paint("fault", lacking(layer))
+        if layer.awaits:
+            yield self._indent + self._pen.paint("fault", f"… {layer.awaits}")
 
     @staticmethod
     def _begins(one: Field, row: _Row) -> bool:

@@ -32,6 +32,7 @@ from .anatomy import (
     as_json,
     counted,
     first_fault,
+    is_complete,
     shown,
 )
 from .anatomy_kinds import KINDS, LIKE_HTTP, Input, guessed, guesses, of_bytes
@@ -119,7 +120,8 @@ def explain(given: str | bytes, wanted: Wanted) -> int:
         sys.stdout.write(json.dumps([as_json(layer) for layer in layers], indent=2) + "\n")
     else:
         how = f"Read as {what.how}.\n\n" * bool(what.how)
-        sys.stdout.write(how + picture(layers, pen_for(sys.stdout)) + "\n")
+        hint = "" if wanted.kind else _hint(what, layers, wanted.sender)
+        sys.stdout.write(how + picture(layers, pen_for(sys.stdout)) + hint + "\n")
     return 1 if first_fault(layers) else 0
 
 
@@ -129,9 +131,24 @@ def picture(layers: list[Layer], pen: Pen) -> str:
     if faulty is not None and faulty.fault is not None:
         verdict = pen.paint("fault", f"Wrong: {faulty.fault.reason}.")
         return f"{draw(layers, pen)}\n\n{verdict} {_consequence(faulty, faulty.fault)}"
-    if any(layer.missing for layer in layers):
-        return f"{draw(layers, pen)}\n\nRight so far."
-    return f"{draw(layers, pen)}\n\nRight."
+    return f"{draw(layers, pen)}\n\n{'Right.' if is_complete(layers) else 'Right so far.'}"
+
+
+def _hint(what: Input, layers: list[Layer], sender: str) -> str:
+    """What makes it right, where only the guess that Socket.IO is spoken makes it wrong."""
+    kind = _ALONE.get(layers[0].name, "") if first_fault(layers) and not what.talk else ""
+    if not kind or first_fault(KINDS[kind](what, sender)):
+        return ""
+    return f" Where no Socket.IO is spoken it is right (`--as {kind}`)."
+
+
+# What there is without Socket.IO, by its outermost layer.
+_ALONE: Final = {
+    "WebSocket frame": "websocket",
+    "Engine.IO packet": "engineio",
+    "Engine.IO payload": "engineio",
+    "Engine.IO 3 payload": "engineio3",
+}
 
 
 def _consequence(layer: Layer, fault: Fault) -> str:
@@ -176,6 +193,8 @@ def _read_and_explained(given: str | bytes, wanted: Wanted) -> tuple[Input, list
         return what, layers
     if layers and (wanted.is_hex is False or first_fault(layers) is None):
         return what, layers
+    if layers and first_fault(KINDS[likely](what, wanted.sender)) is None:
+        return what, layers  # wrong only as Socket.IO
     other = _other_reading(what.text, wanted)
     if other is None and not layers:
         raise ValueError(_unreadable(what.text.strip()))
@@ -337,7 +356,7 @@ def _other_reading(given: str, wanted: Wanted) -> tuple[Input, list[Layer]] | No
                 wanted.sender,
             )
             # Words look like base64, too: it must be something right.
-            if not first_fault(layers) and not any(layer.missing for layer in layers):
+            if not first_fault(layers) and is_complete(layers):
                 return what, layers
     return None
 

@@ -134,24 +134,18 @@ class Decoder:
             raise _violation("only a server sends a packet of type 4", kind)
         if namespace and len(namespace) > MAX_NAMESPACE:
             raise RemoteProtocolError(f"namespace of {len(namespace)} characters")
+        is_binary = kind in (BINARY_EVENT, BINARY_ACK)
+        count = _count(attachments) if is_binary else 0
         rest = message[match.end() :]
         ack_id = int(number) if number else None
         packet = Packet(kind, namespace or "/", ack_id, _data(kind, rest))
-        if kind in (BINARY_EVENT, BINARY_ACK):
-            self._start_binary(packet, attachments)
+        if is_binary:
+            packet = packet._replace(type=EVENT if kind == BINARY_EVENT else ACK)
+            self._packet, self._missing = _checked(packet), count
             return None
         if attachments is not None:
             raise _violation(f"attachments in a packet of type {kind}")
         return _checked(packet)
-
-    def _start_binary(self, packet: Packet, attachments: str | None) -> None:
-        count = int(attachments) if attachments and len(attachments) < 3 else 0
-        if not 0 < count <= MAX_ATTACHMENTS:
-            told = (attachments or "no")[:20]
-            raise _violation(f"{told} attachments, not 1 to {MAX_ATTACHMENTS}")
-        kind = EVENT if packet.type == BINARY_EVENT else ACK
-        self._packet = _checked(packet._replace(type=kind))
-        self._missing = count
 
     def _attachment(self, message: bytes) -> Packet | None:
         if self._packet is None:
@@ -196,6 +190,14 @@ def _usual_packet(message: str) -> Packet | None:
     except ValueError:
         pass  # the long way says what is wrong
     return None
+
+
+def _count(attachments: str | None) -> int:
+    count = int(attachments) if attachments and len(attachments) < 3 else 0
+    if not 0 < count <= MAX_ATTACHMENTS:
+        told = (attachments or "no")[:20]
+        raise _violation(f"{told} attachments, not 1 to {MAX_ATTACHMENTS}")
+    return count
 
 
 def _checked(packet: Packet) -> Packet:

@@ -147,7 +147,8 @@ _UP: Final = ">\u2191\u2192\u25b2\u2b06\u21e7"  # arrows of what is sent
 
 def of_lines(text: str) -> list[Said] | None:
     """Packets line by line, maybe with arrows; None if it is something else."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    # Not splitlines(): for that U+001E, which parts the packets of a payload, ends a line.
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
     found = [one for one in map(_MESSAGE.fullmatch, lines) if one is not None]
     if any(one[1] for one in found):
         found = [one for one in found if one[1]]  # and what the tool itself says

@@ -214,12 +214,23 @@ def test_guess_can_be_overruled() -> None:
         ('451-["photo",{"_placeholder":true,"num":0}]', "Sending and receiving data]"),
         ('42["connect"]', "reserved (Socket.IO documentation, Reserved events). The connection"),
         ('42["connect"]', "reserved, as are all of connect, connect_error, disconnect, "),
+        ('47["x"]', "is closed. Where no Socket.IO is spoken it is right (`--as engineio`)."),
+        ("bAQID", "Wrong: binary message without a packet that announced it (Socket.IO 5, Packet"),
+        ("81 03 34 7a 7a", "Where no Socket.IO is spoken it is right (`--as websocket`)."),
+        ('451-["a",{"_placeholder":true,"num":1}]', "Wrong: placeholder for attachment 1 (Sock"),
+        ('452-["a",{"_placeholder":true,"num":1}]', "… 2 attachments are to come Right so far."),
+        ("01 01 41", "… more fragments of its message are to come Right so far."),
+        ("01 01 41 88 00", "bytes of payload Right."),
+        ("40\x1e1\x1e4zz", "4zz not read: it is too late Right."),
+        ("40\x1e9\x1e4zz", "Wrong: bad Engine.IO packet '9' (Engine.IO 4, Packet encoding)."),
         ("2x", "Wrong: bad Engine.IO packet '2x' (Engine.IO 4, Packet encoding)."),
         ("2:4a2:bA", "Wrong: binary packet of type 'A' (Engine.IO 3, Packet)."),
     ],
 )
-def test_meaning_and_its_source(given: str | bytes, words: str) -> None:
-    said = picture(explained(given, Wanted()), Pen(width=100))
+def test_meaning_and_its_source(
+    given: str | bytes, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert explain(given, Wanted()) == ("Wrong: " in (said := capsys.readouterr().out))
     assert words in re.sub(r"\s+", " ", said)
 
 
@@ -262,7 +273,7 @@ def test_attachments_are_told_from_raw_bytes() -> None:
     assert names(frames) == [
         *("WebSocket frame", "Engine.IO packet", "Socket.IO packet"),
         *("WebSocket frame", "Engine.IO packet", "Socket.IO attachment"),
-        *("WebSocket frame", "Engine.IO packet"),
+        *("WebSocket frame", "Engine.IO packet", "Socket.IO message"),
     ]
 
 

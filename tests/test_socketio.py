@@ -206,6 +206,7 @@ def test_many_arguments_are_no_depth() -> None:
     [
         ("zz", "no Socket.IO packet: 'zz' (Socket.IO 5, Packet encoding)"),
         ("2", "packet of type 2 without data (Socket.IO 5, Sending and receiving data)"),
+        ('5-["x"]', "no attachments, not 1 to 10 (Socket.IO 5, Packet encoding)"),
         ("31", "packet of type 3 without data (Socket.IO 5, Acknowledgement)"),
         ("0[]", "bad data in a packet of type 0 (Socket.IO 5, Connection to a namespace)"),
         ("1[]", "bad data in a packet of type 1: [] (Socket.IO 5, Disconnection from a namespace)"),
