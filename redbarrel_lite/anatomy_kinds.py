@@ -52,6 +52,8 @@ LIKE_HTTP: Final = re.compile(
 _OLD_PAYLOAD: Final = re.compile(r"[0-9]{1,10}:[0-6b]")
 _PACKET: Final = re.compile(r"\d|b[A-Za-z0-9+/]*={0,2}\Z|[^\x1e]*\x1e")
 _QUERY: Final = re.compile(r"(?:(?:https?|wss?)://[^\s?]*\?|/[^\s?]*\?|\?)?([\w.-]+=[^\s]*)")
+# Engine.IO's first packet, right or wrong; Socket.IO's CONNECT is much like it.
+_HANDSHAKE: Final = re.compile(r'0\{.*"(?:upgrades|pingInterval|pingTimeout|maxPayload)"')
 # Socket.IO's CONNECT as it is answered; a client may send the like, but hardly ever does.
 _ADMISSION: Final = re.compile(r'4?0(/[^,]*,)?\{"sid":"[^"]*"(,"pid":"[^"]*")?\}')
 
@@ -90,7 +92,8 @@ def guesses(what: Input) -> Iterator[str]:
         yield "engineio3"
     elif _PACKET.match(what.text):
         yield "engineio"
-        yield "socketio"
+        if not _HANDSHAKE.match(what.text):
+            yield "socketio"
 
 
 def of_bytes(data: bytes, sender: str = "") -> list[Layer]:
@@ -125,7 +128,7 @@ def _either(sender: str, layers_from: Callable[[Sender], list[Layer]]) -> list[L
 
 
 def _sender_of(text: str) -> str:
-    return SERVER if _ADMISSION.fullmatch(text) else ""
+    return SERVER if _ADMISSION.fullmatch(text) or _HANDSHAKE.match(text) else ""
 
 
 def _http(what: Input, sender: str) -> list[Layer]:

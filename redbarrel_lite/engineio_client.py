@@ -23,6 +23,7 @@ Like the server's half it owns no clock: the calls that depend on the time are t
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
@@ -264,12 +265,14 @@ def handshake_of(data: Any) -> Handshake:
 
     Raises KeyError, TypeError or ValueError for one that lacks what the document promises.
     """
-    if not isinstance(data["sid"], str) or not data["sid"]:
+    sid, upgrades = data["sid"], data["upgrades"]
+    if not isinstance(sid, str) or not sid:
         raise ValueError("sid")
-    return Handshake(
-        data["sid"],
-        tuple(data["upgrades"]),
-        data["pingInterval"] / 1000,
-        data["pingTimeout"] / 1000,
-        int(data["maxPayload"]),
-    )
+    if not isinstance(upgrades, list):
+        raise ValueError("upgrades")
+    numbers = {name: data[name] for name in ("pingInterval", "pingTimeout", "maxPayload")}
+    for name, number in numbers.items():
+        if type(number) not in (int, float) or not 0 <= number < math.inf:
+            raise ValueError(name)
+    interval, timeout, most = numbers.values()
+    return Handshake(sid, tuple(upgrades), interval / 1000, timeout / 1000, int(most))

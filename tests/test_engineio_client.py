@@ -95,6 +95,24 @@ def test_server_that_sends_what_is_no_packet_is_told_of(packet: str) -> None:
     assert session.closed_because == "parse error"
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("sid", value) for value in ("1", '""', "null")),
+        *(("upgrades", value) for value in ('"websocket"', "{}", "null")),
+        *(
+            (name, value)
+            for name in ("pingInterval", "pingTimeout", "maxPayload")
+            for value in ('"1"', "true", "null", "-1", "NaN", "1e999")
+        ),
+    ],
+)
+def test_handshake_of_other_types_is_refused(name: str, value: str) -> None:
+    text = json.dumps({**HANDSHAKE, name: "VALUE"}).replace('"VALUE"', value)
+    with pytest.raises(RemoteProtocolError, match=f"bad handshake .*{name}"):
+        Session(POLLING).receive(f"0{text}", 0.0)
+
+
 def test_base64_over_a_websocket_is_no_packet() -> None:
     with pytest.raises(RemoteProtocolError):
         opened(WEBSOCKET).receive("bAQID", 0.0)
