@@ -210,8 +210,12 @@ def _checked(packet: Packet) -> Packet:
     elif kind == EVENT:
         valid = isinstance(data, list) and bool(data) and _is_event_name(data[0])
     else:
-        valid = isinstance(data, list) and packet.ack_id is not None
-    if not valid or (packet.ack_id is not None and kind not in (EVENT, ACK)):
+        valid = isinstance(data, list)
+    if packet.ack_id is not None and kind not in (EVENT, ACK):
+        raise _violation(f"acknowledgement id in a packet of type {kind}", kind)
+    if packet.ack_id is None and kind == ACK:
+        raise _violation(f"packet of type {kind} without an acknowledgement id", kind)
+    if not valid:
         quoted = "" if kind == CONNECT else f": {ascii(data)[:40]}"  # it lets its sender in
         raise _violation(f"bad data in a packet of type {kind}{quoted}", kind)
     if kind == EVENT and data[0] in RESERVED_EVENTS:
@@ -232,6 +236,8 @@ def _data(kind: str, text: str) -> Any:
         if kind in (CONNECT, DISCONNECT):
             return None
         raise _violation(f"packet of type {kind} without data", kind)
+    if text[0] in "0123456789":
+        raise _violation(f"acknowledgement id of over {_MAX_ID_DIGITS} digits")
     if text[0] not in "[{":
         quoted = "" if kind == CONNECT else f": {show(text, 20)}"
         raise _violation(f"data is neither an array nor an object{quoted}")
