@@ -207,7 +207,7 @@ def _endings(start: str) -> list[str]:
     """What may make a packet of its beginning."""
     rest = json_endings(start)
     if '"num":' in start[start.rfind("{") :]:  # to say it again, and better, mends nothing
-        rest = [one for one in rest if not one.startswith(',"num"')]
+        rest = [one for one in rest if ',"num"' not in one]
     if start.startswith(CONNECT) and "{" in start:  # that of a server has a sid
         rest += [f'{one[:-1]}{mark}"sid":"x"}}' for one in rest for mark in ("", ",")]
     if "[" in start or "{" in start:

@@ -5,16 +5,25 @@ it, and with it nothing can. The judge is the room, for every vector that it ref
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from redbarrel_lite import wsproto, wsproto_client
+from redbarrel_lite import (
+    anatomy_engineio,
+    anatomy_socketio,
+    engineio,
+    socketio,
+    wsproto,
+    wsproto_client,
+)
 from redbarrel_lite.anatomy import CLIENT, SERVER, Layer, Sender, no_layers
 from redbarrel_lite.anatomy_websocket import Frames
 from redbarrel_lite.deflate import Inflater
+from redbarrel_lite.engineio import Options
+from redbarrel_lite.errors import RemoteProtocolError
 
 VECTORS: dict[str, Any] = {
     path.stem: json.loads(path.read_text(encoding="utf-8"))
@@ -115,3 +124,78 @@ def test_place_in_a_compressed_message_is_where_the_room_refuses_it() -> None:
         assert rooms[0].receive(data[:at]) == []
         # What is empty has a wrong length, which the room refuses when the key is there.
         assert rooms[1].receive(data[: max(at + 1, 6)]) != []
+
+
+# -- packets -----------------------------------------------------------------------------
+
+JSON_ENDS = [
+    *("", '"', '"]', "]", "}", "}]", '"}', "0]", ":0}", '":0}', '"x"]', '"x":0}', 'x"]', "0}"),
+    *('00"]', '000"]', '0000"]', '0"]', 'n"]', "rue]", "ue]", "e]", "alse]", "lse]", "se]"),
+    *("ull]", "ll]", "l]", ",0]", "rue}", "e}"),
+]
+PLACEHOLDER = '"_placeholder":true,"num":0}'
+PACKET_ENDS = [
+    *JSON_ENDS,
+    *("]" * count for count in range(2, 66)),
+    *(end + "]" * count for end in ("}", "0}") for count in range(1, 5)),
+    *('["x"]', "[]", "{}", '0["x"]', ',["x"]', ',0["x"]', ",{}", "/a,", '1-["x"]', '-["x"]'),
+    *('-0["x"]', '2["x"]', '1-0["x"]', "1-0[]", "-0[]", '-/a,["x"]'),
+    *(PLACEHOLDER[at:] + end for at in range(len(PLACEHOLDER)) for end in ("]", "}]", "}]]")),
+]
+
+
+def is_packet(message: str) -> bool:
+    """Whether it is one to which attachments may come."""
+    decoder = socketio.Decoder()
+    try:
+        packet = decoder.receive(message)
+        while packet is None:
+            packet = decoder.receive(b"")
+    except RemoteProtocolError:
+        return False
+    return True
+
+
+def is_at_its_place(message: str, at: int, is_good: Callable[[str], bool], ends: list[str]) -> bool:
+    """Whether something right may begin as it does before ``at``, and nothing that goes on so.
+
+    That a member comes again, and is right then, does not count.
+    """
+    after = message[: at + 1]
+    is_again = '"num":' in after
+    mended = (after + end for end in ends if not (is_again and '"num"' in end))
+    wrong_after = at == len(message) or not any(map(is_good, mended))
+    return wrong_after and any(is_good(message[:at] + end) for end in ends)
+
+
+PLACEHOLDERS = [
+    f'51-["x",[{{"a":{{"_placeholder":true,"num":{number}}}}}]]'
+    for number in VECTORS["socketio"]["refused_placeholders"]
+]
+
+
+@pytest.mark.parametrize("message", [*VECTORS["socketio"]["refused"], *PLACEHOLDERS])
+def test_place_in_a_packet(message: str) -> None:
+    layer = anatomy_socketio.Packets(CLIENT).receive(message)
+    assert layer.fault is not None
+    at = len(layer.data[: layer.fault.at].decode())
+    assert is_at_its_place(message, at, is_packet, PACKET_ENDS)
+
+
+def is_payload(payload: str) -> bool:
+    session = engineio.Session("x", "polling", Options(), 0.0)
+    try:
+        session.receive_payload(payload, 0.0)
+    except RemoteProtocolError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("row", VECTORS["engineio"]["refused_payloads"], ids=ascii)
+def test_place_in_a_payload(row: dict[str, str]) -> None:
+    payload = row["payload"]
+    layer = anatomy_engineio.Packets(CLIENT, no_layers).payload(payload)
+    assert layer.fault is not None
+    at = len(layer.data[: layer.fault.at].decode())
+    ends = ["", "4", "A", "AA", "AAA", "A==", "=", "4\x1e4"]
+    assert is_at_its_place(payload, at, is_payload, ends)
