@@ -2,7 +2,7 @@ r"""The anatomy of Engine.IO 3: payloads in which each packet has its length in 
 
 What it implements: the fields of payloads of text and of bytes, of packets in WebSocket
 messages, and where they are wrong. What it leaves out: the verdict, which is that of
-`engineio_v3`, and who may send which packet when, which differs little from 4.
+`engineio_v3` and of the session, and what a server may send, for no room of ours hears it.
 
 In one line::
 
@@ -15,14 +15,28 @@ import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from .anatomy import Carried, Fault, Field, Layer, Sender, counted, guilty, offset, shown, utf8
+from .anatomy import (
+    CLIENT,
+    Carried,
+    Fault,
+    Field,
+    Layer,
+    Sender,
+    counted,
+    first_fault,
+    guilty,
+    offset,
+    shown,
+    utf8,
+)
 from .anatomy_engineio import packet_layer
-from .engineio import MESSAGE
+from .engineio import MESSAGE, PING, POLLING, PROBE, UPGRADE, WEBSOCKET, Options, Session
 from .engineio_v3 import BINARY_MARK, LENGTH_END, TEXT_MARK, Revision3
 from .errors import RemoteProtocolError
 
 _SECTION: Final = "Engine.IO 3"
 _LENGTH: Final = re.compile(r"([0-9]{1,10}):")
+_JUDGED_AT: Final = 0.0  # the session is told the time; ours stands still
 _MISSING: Final = "of which some are missing"
 
 
@@ -44,11 +58,11 @@ class OldPackets:
     def message(self, message: str | bytes) -> Layer:
         """A WebSocket message, which is one packet."""
         try:
-            packet = Revision3().unpack(message)
+            packet = _heard(message, self._sender, WEBSOCKET)
         except RemoteProtocolError as error:
-            layer = self._packet(message)
-            layer.inner.clear()
-            layer.fault = Fault(_place_in(message), str(error), error.code)
+            layer = _layer(message, self._sender)
+            at = _place_in(message, self._sender, WEBSOCKET)
+            layer.fault = Fault(at, str(error), error.code)
             return layer
         layer = self._packet(packet)
         if isinstance(message, bytes):
@@ -63,7 +77,7 @@ class OldPackets:
         packets: list[str | bytes] = []
         fault: RemoteProtocolError | None = None
         try:
-            for packet in Revision3().split(payload):
+            for packet in _all_heard(payload, self._sender):
                 packets.append(packet)  # noqa: PERF402  # those before a bad one, too
         except RemoteProtocolError as error:
             fault = error
@@ -74,27 +88,52 @@ class OldPackets:
         for cut in _cuts(payload):
             layer.fields += _fields(payload, cut)
         layer.inner += map(self._packet, packets)
-        if fault is not None:
-            layer.fault = Fault(_place(payload), str(fault), fault.code)
+        if fault is not None and first_fault(layer.inner) is None:
+            layer.fault = Fault(_place(payload, self._sender), str(fault), fault.code)
         return layer
 
     def _packet(self, packet: str | bytes) -> Layer:
-        if isinstance(packet, str):
-            layer = packet_layer(packet, self._sender)
-            if packet.startswith(MESSAGE):
-                layer.inner += self._carried(packet[1:])
-            return layer
-        layer = Layer(
-            "Engine.IO packet",
-            packet,
-            self._sender,
-            f"message of {counted(len(packet), 'byte')}",
-            _SECTION,
-            [Field(0, len(packet), "binary message", shown(packet), "", _SECTION)],
-            is_text=False,
-        )
-        layer.inner += self._carried(packet)
+        layer = _layer(packet, self._sender)
+        if isinstance(packet, bytes):
+            layer.inner += self._carried(packet)
+        elif packet.startswith(MESSAGE):
+            layer.inner += self._carried(packet[1:])
         return layer
+
+
+def _layer(packet: str | bytes, sender: Sender) -> Layer:
+    if isinstance(packet, str):
+        return packet_layer(packet, sender)
+    summary = f"message of {counted(len(packet), 'byte')}"
+    what = Field(0, len(packet), "binary message", shown(packet), "", _SECTION)
+    return Layer("Engine.IO packet", packet, sender, summary, _SECTION, [what], is_text=False)
+
+
+# -- the verdict of the rooms ------------------------------------------------------------
+
+
+def _heard(message: str | bytes, sender: Sender, transport: str) -> str | bytes:
+    """The packet of a message. Raises `RemoteProtocolError` where a room does."""
+    packet = Revision3().unpack(message)
+    is_of_upgrade = transport == WEBSOCKET and packet in (PING + PROBE, UPGRADE)
+    if sender == CLIENT and not is_of_upgrade:
+        _session(transport).receive(packet, _JUDGED_AT)
+    return packet
+
+
+def _all_heard(payload: str | bytes, sender: Sender) -> Iterator[str | bytes]:
+    """The same for a payload, packet by packet, up to one that closes the session."""
+    session = _session(POLLING)
+    for packet in Revision3().split(payload):
+        if sender == CLIENT:
+            session.receive(packet, _JUDGED_AT)
+        yield packet
+        if session.closed_because is not None:
+            return
+
+
+def _session(transport: str) -> Session:
+    return Session("x", transport, Options(allow_eio3=True), _JUDGED_AT, Revision3())
 
 
 # -- where packets begin and end ---------------------------------------------------------
@@ -149,48 +188,53 @@ def _fields(payload: str | bytes, cut: _Cut) -> Iterator[Field]:
 # -- where they are wrong ------------------------------------------------------------------
 
 
-def _place(payload: str | bytes) -> int:
+def _place(payload: str | bytes, sender: Sender) -> int:
     """The guilty byte of a payload: in a length, or in the packet that has come whole."""
     for cut in _cuts(payload):
         content = payload[cut.content : cut.end]
         part = payload[cut.start : cut.end]
-        if cut.end <= len(payload) and content and not _is_right(part):
-            return _place_in_whole(payload, cut)
+        if cut.end <= len(payload) and content and not _is_right(part, sender):
+            return _place_in_whole(payload, cut, sender)
+
+    def is_right(start: str | bytes) -> bool:
+        return _is_right(start, sender)
+
     if isinstance(payload, str):
-        return offset(payload, guilty(payload, _is_right, lambda _: ("", ":", "1:")))
-    return guilty(payload, _is_right, lambda _: (b"", b"\xff", b"\1\xff", b"\0\1\xff"))
+        return offset(payload, guilty(payload, is_right, lambda _: ("", ":", "1:")))
+    return guilty(payload, is_right, lambda _: (b"", b"\xff", b"\1\xff", b"\0\1\xff"))
 
 
-def _is_right(payload: str | bytes) -> bool:
+def _is_right(payload: str | bytes, sender: Sender) -> bool:
     """Whether a payload is right, or only not complete."""
     try:
-        for _ in Revision3().split(payload):
+        for _ in _all_heard(payload, sender):
             pass
     except RemoteProtocolError as error:
         return _MISSING in str(error)
     return True
 
 
-def _place_in(packet: str | bytes) -> int:
+def _place_in(packet: str | bytes, sender: Sender, transport: str) -> int:
     """The guilty byte of one packet."""
     if isinstance(packet, bytes):
         return 0
-    return offset(packet, guilty(packet, _is_right_packet, lambda _: ("", "4", "A", "AA", "AAA")))
+
+    def is_right(start: str) -> bool:
+        try:
+            _heard(start, sender, transport)
+        except RemoteProtocolError:
+            return False
+        return True
+
+    endings = ("", "4", "A", "AA", "AAA", *(PROBE[start:] for start in range(len(PROBE))))
+    return offset(packet, guilty(packet, is_right, lambda _: endings))
 
 
-def _is_right_packet(packet: str) -> bool:
-    try:
-        Revision3().unpack(packet)
-    except RemoteProtocolError:
-        return False
-    return True
-
-
-def _place_in_whole(payload: str | bytes, cut: _Cut) -> int:
+def _place_in_whole(payload: str | bytes, cut: _Cut, sender: Sender) -> int:
     """The guilty byte of a packet that has come whole."""
     content = payload[cut.content : cut.end]
     if isinstance(payload, str):
-        at = offset(payload, cut.content) + _place_in(content)
+        at = offset(payload, cut.content) + _place_in(content, sender, POLLING)
         # Right by itself: then its length ends within a pair of surrogates.
         return at if at < offset(payload, cut.end) else offset(payload, cut.end - 1)
     if payload[cut.start] == TEXT_MARK and isinstance(content, bytes):
@@ -198,4 +242,4 @@ def _place_in_whole(payload: str | bytes, cut: _Cut) -> int:
             content = content.decode()
         except UnicodeDecodeError as error:
             return cut.content + error.start
-    return cut.content + _place_in(content)
+    return cut.content + _place_in(content, sender, POLLING)

@@ -208,16 +208,16 @@ def test_old_payloads_have_the_verdict_of_their_room() -> None:
         for row in vectors[kind]:
             payload = row["text"] if "text" in row else bytes.fromhex(row["hex"])
             wanted = refusal(lambda: list(engineio_v3.Revision3().split(payload)))  # noqa: B023
-            sound([anatomy_engineio_v3.OldPackets(CLIENT, no_layers).payload(payload)], wanted)
+            sound([anatomy_engineio_v3.OldPackets(SERVER, no_layers).payload(payload)], wanted)
             assert (wanted is None) == (kind != "refused")
     for row in vectors["websocket"]:
         message = row["message"]
         message = bytes.fromhex(message["hex"]) if isinstance(message, dict) else message
-        sound([anatomy_engineio_v3.OldPackets(CLIENT, no_layers).message(message)], None)
+        sound([anatomy_engineio_v3.OldPackets(SERVER, no_layers).message(message)], None)
     for row in vectors["forms"]:
         payload = engineio_v3.from_form(row["field"])
         wanted = refusal(lambda: list(engineio_v3.Revision3().split(payload)))  # noqa: B023
-        sound([anatomy_engineio_v3.OldPackets(CLIENT, no_layers).payload(payload)], wanted)
+        sound([anatomy_engineio_v3.OldPackets(SERVER, no_layers).payload(payload)], wanted)
 
 
 def test_socket_io_packets_have_the_verdict_of_their_room() -> None:

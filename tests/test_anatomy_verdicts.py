@@ -32,6 +32,7 @@ from redbarrel_lite.anatomy import (
 from redbarrel_lite.anatomy_kinds import KINDS, Input, of_bytes
 from redbarrel_lite.anatomy_websocket import Frames
 from redbarrel_lite.engineio import Options
+from redbarrel_lite.engineio_v3 import Revision3
 from redbarrel_lite.errors import RemoteProtocolError
 
 SEED: Final = 20261127
@@ -77,9 +78,9 @@ class Rooms:
             client.receive(HANDSHAKE, 0.0)
         return client
 
-    def hear_payload(self, payload: str) -> None:
+    def hear_payload(self, payload: Message) -> None:
         """Raises `RemoteProtocolError` where a room does."""
-        session = self._begin(payload, is_probe=False)
+        session = self.session or self._begin(str(payload), is_probe=False)
         fault = None
         messages: list[Message] = []
         try:
@@ -267,3 +268,29 @@ def test_frames_are_judged_as_the_rooms_do(sender: Sender) -> None:
         said.add(verdict := said_by(of_bytes(data, sender)))
         assert verdict == of_frames(data, sender), data.hex(" ")
     assert said == {RIGHT, WRONG, INCOMPLETE}
+
+
+def of_old_payload(payload: Message) -> str:
+    """What a session of revision 3 says of a client's payload; what lacks of it is wrong there."""
+    rooms = Rooms(CLIENT, "polling")
+    rooms.session = engineio.Session("x", "polling", Options(), 0.0, Revision3())
+    return rooms.verdict(lambda: rooms.hear_payload(payload))
+
+
+def test_old_payload_is_judged_as_the_rooms_do() -> None:
+    chance = random.Random(SEED)
+    for _ in range(600):
+        any_of: list[Message] = [chance.choice(PACKETS), TWO_ATTACHED, "2", "1", "40", b"x"]
+        some = chance.choices(any_of, k=chance.randrange(1, 4))
+        payload = Revision3(base64=True).join(some)
+        assert isinstance(payload, str)
+        if chance.random() < 0.3:
+            payload = mutated(chance, payload)
+        verdicts = [KINDS["engineio3"](Input(b"", payload, is_socketio=True), CLIENT)]
+        if all(isinstance(one, str) for one in some) or chance.random() < 0.5:
+            data = Revision3().join(some)
+            if isinstance(data, bytes):
+                payload = data
+                verdicts = [KINDS["engineio3"](Input(data, None, is_socketio=True), CLIENT)]
+        for layers in verdicts:
+            assert said_by(layers) == of_old_payload(payload), payload

@@ -225,7 +225,7 @@ def test_guess_can_be_overruled() -> None:
         ("40\x1e9\x1e4zz", "Wrong: bad Engine.IO packet '9' (Engine.IO 4, Packet encoding)."),
         ('0{"sid":"x","upgrades":{}}', "Wrong: bad handshake"),
         ("2x", "Wrong: bad Engine.IO packet '2x' (Engine.IO 4, Packet encoding)."),
-        ("2:4a2:bA", "Wrong: binary packet of type 'A' (Engine.IO 3, Packet)."),
+        ("2:402:bA", "Wrong: binary packet of type 'A' (Engine.IO 3, Packet)."),
     ],
 )
 def test_meaning_and_its_source(
