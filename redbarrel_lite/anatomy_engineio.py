@@ -210,7 +210,9 @@ class Packets:
 def _not_read(message: str | bytes, sender: Sender) -> Layer:
     """What comes too late: behind a close packet, or a wrong one."""
     data = message if isinstance(message, bytes) else utf8(message)
-    what = Field(0, len(data), "not read", shown(message), "not read: it is too late", ENCODING)
+    means = "not read: it is too late"
+    secret = 0 if sender == CLIENT else None  # what it would carry has not been looked through
+    what = Field(0, len(data), "not read", shown(message), means, ENCODING, secret=secret)
     summary = f"{counted(len(data), 'byte')}, not read"
     is_text = isinstance(message, str)
     return Layer("Engine.IO packet", data, sender, summary, ENCODING, [what], is_text=is_text)

@@ -593,6 +593,16 @@ def test_no_part_of_a_secret_is_left_where_it_was_cut() -> None:
     assert "hush" not in everything(hidden(anatomy_http.Responses().receive(answer.encode())))
 
 
+@pytest.mark.parametrize("before", ["9", "1", "42[]"])
+def test_secret_in_what_is_not_read_is_hidden(before: str) -> None:
+    events = anatomy_socketio.Packets(CLIENT)
+    packets = anatomy_engineio.Packets(CLIENT, lambda message: [events.receive(message)])
+    (layer,) = hidden([packets.payload(f'{before}\x1e40{{"token":"hush hush"}}')])
+    text = everything([layer])
+    assert "hush" not in text
+    assert b"hush".hex() not in text
+
+
 def test_what_has_no_secret_stays_as_it_is() -> None:
     layers = Frames(SERVER, no_layers).receive(b"\x81\x02hi")
     assert hidden(layers) == layers
