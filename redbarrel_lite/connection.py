@@ -194,6 +194,8 @@ class HttpConnection(HttpExchange, asyncio.Protocol):
     def _answered(self, transport: asyncio.Transport, now: float) -> None:
         if self._intake is not None:
             self._intake.abandon()
+            if self.is_for_socket:  # a service may still be at work, and need it
+                self.request.close_body()
         self._head = self._intake = None
         http = self._http
         if http.state is not _DONE and not self._eof:

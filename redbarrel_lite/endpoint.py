@@ -246,7 +246,7 @@ class Endpoint(Entrance):
             )
         )
         self._sessions[sid] = connection
-        request.share_names()
+        request.keep_for_socket()
         return connection
 
     def _new_of_old(self, request: Request, query: Query, sid: str, now: float) -> EngineConnection:

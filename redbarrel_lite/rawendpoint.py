@@ -54,7 +54,7 @@ class RawEndpoint(Entrance):
         subprotocol = wsproto_handshake.choose_subprotocol(offered, self.path.subprotocols)
         if subprotocol:
             handshake.headers.append(("sec-websocket-protocol", subprotocol))
-        request.share_names()
+        request.keep_for_socket()
         connection = RawConnection(self, self._welcome(exchange), handshake, subprotocol)
         self._inside.add(connection)
         connection.start()

@@ -164,6 +164,8 @@ class Request:
         self._body = body
         self._body_file = None
         self._post = None
+        if self._environ is not None:  # changed in place: rules may have put something there
+            self._environ["wsgi.input"] = self.body_file
 
     def close_body(self) -> None:
         """The answer is made: what is on disk goes, but for what the handler has put aside."""
@@ -171,8 +173,6 @@ class Request:
         if not isinstance(body, bytes):
             body.close()
             self.set_body(body)
-            if self._environ is not None:
-                self._environ["wsgi.input"] = self.body_file
 
     # -- where to ----------------------------------------------------------------
 
@@ -205,8 +205,9 @@ class Request:
         self._headers = headers
         self._fields = headers.pairs
 
-    def share_names(self) -> None:
-        """Those of its fields, with all other requests: it will be kept as long as a socket is."""
+    def keep_for_socket(self) -> None:
+        """It stays as long as a socket: it shares names with all others, and has no body."""
+        self.set_body(b"")
         self.headers = Headers([(sys.intern(name), value) for name, value in self._fields])
 
     @property
@@ -256,9 +257,9 @@ class Request:
         length = str(len(body))
         kept = [pair for pair in self.headers.pairs if pair[0] not in _OF_LENGTH]
         self.headers = Headers([*kept, ("content-length", length)])
-        if self._environ is not None:  # changed in place: rules may have put something there
+        if self._environ is not None:
             self._environ.pop("HTTP_TRANSFER_ENCODING", None)
-            self._environ |= {"CONTENT_LENGTH": length, "wsgi.input": self.body_file}
+            self._environ["CONTENT_LENGTH"] = length
 
     @property
     def body_file(self) -> IO[bytes]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from wire import Live, Wire, ask, live, run, until
+from wire import SOCKET_IO, Live, Wire, ask, live, run, until
 
 FILES = Path("/proc/self/fd")
 pytestmark = pytest.mark.skipif(not FILES.exists(), reason="the system lists no open files")
@@ -26,9 +26,23 @@ RBR = """
     path keep ( url /keep, method POST, max-body 2000000, use python:MODULE.keep );
     path kept ( url /kept, use python:MODULE.kept );
     path drop ( url /drop, use python:MODULE.drop );
+    path wait ( url /wait, method GET|POST, max-body 2000000, use python:MODULE.wait );
+    path await ( url /await, method GET|POST, max-body 2000000, use python:MODULE.wait_here );
+    path checked ( url /checked, method POST, max-body 2000000, use python:MODULE.drop,
+        request-body ( unless type is checked return 422 ) );
+    type checked python:MODULE.check;
+    path chat ( method SOCKETIO, max-payload 2000000, use python:MODULE.chat,
+        request-headers ( unless Host validates with python:MODULE.look return 403 ) );
+    path engine ( method ENGINEIO, url /engine, max-payload 2000000, use python:MODULE.chat );
+    path raw ( method WEBSOCKET, url /raw, max-payload 2000000, use python:MODULE.chat );
 """
 SOURCE = """
+    import asyncio
+    import threading
+
     from redbarrel_lite import exc
+
+    entered, release = threading.Event(), threading.Event()
 
     held = []
 
@@ -49,7 +63,6 @@ SOURCE = """
         return {"size": read(how, request)}
 
     async def aform(globs, request, how):
-        import asyncio
         if how != "raw":
             await asyncio.sleep(0)
         return {"size": read(how, request)}
@@ -83,6 +96,25 @@ SOURCE = """
 
     def drop(globs, request):
         held.clear()
+
+    def wait(globs, request):
+        file = request.POST["file"].file
+        entered.set()
+        release.wait()
+        raise LookupError(file)
+
+    async def wait_here(globs, request):
+        file = request.POST["file"].file
+        await asyncio.to_thread(wait, globs, request)
+
+    def check(globs, request, value):
+        raise LookupError(request.POST["file"].file)
+
+    def look(globs, request, value):
+        return request.environ
+
+    def chat(globs, request):
+        pass
 """
 
 LARGE = b"x" * 400_000
@@ -111,6 +143,11 @@ def open_spools() -> int:
         with contextlib.suppress(FileNotFoundError):  # the one by which these are listed
             count += str(one.readlink()).endswith(" (deleted)")
     return count
+
+
+def request(line: str, body: bytes, content: str, fields: str = "") -> bytes:
+    head = f"{line} HTTP/1.1\r\nHost: a\r\n{fields}Content-Type: {content}\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 async def all_closed(server: Live, before: int) -> None:
@@ -144,8 +181,7 @@ def test_files_of_answered_forms_are_closed(
             for _ in range(3):
                 if kind in ("parts", "aparts") and status != 200:
                     wire = await Wire.open(server.url)  # breaks off behind the first part
-                    fields = f"Host: a\r\nContent-Type: {content}\r\nContent-Length: {len(body)}"
-                    await wire.send(f"POST {target} HTTP/1.1\r\n{fields}\r\n\r\n".encode() + body)
+                    await wire.send(request(f"POST {target}", body, content))
                     assert b"size " in await wire.rest()
                     wire.close()
                 else:
@@ -168,6 +204,73 @@ def test_files_of_bodies_that_are_never_whole_are_closed(tmp_path: Path) -> None
                 await until(lambda: open_spools() == before + 1)
                 end(wire)
                 await all_closed(server, before)
+
+    run(test())
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("target", ["/wait", "/await"])
+def test_files_of_who_leaves_before_the_answer_are_closed(
+    tmp_path: Path, method: str, target: str
+) -> None:
+    async def test() -> None:
+        async with live(tmp_path, RBR, SOURCE) as server:
+            server.server.app.pool._max_threads = 1  # one is at work, two wait
+            before = open_spools()
+            wires = [await Wire.open(server.url) for _ in range(3)]
+            for wire in wires:
+                await wire.send(request(f"{method} {target}", GOOD, MULTIPART))
+            await until(lambda: open_spools() == before + 3)
+            await until(server.module.entered.is_set)
+            for wire in wires:
+                wire.reset()
+            await until(lambda: not server.server.connections)
+            server.module.release.set()
+            await all_closed(server, before)
+
+    run(test())
+
+
+def test_file_of_a_body_that_a_rule_fails_at_is_closed(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with live(tmp_path, RBR, SOURCE) as server:
+            before = open_spools()
+            answer = await ask(server.url, "POST", "/checked", GOOD, Content_Type=MULTIPART)
+            assert answer[0] == 422
+            await all_closed(server, before)
+
+    run(test())
+
+
+POLLING = "EIO=4&transport=polling"
+TO_WEBSOCKET = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "fields", "status"),
+    [
+        (f"GET {SOCKET_IO}&transport=polling", "", 200),
+        (f"GET {SOCKET_IO}&transport=websocket", TO_WEBSOCKET + KEY, 101),
+        (f"GET /engine/?{POLLING}", "", 200),
+        ("GET /raw", TO_WEBSOCKET + KEY, 101),
+        (f"GET /engine/?{POLLING}&sid=nobody", "", 400),
+        (f"POST /engine/?{POLLING}&sid=nobody", "", 400),
+    ],
+)
+def test_body_of_a_request_for_a_socket_ends_with_its_answer(
+    tmp_path: Path, line: str, fields: str, status: int
+) -> None:
+    """While its connection stays, and the session that it began."""
+
+    async def test() -> None:
+        async with live(tmp_path, RBR, SOURCE) as server:
+            before = open_spools()
+            wire = await Wire.open(server.url)
+            await wire.send(request(line, LARGE, "text/plain", fields))
+            assert (await wire.answer())[0] == status
+            await until(lambda: open_spools() == before)
+            wire.close()
 
     run(test())
 
