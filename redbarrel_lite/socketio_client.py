@@ -22,6 +22,7 @@ before its CONNECT; nothing else may come before it.
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -34,6 +35,7 @@ SERVER_DISCONNECT: Final = "io server disconnect"
 CLIENT_DISCONNECT: Final = "io client disconnect"
 
 _CONNECTION: Final = "Socket.IO 5, Connection to a namespace"
+_WORDS: Final = re.compile(r'\A((?:/[^,]*,)?)("(?:[^"\\]|\\.)*")\Z')
 
 
 class Decoder(socketio.Decoder):
@@ -44,8 +46,10 @@ class Decoder(socketio.Decoder):
     def receive(self, message: Message) -> Packet | None:
         """Take one message. Raises `RemoteProtocolError` as that of the server's side does."""
         if isinstance(message, str) and message.startswith(socketio.CONNECT_ERROR):
-            # On the wire it is a CONNECT but for its digit: namespace and object.
-            packet = super().receive(socketio.CONNECT + message[1:])
+            # On the wire it is a CONNECT but for its digit: namespace and object. The words
+            # alone, as python-socketio says them, are taken by the reference, too.
+            plain = _WORDS.sub(r'\1{"message":\2}', message[1:])
+            packet = super().receive(socketio.CONNECT + plain)
             if packet is None or not isinstance(packet.data, dict):
                 raise RemoteProtocolError(f"bad CONNECT_ERROR: {show(message, 80)} ({_CONNECTION})")
             return packet._replace(type=socketio.CONNECT_ERROR)

@@ -49,6 +49,8 @@ def connected(name: str = "/", **data: str) -> Namespace:
         ('44{"message":"no"}', "/", {"message": "no"}),
         ('44/a,{"message":"no","data":[1]}', "/a", {"message": "no", "data": [1]}),
         ("44/a,{}", "/a", {}),
+        ('44"no"', "/", {"message": "no"}),
+        (r'44/a,"\"no\""', "/a", {"message": '"no"'}),
     ],
 )
 def test_connect_error_is_read(message: str, name: str, data: dict[str, Any]) -> None:
@@ -56,7 +58,9 @@ def test_connect_error_is_read(message: str, name: str, data: dict[str, Any]) ->
     assert packet == socketio.Packet(socketio.CONNECT_ERROR, name, None, data)
 
 
-@pytest.mark.parametrize("message", ["4", "4/a", '4"no"', "4[]", "4{", "41-{}", "45{}"])
+@pytest.mark.parametrize(
+    "message", ["4", "4/a", '4"no', '4"a","b":"c"', "4[]", "4{", "41-{}", "45{}"]
+)
 def test_connect_error_that_is_none_is_told_of(message: str) -> None:
     with pytest.raises(RemoteProtocolError):
         Decoder().receive(message)
