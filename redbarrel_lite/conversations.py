@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 from urllib.parse import urljoin, urlsplit
 
+from .anatomy import counted
 from .dial import Exchange, Fields, Port, Visitor
 from .dial_engine import Engine
 from .dial_inbox import time_limit
@@ -535,7 +536,7 @@ def shown(message: str | bytes) -> str:
     if isinstance(message, str):
         return message
     more = "..." if len(message) > MAX_SHOWN_BYTES else ""
-    return f"{len(message)} bytes: {message[:MAX_SHOWN_BYTES].hex(' ')}{more}"
+    return f"{counted(len(message), 'byte')}: {message[:MAX_SHOWN_BYTES].hex(' ')}{more}"
 
 
 def visible(text: str) -> str:

@@ -23,6 +23,7 @@ from redbarrel_lite.conversations import (
     bytes_of,
     header_of,
     kind_of,
+    shown,
     values_of,
     visible,
 )
@@ -77,8 +78,8 @@ class Talk:
     def hear(self) -> str:
         assert self.process.stdout is not None
         line = self.process.stdout.readline().rstrip("\n")
-        for pattern, shown in SHOWN:
-            line = re.sub(pattern, shown, line)
+        for pattern, told in SHOWN:
+            line = re.sub(pattern, told, line)
         return line
 
     def end(self) -> int:
@@ -402,6 +403,7 @@ def test_values_are_read_one_after_the_other() -> None:
     for written in ("0001 ff", "0x00,0x01,0xff", "00:01:FF", "00-01-ff", r"\x00\x01\xff"):
         assert bytes_of(written) == b"\x00\x01\xff"
     assert bytes_of(r"b'\x00\x01\xff'") == bytes_of("[0, 1, 255]") == b"\x00\x01\xff"
+    assert shown(b"\x01") == "1 byte: 01"
     assert header_of("X-A : b: c") == ("x-a", "b: c")
     for text in ("no colon", ": x", "a: b\r\nc: d"):
         with pytest.raises(Mistyped):
