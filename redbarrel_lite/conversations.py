@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 from .anatomy import counted
 from .dial import Exchange, Fields, Port, Visitor
@@ -49,6 +49,7 @@ MAX_SHOWN_BYTES: Final = 64
 # Reasons for which a session ends in order: our own, and the server's.
 _GOODBYES: Final = (None, FORCED_CLOSE, CLIENT_DISCONNECT, SERVER_DISCONNECT)
 _OF_SOCKETIO: Final = ("/emit", "/call", "/ack")
+_NO_ASCII: Final = re.compile(r"[^\x00-\x7f]+")  # in a target it is encoded, as browsers do
 _WS: Final = re.compile(r"\Aws(?=s?:)", re.IGNORECASE)
 
 Command: TypeAlias = Callable[[str], Awaitable[None]]
@@ -446,6 +447,7 @@ class OverHTTP(Conversation):
             raise Mistyped("that is no request: write a method and a path, such as GET /")
         if not method.isupper():
             raise Mistyped(f"methods are written in capitals: {method.upper()} {rest}")
+        target = _NO_ASCII.sub(lambda found: quote(found[0], errors="surrogateescape"), target)
         async with time_limit(max(self.way.timeout, POLL_S), "no answer"):
             head, content = await self.visitor.ask(method, target, self.headers, body.encode())
         self.show(f"< {head.status}")

@@ -247,6 +247,11 @@ def test_request_without_its_method_is_mistyped(url: str) -> None:
     ]
 
 
+def test_target_is_encoded_as_a_browser_does(url: str) -> None:
+    status, heard = script(url, "GET /hello?name=Grüße")
+    assert (status, heard[-1]) == (0, '{"hello": "Grüße"}')
+
+
 def test_close_codes_that_may_not_be_sent_are_mistyped(url: str) -> None:
     way = f"ws{url.removeprefix('http')}/raw"
     status, heard = script(way, "/close 1005", "/close 5000", "/close 4999 bye")

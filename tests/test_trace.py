@@ -235,6 +235,18 @@ def test_what_is_wrong_is_told_in_its_place(tmp_path: Path) -> None:
     assert ", code 1002" in text
 
 
+def test_utf_8_in_a_head_is_shown_as_it_was_meant(tmp_path: Path) -> None:
+    async def talk(server: Live, lines: list[str]) -> None:
+        for target in ("/größe", "/gr%C3%B6%C3%9Fe"):
+            wire = await Wire.open(server.url)
+            await wire.send(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")
+            await wire.answer()
+
+    text = traced(tmp_path, talk)
+    assert "HTTP request               GET /größe HTTP/1.1 (32 bytes)" in text
+    assert "HTTP request               GET /gr%C3%B6%C3%9Fe HTTP/1.1 (42 bytes)" in text
+
+
 def test_limits_are_the_servers_own(tmp_path: Path) -> None:
     async def talk(server: Live, lines: list[str]) -> None:
         server.server.gate = Gate(heads=Limits(line=40_000, head=80_000, fields=300))
