@@ -80,7 +80,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--trace",
         choices=TRACES,
         metavar="FORM",
-        help="show what goes over the wire: a line a layer; =explain: its bytes, too; =json",
+        help="show what goes over the wire: a line a layer; =explain: its bytes, too; =json, on"
+        " standard output",
     )
     parser.add_argument(
         "--emit-uds",
