@@ -9,7 +9,7 @@ In one line::
     write(Path("chat.pyz"), {"app/chat.rbr": b"..."}, "app/chat.rbr")
 
 Our own sources lose comments, docstrings and types of arguments, but no line: tracebacks
-stay right.
+stay right. Scripts and styles of our pages lose comments and what is in front of lines.
 """
 
 from __future__ import annotations
@@ -92,8 +92,28 @@ def _write_members(file: BinaryIO, members: Mapping[str, Path | bytes]) -> None:
 def _ours() -> dict[str, bytes]:
     """What each archive has."""
     static = path_at(__file__).parent / "static"
-    pages = {f"{PACKAGE}/static/{one.name}": one.read_bytes() for one in static.iterdir()}
+    pages = {
+        f"{PACKAGE}/static/{one.name}": _page(one.name, one.read_bytes())
+        for one in static.iterdir()
+    }
     return {SOURCES: as_one(_sources()), **pages}
+
+
+# Comments, of which those behind code have two blanks before them, and what is in front of a line.
+_FOR_READERS: Final = re.compile(
+    rb"^[ ]*(?: //[^\n]* | /\* (?:(?!\*/).)* \*/ )\n | ^[ ]+ | [ ]{2,}//[^\n]*$",
+    re.MULTILINE | re.DOTALL | re.VERBOSE,
+)
+
+
+def _page(name: str, content: bytes) -> bytes:
+    """A style or script of our pages, without what is for who reads its source.
+
+    The client for browsers is read wherever it is served, and stays whole.
+    """
+    if name == "socket.io.js" or not name.endswith((".css", ".js")):
+        return content
+    return _FOR_READERS.sub(b"", content)
 
 
 _MAIN: Final = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -44,6 +45,20 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def test_release_is_small(release: Path) -> None:
     assert release.stat().st_size < MAX_RELEASE_BYTES
+
+
+def test_pages_lose_what_is_for_readers_and_the_client_does_not(release: Path) -> None:
+    with zipfile.ZipFile(release) as archive:
+        for name in ("wire.js", "docpage.js", "reload.js", "wire.css", "docpage.css", "status.css"):
+            page = archive.read(f"redbarrel_lite/static/{name}").decode()
+            source = (ROOT / "redbarrel_lite/static" / name).read_text(encoding="utf-8")
+            lines = [line for line in map(str.strip, source.split("\n")) if line]
+            assert len(page) < len(source)
+            assert not re.search(r"^ |^//|  //|^/\*", page, re.MULTILINE)
+            for line in filter(None, page.split("\n")):
+                assert any(one.startswith(line) for one in lines), line
+        client = archive.read("redbarrel_lite/static/socket.io.js")
+    assert client == (ROOT / "redbarrel_lite/static/socket.io.js").read_bytes()
 
 
 def test_release_knows_its_commands(release: Path) -> None:
