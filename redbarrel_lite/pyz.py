@@ -8,8 +8,8 @@ In one line::
 
     write(Path("chat.pyz"), {"app/chat.rbr": b"..."}, "app/chat.rbr")
 
-Our own sources lose comments, docstrings and types of arguments, but no line: tracebacks
-stay right. Scripts and styles of our pages lose comments and what is in front of lines.
+Our own sources lose comments, docstrings and types of arguments and variables, but no line:
+tracebacks stay right. Scripts and styles of our pages lose comments and what is in front of lines.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ _TEXT_OR_COMMENT: Final = re.compile(
 
 
 def blanked(source: str) -> str:
-    """A room without comments, docstrings and types of arguments, all the rest on its line."""
+    """A room without comments, docstrings and types but a class's, the rest on its line."""
     text = _TEXT_OR_COMMENT.sub(lambda match: "" if match["comment"] else match[0], source)
     lines = text.split("\n")
     tree = ast.parse(source)
@@ -191,11 +191,20 @@ def blanked(source: str) -> str:
 
 
 def _types(tree: ast.AST, lines: Sequence[str]) -> Iterator[tuple[int, int, int]]:
-    """Where functions tell the types of arguments and results: lines, and parts of them.
+    """Where types of arguments, results and variables are told: lines, and parts of them.
 
     Nobody asks for these when a program runs, unlike those of a class: a dataclass has them.
     """
+    of_classes = {
+        id(one) for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for one in node.body
+    }
     for node in ast.walk(tree):
+        if isinstance(node, ast.AnnAssign):
+            row, start = node.lineno - 1, node.target.end_col_offset or 0
+            is_one_line = node.lineno == node.target.end_lineno == node.annotation.end_lineno
+            if node.value and is_one_line and lines[row].isascii() and id(node) not in of_classes:
+                yield row, start, node.annotation.end_col_offset or 0
+            continue
         if isinstance(node, ast.arg):
             told, after = node.annotation, node.arg
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

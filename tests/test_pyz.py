@@ -141,8 +141,19 @@ def shape(source: str) -> tuple[str, list[int]]:
         if isinstance(body, list):
             kept = [one for one in body if not (pyz._is_text(one) or isinstance(one, ast.Pass))]
             node.body = kept  # type: ignore[attr-defined]
+        for block in () if isinstance(node, ast.ClassDef) else ("body", "orelse", "finalbody"):
+            lines = getattr(node, block, None)
+            if isinstance(lines, list):
+                lines[:] = map(untyped, lines)
     nodes = (one for one in ast.walk(tree) if isinstance(one, ast.stmt | ast.expr))
     return ast.dump(tree), [one.lineno for one in nodes]
+
+
+def untyped(statement: ast.stmt) -> ast.stmt:
+    """An assignment without the type of its variable."""
+    if not isinstance(statement, ast.AnnAssign) or statement.value is None:
+        return statement
+    return ast.copy_location(ast.Assign([statement.target], statement.value), statement)
 
 
 def test_blanked_rooms_say_the_same_on_the_same_lines() -> None:
@@ -164,6 +175,7 @@ def f(a: int, *b: str, c: list[str] = ["->"], **d: "->") -> None:
 class C:
     """Doc."""
     z: int = 3
+    def h(self): self.a: "int" = 4; b: int
     async def g(
         self, é: int, ü: str
     ) -> dict[
@@ -171,6 +183,7 @@ class C:
     y = """a text
 # that stays"""
     "stands for nothing"
+Q: Final[int] = 5
 '''
     assert (
         blanked(source)
@@ -182,6 +195,7 @@ def f(a, *b, c = ["->"], **d):
 class C:
 
     z: int = 3
+    def h(self): self.a = 4; b: int
     async def g(
         self, é: int, ü: str
     ) -> dict[
@@ -189,6 +203,7 @@ class C:
     y = """a text
 # that stays"""
 
+Q = 5
 '''
     )
     assert blanked(blanked(source)) == blanked(source)
