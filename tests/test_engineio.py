@@ -79,6 +79,19 @@ def upgraded(now: float = 0.0) -> Session:
 # -- handshake ---------------------------------------------------------------------
 
 
+def test_defaults_are_those_of_the_reference() -> None:
+    assert OPTIONS._asdict() == {
+        "ping_interval": 25.0,
+        "ping_timeout": 20.0,
+        "max_payload": 1_000_000,
+        "max_fragments": 1024,  # ours: the reference has no limit
+        "compression": False,
+        "upgrade_timeout": 10.0,
+        "transports": (POLLING, WEBSOCKET),
+        "allow_eio3": False,
+    }
+
+
 def test_handshake_over_polling_offers_the_upgrade() -> None:
     session = Session("xyz", POLLING, OPTIONS, 0.0)
     session.start_poll()
@@ -148,6 +161,20 @@ def test_payload_of_too_many_packets_is_refused_unread(count: int) -> None:
     assert session.state is State.CLOSED
 
 
+@pytest.mark.parametrize(
+    ("payload", "words"),
+    [
+        (b"4a", "binary payloads belong to protocol 3 (Engine.IO 4, HTTP long-polling)"),
+        ("b!!", "bad base64 in a binary packet (Engine.IO 4, HTTP long-polling)"),
+        ("9" * 30, f"bad Engine.IO packet '{'9' * 17}...' (Engine.IO 4, Packet encoding)"),
+    ],
+)
+def test_fault_of_a_payload_names_the_rule(payload: Packet, words: str) -> None:
+    with pytest.raises(BadPayload) as caught:
+        polling().receive_payload(payload, 0.0)
+    assert str(caught.value) == words
+
+
 def test_websocket_message_is_text_or_binary() -> None:
     session = websocket()
     assert session.receive("4hello", 1.0) == "hello"
@@ -215,6 +242,16 @@ def test_poll_is_cut_at_the_largest_payload_but_never_empty() -> None:
     assert polled(session) == "bMTIzNDU2Nw=="
 
 
+@pytest.mark.parametrize("size", range(8))
+def test_packets_share_a_payload_that_is_just_as_large(size: int) -> None:
+    together = f"4a{SEPARATOR}{encode_for_polling(bytes(size))}"
+    for room, wanted in ((len(together), together), (len(together) - 1, "4a")):
+        session = polling(Options(max_payload=room))
+        session.send(["a", bytes(size)])
+        assert session.waiting == 2
+        assert polled(session) == wanted
+
+
 def test_queue_is_counted_exactly() -> None:
     session = Session("sid", POLLING, OPTIONS, 0.0)
     assert session.queued > 90
@@ -225,11 +262,14 @@ def test_queue_is_counted_exactly() -> None:
     assert session.queued == 6
     polled(session)
     assert session.queued == 0
+    session.tick(25.0)
+    assert session.queued == len("2")
 
 
 def test_session_closes_on_second_get() -> None:
     session = polling()
     assert polled(session) is None
+    session.send(["too late"])
     with pytest.raises(RemoteProtocolError, match="a GET is waiting already") as caught:
         session.start_poll()
     assert caught.value.code == BAD_REQUEST
@@ -435,6 +475,7 @@ def test_poll_that_outlives_the_upgrade_gets_a_noop_and_nothing_else() -> None:
     session.send(["a"])
     session.receive_probe("5", 1.0)
     assert session.poll_answer() == "6"
+    assert session.poll_answer() is None
     assert session.take_packets() == ["4a"]
 
 
@@ -479,8 +520,9 @@ def test_wrong_packet_in_an_upgrade_leaves_polling_unharmed(packets: list[str]) 
 def test_binary_packet_in_an_upgrade_is_refused() -> None:
     session = polling()
     session.start_probe(1.0)
-    with pytest.raises(RemoteProtocolError):
-        session.receive_probe(b"2probe", 1.0)
+    words = rf"^bad packet in an upgrade: '{'9' * 17}\.\.\.' \(Engine\.IO 4, Upgrade\)$"
+    with pytest.raises(RemoteProtocolError, match=words):
+        session.receive_probe(b"9" * 30, 1.0)
 
 
 @pytest.mark.parametrize("probed", [False, True])
