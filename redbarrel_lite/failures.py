@@ -2,7 +2,7 @@
 
 What it implements: what is a failure, and what an order to end; tracebacks that show the user's
 frames and no others, and, for the mistakes that people bring along from other servers, a line
-that says what to write; and how a command says that it failed, or prints what is no log.
+that says what to write; and how a command says that it failed.
 
 In one line::
 
@@ -165,33 +165,6 @@ def tell(line: str) -> None:
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.write(line + "\n")
             sys.stderr.flush()
-
-
-def give(line: str) -> None:
-    """Print a line of data to standard output, for another program to read.
-
-    A reader that has gone gets no more: that ends no server.
-    """
-    if sys.stdout is None:
-        return
-    _lock_output(on=True)
-    try:
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
-    except BrokenPipeError:  # what is buffered would be tried once more at the end of Python
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):
-        pass
-    finally:
-        _lock_output(on=False)
-
-
-def _lock_output(*, on: bool) -> None:
-    """Workers have one standard output: what is larger than a pipe takes would be mixed there."""
-    with contextlib.suppress(ImportError, OSError, ValueError):  # Windows has one process
-        import fcntl  # noqa: PLC0415
-
-        fcntl.lockf(sys.stdout, fcntl.LOCK_EX if on else fcntl.LOCK_UN)
 
 
 def fail(message: str, cause: BaseException | None = None) -> int:

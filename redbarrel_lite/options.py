@@ -80,8 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--trace",
         choices=TRACES,
         metavar="FORM",
-        help="show what goes over the wire: a line a layer; =explain: its bytes, too; =json, on"
-        " standard output",
+        help="show what goes over the wire: a line a layer; =explain: its bytes, too; =json",
     )
     parser.add_argument(
         "--emit-uds",

@@ -35,7 +35,7 @@ from .app import App, Page
 from .cluster import Cluster
 from .emitting import Desk, read_token
 from .errors import RbrError
-from .failures import fail, give, tell
+from .failures import fail, tell
 from .forwarded import trust
 from .gate import Gate, host_names, usual_names
 from .http1 import Limits
@@ -219,11 +219,9 @@ def _tap(options: argparse.Namespace) -> Tap | None:
     if options.trace is None:
         return Tap() if options.debug else None
     from .drawing import pen_for  # noqa: PLC0415  # as above
-    from .trace import JSON, Tracer  # noqa: PLC0415
+    from .trace import Tracer  # noqa: PLC0415
 
-    # For people it stands in the log; a program that reads it wants nothing else.
-    write = give if options.trace == JSON else tell
-    return Tap(Tracer(write, options.trace, pen_for(sys.stderr)))
+    return Tap(Tracer(tell, options.trace, pen_for(sys.stderr)))
 
 
 def _tls(options: argparse.Namespace) -> ssl.SSLContext | None:
