@@ -177,7 +177,7 @@ def _usual_packet(message: str) -> Packet | None:
     elif message.startswith("2/"):
         comma = message.find(',["')
         start, namespace = comma + 3, message[1:comma]
-        if comma < 0 or "," in namespace or "?" in namespace or comma > MAX_NAMESPACE:
+        if comma < 0 or "," in namespace or comma > MAX_NAMESPACE:
             return None
     else:
         return None

@@ -28,6 +28,7 @@ from redbarrel_lite.socketio import (
     encode_connect,
     encode_connect_error,
     encode_disconnect,
+    encode_error,
     encode_event,
 )
 from redbarrel_lite.strictjson import MAX_NUMBER_DIGITS
@@ -99,7 +100,8 @@ def test_placeholder_must_be_an_index(number: str, where: str) -> None:
 def test_placeholder_without_a_number_is_refused() -> None:
     decoder = Decoder()
     decoder.receive('51-["x",{"_placeholder":true}]')
-    with pytest.raises(RemoteProtocolError, match="placeholder"):
+    words = r"^placeholder for attachment None \(Socket\.IO 5, Packet encoding\)$"
+    with pytest.raises(RemoteProtocolError, match=words):
         decoder.receive(b"x")
 
 
@@ -138,6 +140,31 @@ def test_attachments_together_may_have_as_many_bytes_as_one_message() -> None:
     assert decoder.receive(bytes(6)) is None
     with pytest.raises(RemoteProtocolError, match="attachments of over 10 bytes"):
         decoder.receive(bytes(5))
+
+
+def test_attachment_counts_in_each_place_that_it_stands_in() -> None:
+    place = '{"_placeholder":true,"num":0}'
+    decoder = Decoder(max_attached=10)
+    decoder.receive(f'51-["x",{place},{place}]')
+    assert decoder.receive(bytes(5)) == Packet(EVENT, data=["x", bytes(5), bytes(5)])
+    decoder.receive(f'51-["x",{place},{place}]')
+    with pytest.raises(RemoteProtocolError, match=r"^attachments of over 10 bytes, repeated$"):
+        decoder.receive(bytes(6))
+
+
+def test_attachments_may_have_a_megabyte_if_nobody_says() -> None:
+    for size in (1_000_000, 1_000_001):
+        decoder = Decoder()
+        decoder.receive('51-["x"]')
+        if size == 1_000_000:
+            assert decoder.receive(bytes(size)) == Packet(EVENT, data=["x"])
+        else:
+            with pytest.raises(RemoteProtocolError, match="attachments of over 1000000 bytes"):
+                decoder.receive(bytes(size))
+
+
+def test_acknowledgement_id_may_have_ten_digits() -> None:
+    assert Decoder().receive('29999999999["x"]') == Packet(EVENT, "/", 9_999_999_999, ["x"])
 
 
 def test_decoder_goes_on_after_a_binary_packet() -> None:
@@ -205,6 +232,17 @@ def test_many_arguments_are_no_depth() -> None:
     ("message", "fault"),
     [
         ("zz", "no Socket.IO packet: 'zz' (Socket.IO 5, Packet encoding)"),
+        ("z" * 21, f"no Socket.IO packet: '{'z' * 17}...' (Socket.IO 5, Packet encoding)"),
+        ('21-["x"]', "attachments in a packet of type 2 (Socket.IO 5, Packet encoding)"),
+        ('50-["x"]', "0 attachments, not 1 to 10 (Socket.IO 5, Packet encoding)"),
+        ('511-["x"]', "11 attachments, not 1 to 10 (Socket.IO 5, Packet encoding)"),
+        ('5001-["x"]', "001 attachments, not 1 to 10 (Socket.IO 5, Packet encoding)"),
+        ("5" + "1" * 21 + '-["x"]', f"{'1' * 20} attachments, not 1 to 10 (Socket.IO 5, Packet en"),
+        (f'2[["{"a" * 40}"]]', f"bad data in a packet of type 2: [['{'a' * 37} (Socket.IO 5, Send"),
+        (
+            f'2["{"a" * 99}',
+            "bad JSON (Socket.IO 5, Packet encoding): Unterminated string starting at",
+        ),
         ("2", "packet of type 2 without data (Socket.IO 5, Sending and receiving data)"),
         ('5-["x"]', "no attachments, not 1 to 10 (Socket.IO 5, Packet encoding)"),
         ("11", "acknowledgement id in a packet of type 1 (Socket.IO 5, Disconnection from a nam"),
@@ -254,6 +292,9 @@ def test_encoder_writes_what_the_reference_writes(vector: dict[str, Any]) -> Non
 def test_server_packets_are_written_as_the_protocol_shows_them() -> None:
     assert encode_connect("abc") == ('0{"sid":"abc"}',)
     assert encode_connect("abc", "/admin") == ('0/admin,{"sid":"abc"}',)
+    assert encode_connect("abc", pid="def") == ('0{"sid":"abc","pid":"def"}',)
+    assert encode_error("no") == ('4"no"',)
+    assert encode_error({"why": "no"}, "/admin") == ('4/admin,{"why":"no"}',)
     assert encode_disconnect() == ("1",)
     assert encode_disconnect("/admin") == ("1/admin,",)
     assert encode_connect_error("Invalid namespace", namespace="/random") == (
@@ -289,8 +330,13 @@ def test_numbers_that_no_client_reads_are_refused(value: Any) -> None:
 
 @pytest.mark.parametrize("value", [{1, 2}, object(), {(1, 2): 3}, {b"a": 1}])
 def test_values_that_are_no_json_are_refused(value: Any) -> None:
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=r"is not JSON|keys must be str"):
         encode_event("x", [value])
+
+
+def test_only_events_and_acknowledgements_have_attachments() -> None:
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        encode_connect_error("no", {"why": b"x"})
 
 
 def test_namespace_is_the_first_one_unless_another_is_named() -> None:
@@ -303,7 +349,8 @@ def test_namespace_is_the_first_one_unless_another_is_named() -> None:
 
 
 def test_event_name_must_be_text() -> None:
-    with pytest.raises(TypeError):
+    words = "^the name of an event is a str, not bytes: b'message'$"
+    with pytest.raises(TypeError, match=words):
         encode_event(b"message", ["x"])  # type: ignore[arg-type]
 
 
