@@ -198,8 +198,10 @@ class Answering(ABC):
             if size is not None:
                 self._answered(transport, now)
             self._work = None
-            await close_stream(stream)
-            request.close_body()
+            try:
+                await close_stream(stream)
+            finally:
+                request.close_body()
 
     def _watch(self) -> None:
         """Whoever sends no more may be gone for good, which only to write to it would show."""

@@ -26,7 +26,7 @@ from typing import Any, Final, TypeAlias
 
 from . import strictjson
 from .errors import AppError
-from .failures import as_exception, is_its_own, user_traceback
+from .failures import awaited, user_traceback
 from .forms import SPOOL_BYTES
 from .handlers import is_async
 from .rbr_nodes import (
@@ -395,17 +395,12 @@ class Rules:
 
     async def _call(self, function: Callable[..., Any], request: Request, value: Any) -> Any:
         args = (request.globs, request, value)
-        try:
-            if is_async(function):
-                return await function(*args)
-            result = await self._tools.pool.run(partial(function, *args))
-            # A `def` may hand on what an `async def` behind a decorator returned. A coroutine
-            # is true: not awaited, it would let everybody in.
-            return await result if inspect.isawaitable(result) else result
-        except (SystemExit, GeneratorExit, asyncio.CancelledError) as error:
-            if is_its_own(error):
-                raise as_exception(error) from error
-            raise
+        if is_async(function):
+            return await awaited(function(*args))
+        result = await self._tools.pool.run(partial(function, *args))
+        # A `def` may hand on what an `async def` behind a decorator returned. A coroutine
+        # is true: not awaited, it would let everybody in.
+        return await awaited(result) if inspect.isawaitable(result) else result
 
 
 class _AlterFailed(Exception):

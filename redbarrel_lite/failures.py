@@ -19,8 +19,11 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import Awaitable
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeVar
+
+T = TypeVar("T")
 
 # Files whose frames are not the user's: ours, and those by which Python imports and writes JSON.
 _NOT_THE_USERS: Final = (
@@ -63,6 +66,18 @@ def as_exception(error: BaseException) -> Exception:
     plain = RuntimeError(f"the handler raised {type(error).__name__}")
     plain.__cause__ = error
     return plain
+
+
+async def awaited(made: Awaitable[T]) -> T:
+    """What user code makes that is awaited; whatever it raises of its own is an Exception."""
+    try:
+        return await made
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        if is_its_own(error):
+            raise as_exception(error) from error
+        raise
 
 
 def user_traceback(error: BaseException) -> str:

@@ -26,7 +26,7 @@ from .cookies import with_secure
 from .eager import Starter
 from .errors import RemoteProtocolError
 from .exc import HTTPException
-from .failures import as_exception, user_traceback, was_closed
+from .failures import as_exception, awaited, user_traceback, was_closed
 from .handlers import is_async
 from .messages import Handler
 from .request import Request, line_for
@@ -388,7 +388,7 @@ class _Parts:
 
     async def _await(self) -> Any:
         try:
-            return await anext(self._iterator)
+            return await awaited(anext(self._iterator))
         except StopAsyncIteration:
             return _END
 
@@ -408,7 +408,7 @@ class _Parts:
         self._first = None
         if isinstance(self._iterator, AsyncIterator):
             if hasattr(self._iterator, "aclose"):
-                await self._iterator.aclose()
+                await awaited(self._iterator.aclose())
             return
         running = self._running
         if running is not None and not running.done() and not running.cancel(CLIENT_HAS_GONE):

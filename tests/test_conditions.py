@@ -316,9 +316,11 @@ ENDING_RBR = """
 ENDING = """
     import asyncio
 
+    class Ending(BaseException): pass
+
     def raises(name):
         raise {"exit": SystemExit(3), "close": GeneratorExit(), "stop": StopIteration(),
-               "cancel": asyncio.CancelledError()}[name]
+               "cancel": asyncio.CancelledError(), "own": Ending()}[name]
 
     def plain(globs, request, value): raises(request.headers["x-how"])
     async def at_once(globs, request, value): raises(request.headers["x-how"])
@@ -335,7 +337,7 @@ ENDING = """
 """
 
 
-@pytest.mark.parametrize("how", ["exit", "close", "stop", "cancel"])
+@pytest.mark.parametrize("how", ["exit", "close", "stop", "cancel", "own"])
 @pytest.mark.parametrize("kind", ["plain", "at_once", "later", "handed"])
 def test_function_of_a_rule_that_would_end_more_than_itself_fails(
     tmp_path: Path, kind: str, how: str, caplog: pytest.LogCaptureFixture
@@ -350,8 +352,14 @@ def test_function_of_a_rule_that_would_end_more_than_itself_fails(
     run(test())
     told = [one for one in caplog.messages if " is refused:" in one or " failed:" in one]
     assert len(told) == 4
-    name = {"exit": "SystemExit", "close": "Generator", "stop": "StopIter", "cancel": "Cancelled"}
-    assert all(name[how] in one for one in told)
+    names = {
+        "exit": "SystemExit",
+        "close": "GeneratorExit",
+        "stop": "StopIteration",
+        "cancel": "CancelledError",
+        "own": "Ending",
+    }
+    assert all(names[how] in one for one in told)
 
 
 def test_validator_that_blocks_holds_up_nobody(tmp_path: Path) -> None:

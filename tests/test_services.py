@@ -589,6 +589,71 @@ def test_answer_raised_before_the_first_part_is_the_answer() -> None:
     run(test())
 
 
+@pytest.mark.parametrize("how", ["SystemExit", "GeneratorExit", "CancelledError", "Ending"])
+@pytest.mark.parametrize("target", ["/parts", "/aparts", "/ends", "/aends"])
+def test_stream_that_would_end_more_than_itself_breaks_off(
+    tmp_path: Path, target: str, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Or, where the client has gone, ends: the server goes on."""
+    rbr = """
+    path parts ( url /parts, use python:MODULE.parts );
+    path aparts ( url /aparts, use python:MODULE.aparts );
+    path ends ( url /ends, use python:MODULE.ends );
+    path aends ( url /aends, use python:MODULE.aends );
+    """
+    source = f"""
+    import asyncio
+    from asyncio import CancelledError
+
+    class Ending(BaseException): pass
+
+    ended = []
+
+    def parts(globs, request):
+        yield "begun"
+        raise {how}
+
+    async def aparts(globs, request):
+        yield "begun"
+        await asyncio.sleep(0)
+        raise {how}
+
+    def ends(globs, request):
+        try:
+            while True:
+                yield "begun"
+        finally:
+            ended.append("ended")
+            raise {how}
+
+    async def aends(globs, request):
+        try:
+            while True:
+                yield "begun"
+        finally:
+            ended.append("ended")
+            raise {how}
+    """
+
+    async def test() -> None:
+        async with live(tmp_path, rbr, source) as server:
+            wire = await Wire.open(server.url)
+            await wire.send(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")
+            if target.endswith("parts"):
+                assert not (await wire.rest()).endswith(b"0\r\n\r\n")
+            else:
+                await wire.reader.readuntil(b"begun")
+                wire.reset()
+                await until(lambda: bool(server.module.ended))
+            await server.empties()
+            await server.serves()
+
+    run(test())
+    if target.endswith("parts"):
+        assert "broke off" in caplog.text
+        assert how in caplog.text
+
+
 def test_part_of_another_type_is_an_error() -> None:
     async def test() -> None:
         def parts(globs: dict[str, Any], request: Request) -> Iterator[Any]:
