@@ -152,7 +152,11 @@ class Entrance(ABC):
 
     async def _ask(self, guard: Guard, exchange: Exchange, go_on: Callable[[], None]) -> None:
         refusal = await guard(exchange.request)
-        self._at_the_door.difference_update({asyncio.current_task()})
+        task = asyncio.current_task()
+        assert task is not None
+        self._at_the_door.discard(task)
+        if task.cancelling():  # the client has gone, and a rule's function has not minded
+            return
         if refusal is None:
             go_on()
         else:

@@ -428,6 +428,56 @@ def test_function_of_a_rule_is_not_begun_for_who_has_gone(tmp_path: Path, target
     run(test())
 
 
+TO_WEBSOCKET = """Connection: Upgrade\r
+Upgrade: websocket\r
+Sec-WebSocket-Version: 13\r
+Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r
+"""
+
+
+@pytest.mark.parametrize(
+    ("target", "fields"),
+    [
+        (f"{SOCKET_IO}&transport=polling", ""),
+        (f"{SOCKET_IO}&transport=websocket", TO_WEBSOCKET),
+        ("/engine/?EIO=4&transport=websocket", TO_WEBSOCKET),
+        ("/raw", TO_WEBSOCKET),
+    ],
+)
+def test_function_of_a_rule_that_goes_on_for_who_has_gone_begins_no_socket(
+    tmp_path: Path, target: str, fields: str
+) -> None:
+    rule = "request-headers ( unless Host validates with python:MODULE.stubborn return 403 )"
+    rbr = f"""
+    path chat ( method SOCKETIO, use python:MODULE.chat, {rule} );
+    path engine ( method ENGINEIO, url /engine, use python:MODULE.chat, {rule} );
+    path raw ( method WEBSOCKET, url /raw, use python:MODULE.chat, {rule} );
+    """
+    source = """
+    import asyncio
+    entered, cancelled, begun = asyncio.Event(), asyncio.Event(), []
+    async def stubborn(value):
+        entered.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+    def chat(globs, request): begun.append(request)
+    """
+
+    async def test() -> None:
+        async with live(tmp_path, rbr, source) as server:
+            wire = await Wire.open(server.url)
+            await wire.send(f"GET {target} HTTP/1.1\r\nHost: a\r\n{fields}\r\n")
+            await until(server.module.entered.is_set)
+            wire.reset()
+            await until(server.module.cancelled.is_set)
+            await server.empties()
+            assert not server.module.begun
+
+    run(test())
+
+
 def test_full_pool_is_a_503_and_nobody_gets_in(tmp_path: Path) -> None:
     rbr = """
     path a ( url /a, use file:page.html,
