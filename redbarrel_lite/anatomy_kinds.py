@@ -49,7 +49,7 @@ class Input(NamedTuple):
 LIKE_HTTP: Final = re.compile(
     r"(?:\r\n)*(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+ [^\r\n]*HTTP/|HTTP/)", re.IGNORECASE
 )
-_OLD_PAYLOAD: Final = re.compile(r"[0-9]{1,10}:[0-6b]")
+_OLD_PAYLOAD: Final = re.compile(r"[0-9]{1,10}:[0-9b]")
 _PACKET: Final = re.compile(r"\d|b[A-Za-z0-9+/]*={0,2}\Z|[^\x1e]*\x1e")
 _QUERY: Final = re.compile(r"(?:(?:https?|wss?)://[^\s?]*\?|/[^\s?]*\?|\?)?([\w.-]+=[^\s]*)")
 # Engine.IO's first packet, right or wrong; Socket.IO's CONNECT is much like it.
@@ -60,10 +60,12 @@ _ADMISSION: Final = re.compile(r'4?0(/[^,]*,)?\{"sid":"[^"]*"(,"pid":"[^"]*")?\}
 # How the bytes begin that somebody may take for what is on the wire.
 _FOREIGN: Final = (
     (rb"[\x16\x17]\x03[\0-\x04]", "TLS: what is in it, only its two ends can read"),
-    (rb"\x1f\x8b\x08", "compressed by gzip: inflate them first (gzip -d)"),
+    (rb"\x1f\x8b\x08", "compressed by gzip: inflate it first (gzip -d)"),
     (rb"\x89PNG\r\n", "a picture (PNG)"),
     (rb"\xd4\xc3\xb2\xa1|\xa1\xb2\xc3\xd4|\x4d\x3c\xb2\xa1|\xa1\xb2\x3c\x4d|\x0a\x0d\x0d\x0a",
      "a file of packets: let tcpdump -X -r FILE read it, and pipe what it says"),
+    (rb"\d\d:\d\d:\d\d\.\d+ \w+ ", "what tcpdump says without -X, and has no bytes"),
+    (rb"(?:(?:\d+\.){3}\d+(?::\d+)?|[0-35-9]\.\d+)\s*\Z", "an address, or a number"),
     (rb"\0\0[\0-\x48]\x04[\0\x01]\0{4}", "HTTP/2, which is not spoken here"),
 )  # fmt: skip
 
@@ -72,7 +74,7 @@ def guesses(what: Input) -> Iterator[str]:
     """Kinds that it may be, the likeliest first; none if it is nothing."""
     for start, name in _FOREIGN:
         if re.match(start, what.data):
-            raise ValueError(f"can't read this: these bytes are {name}")
+            raise ValueError(f"can't read this: it is {name}")
     if what.text is None:
         if LIKE_HTTP.match(what.data[:200].decode("latin-1")):
             yield "http"

@@ -11,7 +11,6 @@ In one line::
 
 from __future__ import annotations
 
-import ast
 import itertools
 import json
 import re
@@ -103,6 +102,8 @@ def dumped(text: str) -> list[Block] | None:
     first = next((row for row in map(_ROW.fullmatch, lines) if row), None)
     if first is None or int(first[1], 16) or not _is_evident(first, len(lines)):
         return None
+    if _BITS.match(first[4]):
+        raise ValueError("this dump has bits: make it without -b")
     if first[2]:
         return list(_blocks(lines, 16))
     faults = []
@@ -238,68 +239,45 @@ def _is_middle(row: _Row, at: int, count: int) -> bool:
 
 # -- literals ------------------------------------------------------------------------------
 
-_PYTHON: Final = re.compile(r"(?:bytearray\()?([bB](['\"]).*\2)\)?", re.DOTALL)
-_ESCAPED: Final = re.compile(r"(['\"]?)((?:\\x[0-9A-Fa-f]{2}|\\[0-3][0-7]{2}).*)\1;?", re.DOTALL)
-_ESCAPE: Final = re.compile(
-    rb"\\(?:[xX]([0-9A-Fa-f]{2})|([0-3]?[0-7]{1,2})|([abfnrtv])|(.))", re.DOTALL
+_QUOTED: Final = re.compile(
+    r"(?:bytearray\()?(?:[bB](?=['\"])|(?=['\"]?\\x))(['\"]?)(.*)\1\)?;?", re.DOTALL
 )
-_NAMED: Final = dict(zip(b"abfnrtv", b"\a\b\f\n\r\t\v", strict=True))
+# What names a list is no packet, such as 42[1]: it begins with a letter.
 _LIST: Final = re.compile(
-    r"[\w\s*.=-]{0,80}(?:\(\d+\)|\[\d*\](?:\s?=|byte)?)?\s?\(?\s?[\[{(]([\s\dA-Fa-fxX,-]+)[\]})]\)?;?.*",
+    r"(?:[A-Za-z][\w ]{0,80}(?:\(\d+\) ?|\[\d*\] ?= ?|\())?"
+    r"[\[{]([\s\dA-Fa-fxX,]+)[\]}][);]*(?:\s+unsigned int .*)?",
     re.DOTALL,
 )
-_NODE: Final = re.compile(r"<(?:Slow)?Buffer ([0-9A-Fa-f\s]+)>")
-_DECIMAL: Final = re.compile(r"\s*\d{1,3}(?:[\s,]+\d{1,3}){2,}\s*", re.ASCII)
-
-
-# Of C, which joins literals that stand side by side, of Java, and of what strace shows.
-_JOINT: Final = re.compile(r'"[ \t]*\\?\r?\n[ \t]*"')
-_NOISE: Final = re.compile(r"/\*[^*]{0,200}\*/|\(byte\)")
-_CALL: Final = re.compile(r'\w+\(\d+(?:<[^>]*>)?, ("(?:[^"\\]|\\.)*"), .*', re.DOTALL)
+_NODE: Final = re.compile(r"<Buffer ([0-9A-Fa-f\s]+)>")
 _BITS: Final = re.compile(r"(?:[01]{8}[\s,]+)+[01]{8}")
+
+# Of C, which joins literals that stand side by side.
+_JOINT: Final = re.compile(r'"[ \t]*\\?\r?\n[ \t]*"')
+_COMMENT: Final = re.compile(r"/\*[^*]{0,200}\*/")
 
 
 def literal(text: str) -> bytes | None:
     """The bytes that a language writes so; None if it is none. Raises ValueError, too."""
     if found := _BITS.fullmatch(text):
         return bytes(int(bits, 2) for bits in re.split(r"[\s,]+", text))
-    if found := _CALL.fullmatch(text):
-        text = found[1]
-    text = _JOINT.sub("", _NOISE.sub("", text))
-    if found := _PYTHON.fullmatch(text):
+    text = _JOINT.sub("", _COMMENT.sub("", text))
+    if found := _QUOTED.fullmatch(text):
+        written = found[2].encode(errors="surrogateescape")
         try:
-            value = ast.literal_eval(found[1])
-        except (SyntaxError, ValueError) as error:
-            raise ValueError(f"this is no literal of Python: {error}") from None
-        return bytes(value)
-    if found := _ESCAPED.fullmatch(text):
-        return _ESCAPE.sub(_unescaped, found[2].encode(errors="surrogateescape"))
+            return written.decode("unicode_escape").encode("latin-1")
+        except UnicodeError as error:
+            raise ValueError(f"this is no literal of bytes: {error.reason}") from None  # type: ignore[attr-defined]
     if found := _NODE.fullmatch(text):
         return from_hex(found[1])
     if text[:1] in "[{" and (numbers := _numbers_in_json(text)) is not None:
         return _from_numbers(numbers)
     found = _LIST.fullmatch(text)
     words = re.split(r"[\s,]+", found[1].strip(" \t\r\n,")) if found else [""]
-    if all(word.removeprefix("-").isdecimal() for word in words):
+    if all(word.isdecimal() for word in words):
         return _from_numbers([int(word) for word in words])
     if all(_LIKE_HEX.fullmatch(word) for word in words):
         return from_hex(" ".join(words))
     return None
-
-
-def from_decimal(text: str) -> bytes | None:
-    """A list of decimal numbers, with nothing around it, of which one at least has 3 digits."""
-    if not _DECIMAL.fullmatch(text) or not re.search(r"\d{3}", text):
-        return None
-    return _from_numbers([int(word) for word in re.split(r"[\s,]+", text.strip())])
-
-
-def _unescaped(found: re.Match[bytes]) -> bytes:
-    if found[1]:
-        return bytes.fromhex(found[1].decode())
-    if found[2]:
-        return bytes([int(found[2], 8)])
-    return bytes([_NAMED[found[3][0]]]) if found[3] else found[4]
 
 
 def _numbers_in_json(text: str) -> list[int] | None:
@@ -318,6 +296,6 @@ def _numbers_in_json(text: str) -> list[int] | None:
 
 def _from_numbers(numbers: list[int]) -> bytes:
     for number, one in enumerate(numbers, 1):
-        if not -128 <= one <= 255:  # those of Java are signed
+        if not 0 <= one <= 255:
             raise ValueError(f"{one} is no byte: number {number} of these is not within 0 and 255")
-    return bytes(one & 255 for one in numbers)
+    return bytes(numbers)

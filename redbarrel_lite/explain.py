@@ -44,7 +44,6 @@ from .drawing import Pen, draw, pen_for
 from .dumps import (
     dumped,
     followed,
-    from_decimal,
     from_hex,
     is_almost_hex,
     is_hex,
@@ -342,9 +341,6 @@ def _other_reading(given: str, wanted: Wanted) -> tuple[Input, list[Layer]] | No
             what, layers = _read_and_explained(inner, wanted)
             if first_fault(layers) is None:
                 return what._replace(how=what.how or how), layers
-    data = from_decimal(text)
-    if data is not None:
-        return _with_layers(_bytes_read(data, "bytes in decimal"), wanted.sender)
     if is_almost_hex(text):
         from_hex(text)  # which tells where it is none
     if len(text) >= 4 and _BASE64.fullmatch(text):
