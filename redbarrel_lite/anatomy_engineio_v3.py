@@ -116,8 +116,8 @@ def _heard(message: str | bytes, sender: Sender, transport: str) -> str | bytes:
     """The packet of a message. Raises `RemoteProtocolError` where a room does."""
     packet = Revision3().unpack(message)
     is_of_upgrade = transport == WEBSOCKET and packet in (PING + PROBE, UPGRADE)
-    if sender == CLIENT and not is_of_upgrade:
-        _session(transport).receive(packet, _JUDGED_AT)
+    if not is_of_upgrade:
+        _judge(packet, sender, _session(transport))
     return packet
 
 
@@ -125,11 +125,16 @@ def _all_heard(payload: str | bytes, sender: Sender) -> Iterator[str | bytes]:
     """The same for a payload, packet by packet, up to one that closes the session."""
     session = _session(POLLING)
     for packet in Revision3().split(payload):
-        if sender == CLIENT:
-            session.receive(packet, _JUDGED_AT)
+        _judge(packet, sender, session)
         yield packet
         if session.closed_because is not None:
             return
+
+
+def _judge(packet: str | bytes, sender: Sender, session: Session) -> None:
+    """What a server sends, only old clients read: it has a type at least."""
+    if sender == CLIENT or (isinstance(packet, str) and packet[:1] not in [*"0123456"]):
+        session.receive(packet, _JUDGED_AT)
 
 
 def _session(transport: str) -> Session:

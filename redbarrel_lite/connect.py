@@ -225,6 +225,17 @@ def _header(text: str) -> tuple[str, str]:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _check_meaning(options: argparse.Namespace, kind: str) -> None:
+    """Raise ValueError for an option that means nothing to what is spoken."""
+    for name, unsaid, meant in (
+        ("auth", None, "socketio"),
+        ("namespace", "/", "socketio"),
+        ("subprotocol", [], "websocket"),
+    ):
+        if getattr(options, name) != unsaid and kind != meant:
+            raise ValueError(f"--{name} is for {meant}, and this url is {kind}; see --as")
+
+
 def run(options: argparse.Namespace) -> int:
     """Do what the command line says; return the exit status."""
     url = options.url if "://" in options.url else f"http://{options.url}"
@@ -238,7 +249,9 @@ def run(options: argparse.Namespace) -> int:
             tuple(options.subprotocol),
             trusting(options.cafile),
         )
-        return connect(way, options.kind or kind_of(url), options.trace or "")
+        kind = options.kind or kind_of(url)
+        _check_meaning(options, kind)
+        return connect(way, kind, options.trace or "")
     except (ValueError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

@@ -50,6 +50,7 @@ MAX_SHOWN_BYTES: Final = 64
 _GOODBYES: Final = (None, FORCED_CLOSE, CLIENT_DISCONNECT, SERVER_DISCONNECT)
 _OF_SOCKETIO: Final = ("/emit", "/call", "/ack")
 _NO_ASCII: Final = re.compile(r"[^\x00-\x7f]+")  # in a target it is encoded, as browsers do
+_FORM: Final = re.compile(r"[\w.%+*-]+=")
 _WS: Final = re.compile(r"\Aws(?=s?:)", re.IGNORECASE)
 
 Command: TypeAlias = Callable[[str], Awaitable[None]]
@@ -449,7 +450,8 @@ class OverHTTP(Conversation):
             raise Mistyped(f"methods are written in capitals: {method.upper()} {rest}")
         target = _NO_ASCII.sub(lambda found: quote(found[0], errors="surrogateescape"), target)
         async with time_limit(max(self.way.timeout, POLL_S), "no answer"):
-            head, content = await self.visitor.ask(method, target, self.headers, body.encode())
+            fields = [*self.headers, *_kind_of_content(body, self.headers)]
+            head, content = await self.visitor.ask(method, target, fields, body.encode())
         self.show(f"< {head.status}")
         for name, value in head.headers:
             self.show(f"< {name}: {visible(value)}")
@@ -504,6 +506,16 @@ def header_of(text: str) -> tuple[str, str]:
     if not colon or not name.strip() or not text.isprintable():
         raise Mistyped(f"{text!r} is no header field: write NAME: VALUE")
     return name.strip().lower(), value.strip()
+
+
+def _kind_of_content(body: str, headers: Fields) -> Fields:
+    """What content looks like, unless the headers say it: JSON, or a form."""
+    if any(name == "content-type" for name, _ in headers):
+        return []
+    if body[:1] in ("{", "["):
+        return [("content-type", "application/json")]
+    is_form = _FORM.match(body) is not None
+    return [("content-type", "application/x-www-form-urlencoded")] if is_form else []
 
 
 def values_of(text: str) -> list[Any]:

@@ -34,7 +34,7 @@ P = TypeVar("P", bound=asyncio.Protocol)
 
 DEFAULT_PORTS: Final = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 
-MAYBE_TLS: Final = "; where TLS is spoken, write https://"
+MAYBE_TLS: Final = "; where TLS is spoken, write https:// or wss://"
 
 Fields = list[tuple[str, str]]
 

@@ -130,7 +130,7 @@ class Visit:
         try:
             # Servers of before 2022 did not say how much they take.
             handshake = handshake_of({"maxPayload": 0} | strictjson.loads(packet[1:]))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, TypeError):
             what = f"no handshake of Engine.IO 4: {packet[:80].decode(errors='replace')}"
             raise Trouble(what, advice.OLD) from None
         self.sids.add(handshake.sid)

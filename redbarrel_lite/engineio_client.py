@@ -132,8 +132,8 @@ class Session:
             raise self._bad(f"{what} ({_HANDSHAKE})")
         try:
             self.handshake = handshake_of(json.loads(packet[1:]))
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            what = f"bad handshake {show(packet, 200)}: {error!r} ({_HANDSHAKE})"
+        except (ValueError, RecursionError) as error:
+            what = f"bad handshake {show(packet, 200)}: {error} ({_HANDSHAKE})"
             raise self._bad(what) from None
         self._ping_by = now + self._patience(self.handshake)
 
@@ -260,19 +260,24 @@ class Session:
             self.closed_because = reason
 
 
+_NUMBERS: Final = ("pingInterval", "pingTimeout", "maxPayload")
+
+
 def handshake_of(data: Any) -> Handshake:
     """The handshake in the JSON of an OPEN packet.
 
-    Raises KeyError, TypeError or ValueError for one that lacks what the document promises.
+    Raises ValueError for one that lacks what the document promises.
     """
-    sid, upgrades = data["sid"], data["upgrades"]
+    if not isinstance(data, dict):
+        raise ValueError("it is no object")
+    sid, upgrades = data.get("sid"), data.get("upgrades")
     if not isinstance(sid, str) or not sid:
-        raise ValueError("sid")
+        raise ValueError("sid is missing, or no text")
     if not isinstance(upgrades, list):
-        raise ValueError("upgrades")
-    numbers = {name: data[name] for name in ("pingInterval", "pingTimeout", "maxPayload")}
+        raise ValueError("upgrades is missing, or no list")
+    numbers: dict[str, Any] = {name: data.get(name) for name in _NUMBERS}
     for name, number in numbers.items():
         if type(number) not in (int, float) or not 0 <= number < math.inf:
-            raise ValueError(name)
+            raise ValueError(f"{name} is missing, or no number from 0 up")
     interval, timeout, most = numbers.values()
     return Handshake(sid, tuple(upgrades), interval / 1000, timeout / 1000, int(most))

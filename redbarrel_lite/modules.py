@@ -75,7 +75,7 @@ class Modules:
             sys.path.insert(0, where)
         names = dotted.split(".")
         if len(names) < 2:
-            raise AppError(f"'{dotted}' is a module", f"write python:{dotted}.NAME")
+            raise AppError(f"'{dotted}' is a module", f"name what is in it: {dotted}.NAME")
         found: Any = self._module(names[0])
         for depth, name in enumerate(names[1:], 2):
             try:

@@ -420,7 +420,26 @@ def test_nothing_that_comes_moves_the_cursor() -> None:
     assert visible("x" * (MAX_SHOWN_CHARACTERS + 1)).endswith("x... (10001 characters)")
 
 
+def test_content_has_the_kind_that_it_looks_like(url: str) -> None:
+    lines = ("POST /hello name=Ann", 'POST /hello {"a": 1}', "POST /hello so", "/header A: b")
+    _, said = script(url, *lines, "POST /hello [1]", more=("--trace=explain",))
+    kinds = [line.split()[1] for line in said if line.startswith("      content-type: ")]
+    form, is_json = "application/x-www-form-urlencoded␍", "application/json␍␊"  # as is each answer
+    assert kinds == [form, *[is_json] * 6]
+    more = ("--trace=explain", "--header", "content-type: x/y")
+    _, said = script(url, "POST /hello [1]", more=more)
+    assert sum(line.startswith("      content-type: ") for line in said) == 2
+
+
 def test_arguments_are_checked() -> None:
+    for option, spoken in (
+        (("--auth", "{}"), "websocket"),
+        (("--namespace", "/x"), "engineio"),
+        (("--subprotocol", "x"), "socketio"),
+    ):
+        status, said = script("http://127.0.0.1:1", more=(*option, "--as", spoken))
+        assert status == 1
+        assert said[-1].startswith(f"error: {option[0]} is for ")
     for wrong in (("--auth", "3"), ("--auth", "x"), ("--header", "x")):
         status, said = script("http://127.0.0.1:1", more=wrong)
         assert status == 2

@@ -194,7 +194,20 @@ def test_lines_of_hexadecimal_may_begin_with_zeros() -> None:
     assert walked("0080 0001\n8185 37fa\n")[0].data[:4] == b"\0\x80\0\1"
 
 
-@pytest.mark.parametrize("text", ['42["a"]', "42[1]", "431[]", '___eio[4]("a");', '["a",1]', "[true]", "GET / HTTP/1.1", "", "{}"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '42["a"]',
+        "42[1]",
+        "431[]",
+        '___eio[4]("a");',
+        '["a",1]',
+        "[true]",
+        "GET / HTTP/1.1",
+        "",
+        "{}",
+    ],
+)
 def test_what_is_no_dump_is_left_to_others(text: str) -> None:
     assert dumped(text) is None
     assert literal(text) is None

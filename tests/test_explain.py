@@ -224,6 +224,8 @@ def test_guess_can_be_overruled() -> None:
         ("40\x1e1\x1e4zz", "4zz not read: it is too late Right."),
         ("40\x1e9\x1e4zz", "Wrong: bad Engine.IO packet '9' (Engine.IO 4, Packet encoding)."),
         ('0{"sid":"x","upgrades":{}}', "Wrong: bad handshake"),
+        ('0{"sid":"x","upgrades":{}}', "{}}': upgrades is missing, or no list (Engine.IO 4, Hand"),
+        ("1:9", "1:9 ^ bad Engine.IO packet '9' (Engine.IO 3, Packet)"),
         ("2x", "Wrong: bad Engine.IO packet '2x' (Engine.IO 4, Packet encoding)."),
         ("2:402:bA", "Wrong: binary packet of type 'A' (Engine.IO 3, Packet)."),
     ],

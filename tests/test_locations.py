@@ -345,7 +345,7 @@ def test_module_that_is_not_there_is_named(tmp_path: Path) -> None:
     )
     assert folder.trouble(Location("python", "located_chat")) == (
         "'located_chat' is a module",
-        "write python:located_chat.NAME",
+        "name what is in it: located_chat.NAME",
     )
     assert folder.failures == []
 

@@ -259,6 +259,7 @@ function layerOf(layer) {
     const count = layer.missing === null ? "more bytes" : `${counted(layer.missing, "more byte")}`;
     box.append(element("p", "fault", `… ${count} ${layer.missing === 1 ? "is" : "are"} missing`));
   }
+  if (layer.awaits) box.append(element("p", "fault", `… ${layer.awaits}`));
   box.onmouseover = box.onfocusin = (event) => light(event, marks);
   box.onmouseleave = () => marks.flat().forEach((one) => one.classList.remove("on"));
   box.append(...layer.inner.map(layerOf));
