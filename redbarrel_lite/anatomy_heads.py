@@ -17,7 +17,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from . import http1, wsproto_handshake
-from .anatomy import CLIENT, Fault, Field, Layer, Sender, printable, shown
+from .anatomy import CLIENT, Fault, Field, Layer, Sender, guilty, printable, shown
 from .anatomy_engineio import is_query, query_layer
 from .anatomy_fields import FIELDS, METHODS, SECRET_FIELDS, status_means
 from .engineio import Options
@@ -259,8 +259,30 @@ def _place(head: Layer, reason: str) -> int:
     if subject in ("a", "no"):
         wanted = "method" if subject == "a" else "http-version"
         return next(one.start for one in head.fields if one.name.lower() == wanted)
-    places = [one.start for one in head.fields if one.name.lower() == subject]
-    return places[-1] if places else len(head.data) - 2
+    places = [one for one in head.fields if one.name.lower() == subject]
+    if not places:
+        return len(head.data) - 2
+    line = head.data[places[-1].start : places[-1].end].decode("latin-1")
+    value = line.partition(":")[2].strip(" \t")
+    good = _HANDSHAKE_FIELDS[subject]
+
+    def is_right(start: str) -> bool:
+        try:
+            wsproto_handshake.accept("GET", "1.1", {**_HANDSHAKE_FIELDS, subject: start}.items())
+        except RemoteProtocolError:
+            return False
+        return True
+
+    at = guilty(value, is_right, lambda start: (good[len(start) :], f",{good}"))
+    return places[-1].start + line.rindex(value) + at
+
+
+_HANDSHAKE_FIELDS: Final = {
+    "upgrade": "websocket",
+    "connection": "upgrade",
+    "sec-websocket-version": "13",
+    "sec-websocket-key": f"{'A' * 22}==",
+}
 
 
 def is_handshake(layer: Layer) -> bool:

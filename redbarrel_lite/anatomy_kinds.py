@@ -46,9 +46,7 @@ class Input(NamedTuple):
 
 # -- what it is --------------------------------------------------------------------------
 
-LIKE_HTTP: Final = re.compile(
-    r"(?:\r\n)*(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+ [^\r\n]*HTTP/|HTTP/)", re.IGNORECASE
-)
+LIKE_HTTP: Final = re.compile(r"(?:\r\n)*(?:[!#-;=?-~]+ [^\r\n]*HTTP/|HTTP/)", re.IGNORECASE)
 _OLD_PAYLOAD: Final = re.compile(r"[0-9]{1,10}:[0-9b]")
 _PACKET: Final = re.compile(r"\d|b[A-Za-z0-9+/]*={0,2}\Z|[^\x1e]*\x1e")
 _QUERY: Final = re.compile(r"(?:(?:https?|wss?)://[^\s?]*\?|/[^\s?]*\?|\?)?([\w.-]+=[^\s]*)")

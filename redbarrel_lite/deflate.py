@@ -225,7 +225,7 @@ class Inflater:
             try:
                 inflated += self._zlib.decompress(data, room)
             except zlib.error as error:
-                self.fault = _corrupt(str(error))
+                self.fault = _corrupt(str(error).rpartition(": ")[2])
                 inflated += _up_to_fault(before, data)
             if len(inflated) > self._left:
                 self.fault = _too_big(f"message over {self._limit} bytes")

@@ -58,7 +58,8 @@ def is_almost_hex(text: str) -> bool:
     words = re.split(r"[\s:,;-]+", text.strip()[:_ENOUGH])
     if len(words) == 1:
         digits = len(_DIGIT.findall(words[0]))
-        return digits == len(words[0]) > 2 or 8 <= digits >= 0.75 * len(words[0])
+        likely = 8 <= digits >= 0.75 * len(words[0]) and not set(words[0]) & set('"[{')
+        return digits == len(words[0]) > 2 or likely
     good = sum(_LIKE_HEX.fullmatch(word) is not None for word in words)
     bad = len(words) - good
     return good > 1 and (bad <= 1 or bad <= 0.25 * good) and all(len(word) < 5 for word in words)

@@ -160,7 +160,9 @@ def _consequence(layer: Layer, fault: Fault) -> str:
     if layer.name == "WebSocket handshake":
         return f"The server answers {fault.code}."
     if layer.name.startswith("WebSocket"):
-        return f"The connection is closed with code {fault.code}."
+        taken = " With a context taken over (RFC 7692 7.2.3.2) it may be right; ours never is."
+        taken *= "too far back" in fault.reason
+        return f"The connection is closed with code {fault.code}.{taken}"
     if layer.name == "Engine.IO query":
         return f"The server answers with code {fault.code}."
     if layer.name.startswith("RBR"):

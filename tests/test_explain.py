@@ -225,6 +225,17 @@ def test_guess_can_be_overruled() -> None:
         ("40\x1e9\x1e4zz", "Wrong: bad Engine.IO packet '9' (Engine.IO 4, Packet encoding)."),
         ('0{"sid":"x","upgrades":{}}', "Wrong: bad handshake"),
         ('0{"sid":"x","upgrades":{}}', "{}}': upgrades is missing, or no list (Engine.IO 4, Hand"),
+        (
+            "c1 05 f2 00 11 00 00",
+            "too far back (RFC 7692 7.2.2). The connection is closed with code ",
+        ),
+        (
+            "c1 05 f2 00 11 00 00",
+            "With a context taken over (RFC 7692 7.2.3.2) it may be right; ours",
+        ),
+        ("G(T / HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n", "G(T / HTTP/1.1␍␊ ^ bad request line"),
+        (f'42{"1" * 20}["a"]', "Wrong: "),
+        ('42["deadbeef00"', "Wrong: bad JSON"),
         ("1:9", "1:9 ^ bad Engine.IO packet '9' (Engine.IO 3, Packet)"),
         ("2x", "Wrong: bad Engine.IO packet '2x' (Engine.IO 4, Packet encoding)."),
         ("2:402:bA", "Wrong: binary packet of type 'A' (Engine.IO 3, Packet)."),
@@ -235,6 +246,29 @@ def test_meaning_and_its_source(
 ) -> None:
     assert explain(given, Wanted()) == ("Wrong: " in (said := capsys.readouterr().out))
     assert words in re.sub(r"\s+", " ", said)
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad", "at"),
+    [
+        ("Connection", "keep-alive, Upgrade", "keep-alive, Upgrad", 18),
+        ("Sec-WebSocket-Version", "13", "12", 1),
+        ("Sec-WebSocket-Version", "13", "8", 0),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZQ=", 23),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==", "dGhl IHNhbXBsZSBub25jZQ==", 4),
+    ],
+)
+def test_guilty_byte_of_a_handshake_is_in_its_value(
+    name: str, good: str, bad: str, at: int
+) -> None:
+    head = (
+        "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    wrong = head.replace(f"{name}: {good}", f"{name}: {bad}")
+    fault = first_fault(explained(wrong, Wanted()))
+    assert fault is not None
+    assert fault.at == wrong.index(f"{name}: {bad}") + len(f"{name}: ") + at
 
 
 def test_values_of_heads_are_what_was_meant() -> None:
