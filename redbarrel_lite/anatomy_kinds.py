@@ -104,10 +104,24 @@ def of_bytes(data: bytes, sender: str = "") -> list[Layer]:
 def guessed(what: Input, sender: str) -> list[Layer]:
     """The layers of what fits, or, where nothing does, of what it looks like most.
 
-    Who does not say that it is Engine.IO alone means what our server hears: Socket.IO.
+    Engine.IO carries Socket.IO, as our server hears it, but where nothing looks like that, as in
+    the examples of Engine.IO's own document.
     """
-    what = what._replace(is_socketio=True)
+    layers = _of_guesses(what._replace(is_socketio=True), sender)
+    if first_fault(layers) is None or _is_socketio(layers):
+        return layers
+    alone = _of_guesses(what, sender)
+    return layers if first_fault(alone) else alone
+
+
+def _of_guesses(what: Input, sender: str) -> list[Layer]:
     return _first_right(KINDS[kind](what, sender) for kind in guesses(what))
+
+
+def _is_socketio(layers: list[Layer]) -> bool:
+    """Whether a message begins with a digit, as each packet of Socket.IO does."""
+    every = (one for layer in layers for one in layer.walk())
+    return any(one.name == "Socket.IO packet" and one.data[:1].isdigit() for one in every)
 
 
 def _first_right(tried: Iterator[list[Layer]]) -> list[Layer]:

@@ -134,9 +134,14 @@ def picture(layers: list[Layer], pen: Pen) -> str:
 
 
 def _hint(what: Input, layers: list[Layer], sender: str) -> str:
-    """What makes it right, where only the guess that Socket.IO is spoken makes it wrong."""
-    kind = _ALONE.get(layers[0].name, "") if first_fault(layers) and not what.talk else ""
-    if not kind or first_fault(KINDS[kind](what, sender)):
+    """What is to be said where it is the guess whether Socket.IO is spoken that decides."""
+    kind = "" if what.talk else _ALONE.get(layers[0].name, "")
+    fault = first_fault(KINDS[kind](what._replace(is_socketio=True), sender)) if kind else None
+    if fault is None:
+        return ""
+    if not first_fault(layers):
+        return f" A server of Socket.IO would close the connection: {fault.reason}."
+    if first_fault(KINDS[kind](what, sender)):
         return ""
     return f" Where no Socket.IO is spoken it is right (`--as {kind}`)."
 

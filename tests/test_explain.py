@@ -215,8 +215,27 @@ def test_guess_can_be_overruled() -> None:
         ('42["connect"]', "reserved (Socket.IO documentation, Reserved events). The connection"),
         ('42["connect"]', "reserved, as are all of connect, connect_error, disconnect, "),
         ('47["x"]', "is closed. Where no Socket.IO is spoken it is right (`--as engineio`)."),
-        ("bAQID", "Wrong: binary message without a packet that announced it (Socket.IO 5, Packet"),
-        ("81 03 34 7a 7a", "Where no Socket.IO is spoken it is right (`--as websocket`)."),
+        (
+            "4hello",
+            "Right. A server of Socket.IO would close the connection: no Socket.IO packet: 'h",
+        ),
+        (
+            "4hello\x1ebAQID",
+            "Right. A server of Socket.IO would close the connection: no Socket.IO p",
+        ),
+        (
+            "bAQID",
+            "Right. A server of Socket.IO would close the connection: binary message without",
+        ),
+        (
+            "40\x1ebAQID",
+            "Wrong: binary message without a packet that announced it (Socket.IO 5, Pa",
+        ),
+        (
+            "81 03 34 7a 7a",
+            "Right. A server of Socket.IO would close the connection: no Socket.IO ",
+        ),
+        ("81 03 34 37 7a", "Where no Socket.IO is spoken it is right (`--as websocket`)."),
         ('451-["a",{"_placeholder":true,"num":1}]', "Wrong: placeholder for attachment 1 (Sock"),
         ('452-["a",{"_placeholder":true,"num":1}]', "… 2 attachments are to come Right so far."),
         ("01 01 41", "… more fragments of its message are to come Right so far."),
