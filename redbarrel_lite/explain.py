@@ -51,7 +51,7 @@ from .dumps import (
     literal,
 )
 from .engineio import SEPARATOR
-from .transcripts import Said, of_curl, of_fields, of_har, of_lines, uncoloured
+from .transcripts import Said, of_curl, of_fields, of_lines, uncoloured
 
 
 class Wanted(NamedTuple):
@@ -272,9 +272,6 @@ def _recognized(text: str, wanted: Wanted) -> Input | None:
     said = of_curl(plain)
     if said is not None:
         return Input(b"", None, "what curl -v shows, content as curl has read it", [*heads(said)])
-    said = of_har(stripped)
-    if said is not None:
-        return Input(b"", None, "the messages of a WebSocket in a HAR", [*messages(said)])
     head = of_fields(plain.strip())
     if head is None:
         return None
@@ -412,8 +409,6 @@ _NOTHING: Final = (
 _ADVICE: Final = (
     (r"\$?\s*curl\s", "is a command: run it with -sv, and pipe what it says: curl -sv ... 2>&1 |"),
     (r"(?:await )?fetch\(", "is a call of JavaScript: explain the request that it makes"),
-    (r"\{\s*\"log\"|\[?\s*\{[^}]*\"(?:request|startedDateTime)\"",
-     "is a HAR without messages of a WebSocket: give a head of it, line by line"),
     (r"[\[{]", "is JSON, and no packet: before it stands what it is, such as 42 of an event"),
     (r"<[!?]?[A-Za-z]", "is markup"),
     (r"wss?://", "is a url: what is behind it, connect URL and doctor URL tell"),

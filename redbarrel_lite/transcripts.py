@@ -1,8 +1,8 @@
 r"""Conversations as people copy them: what `curl -v` says, what a browser shows.
 
 What it implements: taking the heads and the content out of what `curl -v` prints, heads out
-of lines as browsers show them (those of HTTP/2, too), and messages of WebSockets out of a
-HAR, or of lines with arrows. What it leaves out: what they mean (`explain`).
+of lines as browsers show them (those of HTTP/2, too), and messages of WebSockets out of
+lines with arrows. What it leaves out: what they mean (`explain`).
 
 In one line::
 
@@ -11,12 +11,9 @@ In one line::
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 import re
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from .anatomy import CLIENT, SERVER, Sender
 from .anatomy_fields import FIELDS
@@ -163,27 +160,3 @@ def _sent(arrow: str | None) -> Sender | None:
     if arrow is None:
         return None
     return CLIENT if arrow in _UP else SERVER
-
-
-def of_har(text: str) -> list[Said] | None:
-    """The messages of WebSockets in a HAR, or in a part of one; None if there are none."""
-    if text[:1] not in ("{", "["):
-        return None
-    try:
-        found = list(_messages(json.loads(text)))
-    except (ValueError, RecursionError, binascii.Error):
-        return None
-    return found or None
-
-
-def _messages(value: Any) -> Iterator[Said]:
-    if isinstance(value, dict):
-        if isinstance(value.get("data"), str) and value.get("type") in ("send", "receive"):
-            is_binary = value.get("opcode") == 2
-            data = base64.b64decode(value["data"]) if is_binary else value["data"]
-            yield Said(CLIENT if value["type"] == "send" else SERVER, data)
-            return
-        value = list(value.values())
-    if isinstance(value, list):
-        for one in value:
-            yield from _messages(one)
