@@ -292,8 +292,9 @@ def _endings(start: str) -> list[str]:
     if start.startswith(OPEN):
         # Of the handshake the room wants all members.
         members = _HANDSHAKE_FOR_JUDGES[2:-1]
-        rest += [f"{more},{members}" + "}" for more in ("", *json_endings(start))]
-        rest += [*json_endings(start), "{" + members + "}", members + "}"]
+        # Each may come again, so that the last one counts.
+        rest += [f"{more[:-1]},{members}}}" for more in json_endings(start) if more[-1:] == "}"]
+        rest += [*json_endings(start), f"{{{members}}}", members + "}"]
     return rest
 
 

@@ -49,7 +49,9 @@ class Input(NamedTuple):
 LIKE_HTTP: Final = re.compile(r"(?:\r\n)*(?:[!#-;=?-~]+ [^\r\n]*HTTP/|HTTP/)", re.IGNORECASE)
 _OLD_PAYLOAD: Final = re.compile(r"[0-9]{1,10}:[0-9b]")
 _PACKET: Final = re.compile(r"\d|b[A-Za-z0-9+/]*={0,2}\Z|[^\x1e]*\x1e")
-_QUERY: Final = re.compile(r"(?:(?:https?|wss?)://[^\s?]*\?|/[^\s?]*\?|\?)?([\w.-]+=[^\s]*)")
+_QUERY: Final = re.compile(
+    r"(?:[A-Z]+ )?(?:(?:https?|wss?)://[^\s?]*\?|/[^\s?]*\?|\?)?([\w.-]+=[^\s]*)"
+)
 # Engine.IO's first packet, right or wrong; Socket.IO's CONNECT is much like it.
 _HANDSHAKE: Final = re.compile(r'0\{.*"(?:upgrades|pingInterval|pingTimeout|maxPayload)"')
 # Socket.IO's CONNECT as it is answered; a client may send the like, but hardly ever does.

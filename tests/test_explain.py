@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from redbarrel_lite import anatomy_engineio, anatomy_socketio
-from redbarrel_lite.anatomy import CLIENT, Layer, first_fault, hidden, no_layers
+from redbarrel_lite.anatomy import CLIENT, SERVER, Layer, first_fault, hidden, no_layers
 from redbarrel_lite.anatomy_engineio_v3 import OldPackets
 from redbarrel_lite.cli import main
 from redbarrel_lite.drawing import Pen, draw
@@ -288,6 +288,25 @@ def test_guilty_byte_of_a_handshake_is_in_its_value(
     fault = first_fault(explained(wrong, Wanted()))
     assert fault is not None
     assert fault.at == wrong.index(f"{name}: {bad}") + len(f"{name}: ") + at
+
+
+@pytest.mark.parametrize(
+    "handshake",
+    [
+        '0{"sid":"x","upgrades":5}',
+        '0{"sid":"x","upgrades":[],"pingInterval":25000,"pingTimeout":20000}',
+        '0{"upgrades":[],"maxPayload":-1,"pingInterval":1}',
+    ],
+)
+def test_guilty_byte_of_a_handshake_that_lacks_a_member_is_its_last(handshake: str) -> None:
+    fault = first_fault(explained(handshake, Wanted("engineio", SERVER)))
+    assert fault is not None
+    assert fault.at == len(handshake) - 1
+
+
+def test_request_line_without_a_version_is_a_query() -> None:
+    (layer,) = explained("GET /socket.io/?EIO=4&transport=polling&t=N8hyd6w", Wanted())
+    assert (layer.name, layer.fault) == ("Engine.IO query", None)
 
 
 def test_values_of_heads_are_what_was_meant() -> None:
