@@ -61,7 +61,6 @@ _ADMISSION: Final = re.compile(r'4?0(/[^,]*,)?\{"sid":"[^"]*"(,"pid":"[^"]*")?\}
 _FOREIGN: Final = (
     (rb"[\x16\x17]\x03[\0-\x04]", "TLS: what is in it, only its two ends can read"),
     (rb"\x1f\x8b\x08", "compressed by gzip: inflate it first (gzip -d)"),
-    (rb"\x89PNG\r\n", "a picture (PNG)"),
     (rb"\xd4\xc3\xb2\xa1|\xa1\xb2\xc3\xd4|\x4d\x3c\xb2\xa1|\xa1\xb2\x3c\x4d|\x0a\x0d\x0d\x0a",
      "a file of packets: let tcpdump -X -r FILE read it, and pipe what it says"),
     (rb"\d\d:\d\d:\d\d\.\d+ \w+ ", "what tcpdump says without -X, and has no bytes"),

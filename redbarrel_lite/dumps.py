@@ -282,14 +282,13 @@ def literal(text: str) -> bytes | None:
 
 
 def _numbers_in_json(text: str) -> list[int] | None:
-    """``[129,133]``, ``{"type":"Buffer","data":[129,133]}`` or ``{"0":129,"1":133}``."""
+    """``[129,133]`` or ``{"type":"Buffer","data":[129,133]}``."""
     try:
         value: Any = json.loads(text)
     except (ValueError, RecursionError):
         return None
     if isinstance(value, dict):
-        is_counted = list(value) == [str(number) for number in range(len(value))]
-        value = list(value.values()) if is_counted else value.get("data")
+        value = value.get("data")
     if not isinstance(value, list) or not value:
         return None
     return value if all(type(one) is int for one in value) else None

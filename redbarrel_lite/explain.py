@@ -408,8 +408,6 @@ _NOTHING: Final = (
 )
 _ADVICE: Final = (
     (r"\$?\s*curl\s", "is a command: run it with -sv, and pipe what it says: curl -sv ... 2>&1 |"),
-    (r"(?:await )?fetch\(", "is a call of JavaScript: explain the request that it makes"),
     (r"[\[{]", "is JSON, and no packet: before it stands what it is, such as 42 of an event"),
-    (r"<[!?]?[A-Za-z]", "is markup"),
     (r"wss?://", "is a url: what is behind it, connect URL and doctor URL tell"),
 )  # fmt: skip
