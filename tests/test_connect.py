@@ -6,8 +6,10 @@ import asyncio
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -350,6 +352,21 @@ def test_tls_where_there_is_none_is_told_in_words(url: str) -> None:
         secure = f"{scheme}{url.removeprefix('http')}/"
         told = f"! {secure}: what answers is no TLS; where none is spoken, write http:// or ws://"
         assert script(secure) == (1, [told])
+
+
+def test_port_that_hangs_up_may_speak_tls() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(STOP_S)
+
+        def hang_up() -> None:
+            listener.accept()[0].close()
+
+        hanging_up = threading.Thread(target=hang_up)
+        hanging_up.start()
+        status, (said,) = script(f"ws://127.0.0.1:{listener.getsockname()[1]}/")
+        hanging_up.join()
+    assert status == 1
+    assert said.endswith("where TLS is spoken, write https:// or wss://")
 
 
 def test_line_that_is_being_typed_at_the_end_is_told_of(serve: Serve, application: Path) -> None:

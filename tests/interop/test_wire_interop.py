@@ -19,6 +19,7 @@ def test_page_shows_a_session_and_leads_the_next_one(serve: Serve) -> None:
     asked = seen["asked"]
     assert asked["isActive"], "the option that a screen reader is told of"
     assert asked["isMore"], "the rest of a long message, when it is asked for"
+    assert asked["awaits"].endswith("… 1 attachment is to come")
     watched = seen["watched"]
     assert watched["layers"] == ["WebSocket frame", "Engine.IO packet", "Socket.IO packet"]
     assert watched["lit"] == 4, "the bytes of the masking key"

@@ -135,7 +135,11 @@ const longMessage = async (browser, url, chat) => {
   const rows = page.locator("#anatomy .bytes").first().locator(".hex");
   const before = await rows.count();
   await page.getByRole("button", { name: /^Show [0-9,]+ more bytes$/ }).first().click();
-  return { isActive, isMore: (await rows.count()) > before };
+  const awaits = await page.evaluate(() => {
+    const packet = { layer: "Socket.IO packet", bytes: "", size: 0, fields: [], inner: [] };
+    return layerOf({ ...packet, section: "", summary: "", awaits: "1 attachment is to come" }).textContent;
+  });
+  return { isActive, isMore: (await rows.count()) > before, awaits };
 };
 
 const scenario = async (url, picture = "") => {
