@@ -636,7 +636,7 @@ def test_stream_that_would_end_more_than_itself_breaks_off(
     """
 
     async def test() -> None:
-        async with live(tmp_path, rbr, source) as server:
+        async with live(tmp_path, rbr, source, TimeLimits(half_closed=0.1)) as server:
             wire = await Wire.open(server.url)
             await wire.send(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")
             if target.endswith("parts"):
