@@ -195,7 +195,7 @@ class Answering(ABC):
             now = self._loop.time()
             if self._server.access is not None:
                 self._log_access(self._server.access, response.status, size, now)
-            if size is not None:
+            if size is not None and self._transport is not None:  # it may have gone with the end
                 self._answered(transport, now)
             self._work = None
             try:

@@ -410,7 +410,7 @@ class _Parts:
             if hasattr(self._iterator, "aclose"):
                 await awaited(self._iterator.aclose())
             return
-        running = self._running
+        running, self._running = self._running, None
         if running is not None and not running.done() and not running.cancel(CLIENT_HAS_GONE):
             await asyncio.wait([running])
             running.exception()  # it is looked at, and nobody is left to tell

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from wire import SOCKET_IO, Live, Wire, ask, live, run, until
 
+from redbarrel_lite.patience import TimeLimits
+
 FILES = Path("/proc/self/fd")
 pytestmark = pytest.mark.skipif(not FILES.exists(), reason="the system lists no open files")
 
@@ -28,6 +30,8 @@ RBR = """
     path drop ( url /drop, use python:MODULE.drop );
     path wait ( url /wait, method GET|POST, max-body 2000000, use python:MODULE.wait );
     path await ( url /await, method GET|POST, max-body 2000000, use python:MODULE.wait_here );
+    path stubborn ( url /stubborn, method POST, max-body 2000000, use python:MODULE.stubborn );
+    path late ( url /late, method POST, max-body 2000000, use python:MODULE.late );
     path checked ( url /checked, method POST, max-body 2000000, use python:MODULE.drop,
         request-body ( unless type is checked return 422 ) );
     type checked python:MODULE.check;
@@ -106,6 +110,17 @@ SOURCE = """
     async def wait_here(globs, request):
         file = request.POST["file"].file
         await asyncio.to_thread(wait, globs, request)
+
+    def late(globs, request):
+        yield "begun"
+        wait(globs, request)
+
+    async def stubborn(globs, request):
+        yield "begun"
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            entered.set()
 
     def check(globs, request, value):
         raise LookupError(request.POST["file"].file)
@@ -229,6 +244,41 @@ def test_files_of_who_leaves_before_the_answer_are_closed(
             await all_closed(server, before)
 
     run(test())
+
+
+def test_file_of_who_leaves_before_a_part_is_closed(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with live(tmp_path, RBR, SOURCE, TimeLimits(half_closed=0.1)) as server:
+            before = open_spools()
+            wire = await Wire.open(server.url)
+            await wire.send(request("POST /late", GOOD, MULTIPART))
+            await wire.reader.readuntil(b"begun")
+            await until(server.module.entered.is_set)
+            wire.reset()
+            await until(lambda: not server.server.connections)
+            server.module.release.set()
+            await all_closed(server, before)
+
+    run(test())
+
+
+@pytest.mark.parametrize("fields", ["", "Connection: close\r\n"])
+def test_file_of_who_leaves_as_the_answer_ends_is_closed(
+    tmp_path: Path, fields: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        async with live(tmp_path, RBR, SOURCE, TimeLimits(half_closed=0.1)) as server:
+            before = open_spools()
+            wire = await Wire.open(server.url)
+            await wire.send(request("POST /stubborn", GOOD, MULTIPART, fields))
+            await wire.reader.readuntil(b"begun")
+            wire.reset()
+            await until(server.module.entered.is_set)
+            await all_closed(server, before)
+
+    run(test())
+    gc.collect()  # what nobody has looked at is told then
+    assert not caplog.messages
 
 
 def test_file_of_a_body_that_a_rule_fails_at_is_closed(tmp_path: Path) -> None:
