@@ -34,7 +34,7 @@ _MESSAGE: Final = "RFC 6455 5.6"
 
 def heads(talk: Iterable[Said]) -> Iterator[Layer]:
     """Heads, each for itself, and contents, which may be payloads: how they came, nobody knows."""
-    method, query = "GET", ""
+    method, query = "GET", "EIO="  # what is asked may be missing: then it may be that
     for one in talk:
         data = one.what if isinstance(one.what, bytes) else utf8(one.what)
         if one.is_content:

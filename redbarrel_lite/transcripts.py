@@ -59,8 +59,12 @@ def of_curl(text: str) -> list[Said] | None:
             elif head:
                 said += [*_content(content), Said(sender, _as_head(head))]
                 head, content = [], []
-        elif said and not _CHATTER.match(line) and not _PROGRESS.match(line):
-            content.append(line)
+        elif not _CHATTER.match(line) and not _PROGRESS.match(line):
+            if head and line:  # as documents have it, which leave out the empty line
+                said.append(Said(_sender_of(head[0]), _as_head(head)))
+                head = []
+            if said:
+                content.append(line)
     if head:
         said.append(Said(_sender_of(head[0]), _as_head(head)[:-2]))  # it is not complete
     return [*said, *_content(content)]

@@ -374,6 +374,13 @@ def test_heads_and_content_are_taken_out_of_what_curl_says(text: str) -> None:
     assert first_fault(walked(text)) is None
 
 
+def test_head_in_a_document_may_end_without_an_empty_line() -> None:
+    text = 'GET /socket.io/?EIO=4\n< HTTP/1.1 200 OK\n< Content-Type: text/plain\n42["hey"]\n'
+    layers = ["HTTP response", "HTTP content", "Engine.IO packet", "Socket.IO packet"]
+    assert names(text) == layers
+    assert walked("> GET / HTTP/1.1\n> Host: a\n")[0].missing
+
+
 def test_answer_to_head_has_no_content_in_what_curl_says() -> None:
     text = "> HEAD / HTTP/1.1\n> Host: a\n>\n< HTTP/1.1 200 OK\n< content-length: 9\n<\n"
     (said,) = [one.meaning for one in walked(text)[1].fields if one.name == "content-length"]
