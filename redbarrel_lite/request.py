@@ -207,7 +207,8 @@ class Request:
 
     def keep_for_socket(self) -> None:
         """It stays as long as a socket: it shares names with all others, and has no body."""
-        self.set_body(b"")
+        if self._body:
+            self.set_body(b"")
         self.headers = Headers([(sys.intern(name), value) for name, value in self._fields])
 
     @property
