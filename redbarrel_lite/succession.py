@@ -88,10 +88,9 @@ class Succession:
     def _is_needed(self, old: App) -> bool:
         if old in self._dismissed:
             return False
-        if any(map(len, self._of(old).values())):
-            return True
+        # In any case: what has ended would hold a connection, and maybe a body on disk.
         self._work[old] = {one for one in self._work[old] if self._goes_on(one)}
-        return bool(self._work[old])
+        return bool(self._work[old]) or any(map(len, self._of(old).values()))
 
     def dismiss(self, code: int, reason: str, last_call_s: float, seconds: float) -> None:
         """Close the sockets of all, and wait for what they have in hand, but not for long.

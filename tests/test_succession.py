@@ -134,6 +134,23 @@ def test_request_whose_body_is_on_its_way_has_the_globals_of_before(folder: Path
     run(test())
 
 
+def test_request_that_has_ended_is_kept_by_no_socket_of_its_application(folder: Path) -> None:
+    async def test() -> None:
+        async with live(folder, RBR, SOURCE) as server:
+            await socketio(server.url)
+            wire = await Wire.open(server.url)
+            await wire.send("POST /page HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\na")
+            await until(server.busy)
+            await change(server, folder, ("second", "third"))
+            former = server.server._former
+            assert any(former._work.values())
+            wire.close()
+            await until(lambda: not any(former._work.values()))
+            assert list(former.apps)  # for the socket
+
+    run(test())
+
+
 def test_socket_that_was_dropped_comes_back_to_the_new_application(folder: Path) -> None:
     async def test() -> None:
         async with live(folder, RBR, SOURCE) as server:
