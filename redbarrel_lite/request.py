@@ -280,8 +280,9 @@ class Request:
     @property
     def json(self) -> Any:
         """The body, decoded as JSON."""
+        body = self.body
         try:
-            return strictjson.loads(self.body)
+            return strictjson.loads(body)
         except ValueError as error:
             raise BadContent(f"the body is not JSON: {str(error)[:200]}") from None
 

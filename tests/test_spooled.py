@@ -93,7 +93,7 @@ SOURCE = """
     def kept(globs, request):
         upload, earlier = held
         try:
-            earlier.body
+            earlier.json
         except ValueError as error:
             said = str(error)
         return {"size": len(upload.value), "file": len(upload.file.read()), "said": said}
