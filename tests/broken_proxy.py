@@ -59,7 +59,10 @@ class Front:
             self.writers.discard(writer)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        first = await reader.readexactly(1)
+        if first == b"\x16":
+            return  # a handshake of TLS, which it does not speak
+        head = (first + await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         fields = dict(line.split(": ", 1) for line in head.split("\r\n")[1:-2])
         length = int(fields.get("content-length", 0))
         if self.most and length > self.most:

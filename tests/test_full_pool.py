@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from wire import SOCKET_IO, Live, WebSocket, Wire, ask, live, run, until
 
+from redbarrel_lite.patience import TimeLimits
+
 THREADS, WAITING = 2, 3
 RBR = """
     path work ( url /work, use python:MODULE.work );
@@ -74,7 +76,7 @@ UPGRADE = {
 @asynccontextmanager
 async def full(folder: Path) -> AsyncIterator[tuple[Live, list[Wire]]]:
     """A server whose threads all wait, and the connections that have taken its places."""
-    async with live(folder, RBR, SOURCE) as server:
+    async with live(folder, RBR, SOURCE, TimeLimits(half_closed=0.1)) as server:
         pool = server.server.app.pool
         pool._max_threads, pool._max_waiting = THREADS, WAITING
         taken = [await Wire.open(server.url) for _ in range(THREADS + WAITING)]

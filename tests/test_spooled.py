@@ -229,7 +229,7 @@ def test_files_of_who_leaves_before_the_answer_are_closed(
     tmp_path: Path, method: str, target: str
 ) -> None:
     async def test() -> None:
-        async with live(tmp_path, RBR, SOURCE) as server:
+        async with live(tmp_path, RBR, SOURCE, TimeLimits(half_closed=0.1)) as server:
             server.server.app.pool._max_threads = 1  # one is at work, two wait
             before = open_spools()
             wires = [await Wire.open(server.url) for _ in range(3)]
