@@ -189,7 +189,7 @@ class Answering(ABC):
             transport.abort()
         except Exception as error:
             trace = user_traceback(error)
-            log.error("%s broke off:\n%s", line_for(self.request), trace)
+            log.error("%s broke off:\n%s", line_for(request), trace)
             transport.abort()
         finally:
             now = self._loop.time()

@@ -23,6 +23,7 @@ from .exchange import HttpExchange
 from .intake import read_in_parts
 from .lingering import Lingering
 from .presence import has_gone
+from .request import Request
 from .services import CLIENT_HAS_GONE
 from .targets import SocketPath
 
@@ -43,6 +44,7 @@ _CLOSING: Final = State.CLOSING
 _HALF_SENT: Final = (State.STREAMING, State.SENDING)
 _QUIET: Final = (State.IDLE, State.HEAD)  # there is no request
 _DONE: Final = http1.State.DONE
+_NO_REQUEST: Final = Request("", "", ())
 
 
 class HttpConnection(HttpExchange, asyncio.Protocol):
@@ -196,6 +198,7 @@ class HttpConnection(HttpExchange, asyncio.Protocol):
             self._intake.abandon()
             if self.is_for_socket:  # a service may still be at work, and need it
                 self.request.close_body()
+            self.request = _NO_REQUEST  # or its body would stay until the next one comes
         self._head = self._intake = None
         http = self._http
         if http.state is not _DONE and not self._eof:

@@ -171,7 +171,7 @@ class HttpExchange(Answering):
         try:
             response = target.service(self.request)
         except Exception:
-            response = self._failed()
+            response = _failed(self.request)
         if isinstance(response, Response):
             if response.stream is None and self._intake is not None:
                 self.request.close_body()
@@ -192,18 +192,19 @@ class HttpExchange(Answering):
         try:
             made = await response
         except Exception:
-            made = self._failed()
+            made = _failed(request)
         finally:
             self._work = None
         if made.stream is None:
             request.close_body()
         self.respond(made)
 
-    def _failed(self) -> Response:
-        """The answer of a service of ours that fails; where users' code fails, `services` knows."""
-        log.exception("%s failed:", line_for(self.request))
-        return error_response(500, FAILED)
-
     def is_receiving(self, request: Request) -> bool:
         """Whether the body of this request is still on its way."""
         return self._state is _READING and self.request is request
+
+
+def _failed(request: Request) -> Response:
+    """The answer of a service of ours that fails; where users' code fails, `services` knows."""
+    log.exception("%s failed:", line_for(request))
+    return error_response(500, FAILED)

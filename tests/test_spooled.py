@@ -1,4 +1,4 @@
-"""Bodies on disk: no file of one stays open once its request is answered, whatever was raised.
+"""Bodies, above all on disk: none stays open once its request is answered, whatever was raised.
 
 Python's collector of cycles is off here: who counts on it has open files until it runs, which
 in an idle server it does not.
@@ -31,6 +31,8 @@ RBR = """
     path wait ( url /wait, method GET|POST, max-body 2000000, use python:MODULE.wait );
     path await ( url /await, method GET|POST, max-body 2000000, use python:MODULE.wait_here );
     path stubborn ( url /stubborn, method POST, max-body 2000000, use python:MODULE.stubborn );
+    path mark ( url /mark, method POST, use python:MODULE.mark );
+    path marked ( url /marked, use python:MODULE.marked );
     path late ( url /late, method POST, max-body 2000000, use python:MODULE.late );
     path checked ( url /checked, method POST, max-body 2000000, use python:MODULE.drop,
         request-body ( unless type is checked return 422 ) );
@@ -43,6 +45,7 @@ RBR = """
 SOURCE = """
     import asyncio
     import threading
+    import weakref
 
     from redbarrel_lite import exc
 
@@ -97,6 +100,16 @@ SOURCE = """
         except ValueError as error:
             said = str(error)
         return {"size": len(upload.value), "file": len(upload.file.read()), "said": said}
+
+    class Mark:
+        pass
+
+    def mark(globs, request):
+        request.environ["mark"] = mark = Mark()
+        held.append(weakref.ref(mark))
+
+    def marked(globs, request):
+        return {"kept": held[0]() is not None}
 
     def drop(globs, request):
         held.clear()
@@ -337,5 +350,17 @@ def test_file_of_a_form_that_is_put_aside_outlives_its_answer(tmp_path: Path) ->
             assert body == b'{"size": 400000, "file": 400000, "said": "%s"}' % said
             await ask(server.url, "GET", "/drop")
             await all_closed(server, before)
+
+    run(test())
+
+
+def test_request_of_a_connection_that_waits_for_another_is_let_go(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with live(tmp_path, RBR, SOURCE) as server:
+            wire = await Wire.open(server.url)
+            await wire.send(request("POST /mark", LARGE[:200_000], "text/plain"))
+            assert (await wire.answer())[0] == 204
+            assert (await ask(server.url, "GET", "/marked"))[2] == b'{"kept": false}'
+            wire.close()
 
     run(test())
