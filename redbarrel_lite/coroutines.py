@@ -141,6 +141,8 @@ class CoroutineRunner(Base):
                 waits_for = step()
             except StopIteration:
                 return
+            finally:
+                step = go_on  # for the last one may carry an error, too
             if waits_for is _NEVER:
                 _asleep.append(coroutine)
                 return
@@ -149,7 +151,6 @@ class CoroutineRunner(Base):
                     step = partial(_again, *(yield from self._park()))
                 else:
                     yield waits_for
-                    step = go_on
             except BaseException as thrown:
                 step = partial(coroutine.throw, thrown)
 
@@ -169,6 +170,7 @@ class CoroutineRunner(Base):
             raise
         finally:
             self._parked = False
+            self._handover = None
         return waits_for, error
 
     def _resume(self, message: Message | None) -> None:
@@ -189,6 +191,7 @@ class CoroutineRunner(Base):
                 handover.set_result((waits_for, None))
         finally:
             _leave_task(self._loop, task)
+            del handover  # it may carry an error, whose traceback has this frame
 
     def _may_resume(self) -> bool:
         """Enter the coroutine's task, if it is parked and can be run on the spot."""
@@ -274,9 +277,12 @@ class CoroutineRunner(Base):
 
 def _again(waits_for: Any, error: BaseException | None) -> Any:
     """What the coroutine's last step gave, given once more."""
-    if error is not None:
-        raise error
-    return waits_for
+    try:
+        if error is not None:
+            raise error
+        return waits_for
+    finally:
+        del error  # or its traceback and this frame would hold each other
 
 
 def _cancel(waits_for: Any) -> bool:

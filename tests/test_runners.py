@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import gc
 import importlib
 import json
 import logging
@@ -12,6 +13,7 @@ import os
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -403,6 +405,46 @@ def test_failure_is_logged_once_with_the_users_frames(
         assert repr(error)[:10].split("(")[0] in line
 
     play(story)
+
+
+@BOTH
+@pytest.mark.parametrize("wait", [True, False])
+def test_failure_is_kept_by_nobody(kind: str, wait: bool) -> None:
+    """Its traceback has the handler's frames, and all that is in them, which may be much."""
+
+    async def story() -> None:
+        kept: list[weakref.ref[Exception]] = []
+
+        class OfTheUser(Exception):
+            def __init__(self) -> None:
+                kept.append(weakref.ref(self))
+
+        def fail() -> None:
+            raise OfTheUser
+
+        def plain(_globs: Any, request: Request) -> None:
+            request.socketio.recv()
+            fail()
+
+        async def coroutine(_globs: Any, request: Request) -> None:
+            await request.socketio.recv()
+            if wait:
+                await asyncio.sleep(0)
+            fail()
+
+        stage = Stage(of_kind(kind, plain, coroutine))
+        await asyncio.sleep(0)
+        stage.post(1)
+        await stage.hears(1)
+        await stage.ended()
+        assert [ref() for ref in kept] == [None]
+
+    gc.collect()
+    gc.disable()
+    try:
+        play(story)
+    finally:
+        gc.enable()
 
 
 def test_traceback_leaves_out_our_frames_in_the_causes_too() -> None:
