@@ -15,7 +15,7 @@ import asyncio
 import inspect
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -360,16 +360,16 @@ class _Parts:
         self._iterator = iterator
         self._pool = pool
         self._first: bytes | None = None
-        self._next = self._await if isinstance(iterator, AsyncIterator) else self._call
+        is_async = isinstance(iterator, AsyncIterator)
+        self._next: Callable[[], Awaitable[Any]] = self._await if is_async else self._call
         self._running: Job | None = None
-        self._closed = False
 
     async def begin(self) -> str:
         """Get the first part that is not empty; return the type of its content."""
         while not self._first:
             part = await self._next()
             if part is _END:
-                self._closed = True
+                self._next = _over
                 return _HTML
             self._first, kind = _content(part)
         return kind
@@ -381,7 +381,7 @@ class _Parts:
         first, self._first = self._first, None
         if first:
             return first
-        part = _END if self._closed else await self._next()
+        part = await self._next()
         if part is _END:
             raise StopAsyncIteration
         return _content(part)[0]
@@ -404,7 +404,7 @@ class _Parts:
 
     async def aclose(self) -> None:
         """Let the iterator end: a generator's `finally` is run where the rest of it was."""
-        self._closed = True
+        self._next = _over  # not our own method: we would hold ourselves, and the iterator
         self._first = None
         if isinstance(self._iterator, AsyncIterator):
             if hasattr(self._iterator, "aclose"):
@@ -426,3 +426,7 @@ def _has_not_begun(iterator: Any) -> bool:
 
 
 _END: Final = object()
+
+
+async def _over() -> Any:
+    return _END

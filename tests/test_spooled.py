@@ -33,6 +33,7 @@ RBR = """
     path stubborn ( url /stubborn, method POST, max-body 2000000, use python:MODULE.stubborn );
     path mark ( url /mark, method POST, use python:MODULE.mark );
     path marked ( url /marked, use python:MODULE.marked );
+    path marks ( url /marks/{kind}, use python:MODULE.marks );
     path late ( url /late, method POST, max-body 2000000, use python:MODULE.late );
     path checked ( url /checked, method POST, max-body 2000000, use python:MODULE.drop,
         request-body ( unless type is checked return 422 ) );
@@ -107,6 +108,31 @@ SOURCE = """
     def mark(globs, request):
         request.environ["mark"] = mark = Mark()
         held.append(weakref.ref(mark))
+
+    class Parts(Mark):
+        def __init__(self):
+            held.append(weakref.ref(self))
+            self.left = [b"some"]
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            if not self.left:
+                raise StopIteration
+            return self.left.pop()
+
+    class ToCome(Parts):
+        def __aiter__(self):
+            return self
+
+        async def __anext__(self):
+            if not self.left:
+                raise StopAsyncIteration
+            return self.left.pop()
+
+    def marks(globs, request, kind):
+        return Parts() if kind == "plain" else ToCome()
 
     def marked(globs, request):
         return {"kept": held[0]() is not None}
@@ -362,5 +388,18 @@ def test_request_of_a_connection_that_waits_for_another_is_let_go(tmp_path: Path
             assert (await wire.answer())[0] == 204
             assert (await ask(server.url, "GET", "/marked"))[2] == b'{"kept": false}'
             wire.close()
+
+    run(test())
+
+
+@pytest.mark.parametrize("kind", ["plain", "async"])
+def test_iterator_of_an_answer_is_let_go(tmp_path: Path, kind: str) -> None:
+    async def test() -> None:
+        async with live(tmp_path, RBR, SOURCE) as server:
+            wire = await Wire.open(server.url)
+            await wire.send(f"GET /marks/{kind} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            assert (await wire.rest()).endswith(b"4\r\nsome\r\n0\r\n\r\n")
+            await server.empties()
+            assert (await ask(server.url, "GET", "/marked"))[2] == b'{"kept": false}'
 
     run(test())
