@@ -254,7 +254,7 @@ _NETWORKS: Final[dict[str, Any]] = {
 def from_config(parser: argparse.ArgumentParser, arguments: list[str]) -> list[str]:
     """The arguments, behind those of the file that ``--config`` names: the last one wins."""
     first = argparse.ArgumentParser(add_help=False)
-    first.add_argument("--config", type=Path)
+    first.add_argument("--config", type=Path, nargs="?")  # without it: the other one says so
     known, others = first.parse_known_args(arguments)
     if known.config is None:
         return arguments

@@ -238,10 +238,17 @@ def _tls(options: argparse.Namespace) -> ssl.SSLContext | None:
     for one in (certificate, key):
         with one.open("rb"):  # OpenSSL's error does not name the file
             pass
+
+    def refuse() -> str:  # OpenSSL would ask at the terminal, with the loop held until it is told
+        raise ValueError(f"{key} is encrypted: `openssl pkey -in {key}` prints it as it must be")
+
     try:
-        context.load_cert_chain(certificate, key)
-    except ssl.SSLError:  # of which it says "PEM lib"
+        context.load_cert_chain(certificate, key, refuse)
+    except ssl.SSLError as error:
         what = f"{certificate} is no certificate in PEM, or {key} has not its key"
+        if error.reason not in (None, "KEY_VALUES_MISMATCH"):  # None: it says "PEM lib"
+            why = error.reason.replace("_", " ").lower()
+            what = f"{certificate}, {key}: TLS refuses this: {why}"
         raise ValueError(what) from None
     return context
 

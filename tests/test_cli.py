@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import shutil
 import signal
 import socket
 import subprocess
@@ -310,6 +311,37 @@ def test_faulty_address_is_one_line(args: list[str], message: str) -> None:
     assert done.returncode == 1
     assert message in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("-newkey ed25519 -passout pass:secret", "key.pem` prints it as it must be"),
+        ("-newkey rsa:512 -nodes", "key.pem: TLS refuses this: ee key too small"),
+    ],
+)
+def test_key_that_tls_can_t_take_is_told_as_what_it_is(
+    tmp_path: Path, kind: str, message: str
+) -> None:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("no openssl on this machine")
+    files = {"-out": tmp_path / "cert.pem", "-keyout": tmp_path / "key.pem"}
+    words = [str(word) for pair in files.items() for word in pair]
+    made = [openssl, "req", "-x509", "-days", "2", "-subj", "/CN=o", *kind.split(), *words]
+    subprocess.run(made, check=True, capture_output=True)
+    args = ["--certfile", str(files["-out"]), "--keyfile", str(files["-keyout"])]
+    done = command("examples/chat/chat.rbr", "--port", "0", *args)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith(message)
+    assert "pass phrase" not in done.stderr
+
+
+def test_config_without_its_file_is_the_command_s_own_complaint(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = refused(capsys, "examples/chat/chat.rbr", "--config")
+    assert "redbarrel_lite: error: argument --config: expected one argument" in told
 
 
 LONG = "/tmp/" + "a" * 200
