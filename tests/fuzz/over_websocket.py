@@ -228,7 +228,7 @@ def compare_with_zlib(data: bytes, limit: int, event: object) -> None:
         hold(is_fault(event), "what is cut off is a fault")
     elif decompressor.unused_data:
         return  # several streams, which is more than zlib reads at once
-    elif len(plain) > limit:
+    elif len(plain) > limit or len(data) > limit + limit // 8 + 64:  # which nobody needs
         same(is_fault(event) and event[2], 1009, "what is too long is 1009")  # type: ignore[index]
     else:
         same(event, plain, "what zlib reads is the message")
