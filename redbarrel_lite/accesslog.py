@@ -41,7 +41,8 @@ class Entry(NamedTuple):
 
 
 # Who knows a session's id can speak for its client: a log must not give it away.
-_SID = re.compile(r"(?<=[?&]sid=)([^&]{4})[^&]*")
+# A query is read with its escapes undone, its names, too.
+_SID = re.compile(r"([?&](?:s|%73)(?:i|%69)(?:d|%64)=[^&]{4})[^&]*")
 
 
 def _target(target: str) -> str:

@@ -36,6 +36,7 @@ _SIZES: Final = {
     "max-head": (_HEADS.head, "bytes of all of them together"),
     "max-fields": (_HEADS.fields, "header lines of a request"),
 }
+_MOST_S: Final = 1e6  # eleven days: epoll fails if it is to wait for twenty-five
 _USUAL: Final = TimeLimits()
 _TIMES: Final = {
     "head-timeout": (_USUAL.head, "for the head of a request"),
@@ -229,7 +230,7 @@ def _seconds(text: str) -> float:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
-    return seconds
+    return min(seconds, _MOST_S)
 
 
 def _network(text: str) -> str:

@@ -25,6 +25,7 @@ from .errors import show
 # SD_LISTEN_FDS_START: behind standard input, output and error.
 FIRST_DESCRIPTOR: Final = 3
 DIGITS: Final = 20  # of a 64-bit number
+MOST_S: Final = 1e6
 
 
 def inherited_sockets(environment: MutableMapping[str, str]) -> tuple[socket.socket, ...]:
@@ -83,8 +84,10 @@ class Notifier:
         pid = environment.pop("WATCHDOG_PID", "")
         microseconds = environment.pop("WATCHDOG_USEC", "")
         is_ours = self._path and pid in ("", str(os.getpid()))
-        # Half of the time that we have, as sd_watchdog_enabled(3) advises.
-        self.alive_every_s = _number("WATCHDOG_USEC", microseconds) / 2e6 if is_ours else 0.0
+        # Half of the time that we have, as sd_watchdog_enabled(3) advises; and what the system
+        # can wait for, which is less than 64 bits can say.
+        seconds = _number("WATCHDOG_USEC", microseconds) / 2e6 if is_ours else 0.0
+        self.alive_every_s = min(seconds, MOST_S)
 
     def tell(self, *states: str) -> None:
         """One message of ``NAME=value`` each; that nobody is there to hear it is no fault."""

@@ -105,6 +105,8 @@ class Watchdog:
         """Watch no more."""
         self._at_work.release()
         self._thread.join()
+        if self._question is not None:  # what follows in this turn of the loop is not watched
+            self._answer(self._question)
         self._queue.close()
 
     def _watch(self) -> None:
@@ -154,6 +156,8 @@ class Watchdog:
 
     def _answer(self, question: _Question) -> None:
         """The loop's answer."""
+        if self._question is not question:
+            return
         # A machine that has too much to do is no handler that blocks.
         queued = self._queue.seconds() - question.queued
         held = time.monotonic() - question.begun - queued

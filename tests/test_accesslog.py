@@ -68,6 +68,7 @@ def test_session_is_not_given_away(form: object) -> None:
     line = form(ENTRY._replace(target="/socket.io/?EIO=4&sid=abcdefgh&t=1"))
     assert "EIO=4&sid=abcd...&t=1" in line
     assert "abcde" not in form(ENTRY._replace(target="/socket.io/?sid=abcdefgh"))
+    assert "?%73%69%64=abcd...&t" in form(ENTRY._replace(target="/a/?%73%69%64=abcdefgh&t"))
 
 
 def test_log_may_be_off() -> None:

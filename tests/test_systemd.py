@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import selectors
 import shutil
 import signal
 import socket
@@ -321,6 +322,16 @@ def test_what_is_no_number_is_refused(text: str) -> None:
         assert Notifier(told).alive_every_s == 0
     with pytest.raises(NotANumber, match=r"^WATCHDOG_USEC: '.*' is not a number$"):
         Notifier({"NOTIFY_SOCKET": "@nobody", "WATCHDOG_USEC": text})
+
+
+def test_sign_of_life_is_never_later_than_the_system_can_wait() -> None:
+    told = {"NOTIFY_SOCKET": "@nobody", "WATCHDOG_USEC": str(2**64 - 1)}
+    with selectors.DefaultSelector() as selector:
+        ours, _ = pair = socket.socketpair()
+        selector.register(ours, selectors.EVENT_WRITE)
+        assert selector.select(Notifier(told).alive_every_s)
+        for one in pair:
+            one.close()
 
 
 @pytest.mark.parametrize("name", ["LISTEN_FDS", "WATCHDOG_USEC"])

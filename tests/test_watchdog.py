@@ -204,6 +204,26 @@ def test_time_in_the_queue_for_a_processor_is_told_by_linux() -> None:
     assert watchdog._Queue(0).seconds() == 0
 
 
+def test_time_behind_the_watch_is_not_counted(caplog: pytest.LogCaptureFixture) -> None:
+    def end(dog: Watchdog) -> None:
+        hold(dog)
+        dog.stop()
+        time.sleep(20 * LIMIT_S)
+
+    async def test() -> None:
+        dog = Watchdog(asyncio.get_running_loop(), LIMIT_S)
+        await asyncio.sleep(0)
+        end(dog)
+        await asyncio.sleep(0)
+
+    with caplog.at_level(logging.WARNING, "redbarrel_lite"):
+        asyncio.run(test())
+    (line,) = caplog.messages
+    found = re.search(r"for about (\S+) s by", line)
+    assert found is not None
+    assert float(found[1]) < 10 * LIMIT_S
+
+
 def test_no_time_is_no_watchdog() -> None:
     async def test() -> None:
         before = threading.active_count()

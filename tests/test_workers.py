@@ -346,6 +346,11 @@ def test_workers_do_not_outlive_their_supervisor(serve: Serve, rbr: Path) -> Non
     server.kill()
 
 
+def test_time_for_ever_is_as_long_as_the_system_can_wait(serve: Serve, rbr: Path) -> None:
+    server = serve(rbr, "--workers", "2", "--grace", "1e300", "--watchdog", "1e300")
+    server.stop()  # which fails on a traceback
+
+
 def test_second_signal_is_the_end_at_once(serve: Serve, rbr: Path) -> None:
     server = serve(rbr, "--workers", "2", "--log", "off", "--grace", "60")
     workers = children(server.process.pid)
