@@ -11,11 +11,13 @@ import pytest
 from wire import SOCKET_IO, Live, Poller, Wire, live, run, until
 
 from redbarrel_lite.accesslog import Entry
+from redbarrel_lite.connection import HttpConnection
 from redbarrel_lite.patience import TimeLimits
 
 RBR = """
     path waits ( url /waits, method GET|POST, use python:MODULE.waits );
     path blocks ( url /blocks, use python:MODULE.blocks );
+    path whole ( url /whole, use python:MODULE.whole );
     path parts ( url /parts, use python:MODULE.parts );
     path begins ( url /begins, use python:MODULE.begins );
     path proxied ( url /proxied, use proxy:"http://127.0.0.1:PORT" );
@@ -38,6 +40,9 @@ SOURCE = """
         entered.set()
         release.wait()
         return "for nobody"
+
+    async def whole(request):
+        return b"a" * 20_000_000
 
     def parts(request):
         entered.set()
@@ -116,6 +121,28 @@ def test_client_that_leaves_before_the_end_of_its_answer_has_one_line(
         assert 0 <= entry.took < 1000
 
     run(test())
+
+
+def test_whole_answer_has_its_line_when_it_is_handed_over_as_the_page_says(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with logged(tmp_path) as (server, entries, _):
+            wire = await Wire.open(server.url)
+            await wire.send("GET /whole HTTP/1.1\r\nHost: a\r\n\r\n")
+            await until(lambda: entries != [])
+            (one,) = server.server.connections
+            assert isinstance(one, HttpConnection)
+            assert one.unsent
+            wire.reset()
+            await server.empties()
+        (entry,) = entries
+        assert (entry.status, entry.size) == (200, 20_000_000)
+
+    run(test())
+    page = Path(__file__).parent.parent.joinpath("docs", "deploy.md").read_text("utf-8")
+    told = (
+        "An answer that is neither a stream nor a file has its line when it is handed to the system"
+    )
+    assert told in " ".join(page.split())
 
 
 def test_of_pipelined_requests_those_have_a_line_that_had_their_turn(tmp_path: Path) -> None:

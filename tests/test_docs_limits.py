@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from redbarrel_lite import cli
+from redbarrel_lite import cli, workers
 from redbarrel_lite.rbr_keys import PATH_KEYS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -101,3 +101,25 @@ def test_each_limit_in_the_source_is_on_the_page_or_is_our_own() -> None:
         for constant in re.findall(r"^(MAX_\w+)(?:: Final)? =", file.read_text("utf-8"), re.M):
             found.add(f"{file.stem}.{constant}")
     assert found - set(names()) == OUR_OWN
+
+
+def test_place_of_a_sick_worker_is_empty_for_longest_when_the_page_says() -> None:
+    deaths, empty = 1, workers.BACK_OFF_S
+    while empty < workers.MAX_BACK_OFF_S:
+        deaths, empty = deaths + 1, empty * 2
+    words = "first second third fourth fifth sixth seventh eighth ninth".split()
+    (limit,) = (row[0] for row in ROWS if "workers.MAX_BACK_OFF_S" in row[2])
+    assert f"died at once, the {words[deaths - 1]} time and so on," in limit
+
+
+@pytest.mark.parametrize(
+    ("constant", "column", "words"),
+    [
+        # test_handlers.py has the client refused, and ruled.py the file.
+        ("outgoing.MAX_HELD_BYTES", 3, "CONNECT_ERROR"),
+        ("conditions.MAX_COLLECTED_BYTES", 0, "a file or a stream"),
+    ],
+)
+def test_row_says_what_other_tests_see(constant: str, column: int, words: str) -> None:
+    (cell,) = (row[column] for row in ROWS if constant in row[2])
+    assert words in cell
