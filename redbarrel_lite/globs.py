@@ -66,7 +66,7 @@ class Globs:
                 continue
             try:
                 self.values[name] = await self._build(name, definition.value)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise self._failed(definition, error) from error
             await asyncio.sleep(0)  # a signal that came meanwhile, to a `def`, ends it here
 
@@ -99,7 +99,7 @@ class Globs:
         before._running = [one for one in before._running if one[0] not in kept]
         self._before = None
 
-    def _failed(self, definition: Global, error: Exception) -> RbrError:
+    def _failed(self, definition: Global, error: BaseException) -> RbrError:
         what = f"global '{definition.name.text}' fails: {type(error).__name__}: {error}"
         hint = "mend it where the traceback points"
         span = definition.value.span

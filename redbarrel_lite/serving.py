@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -157,16 +158,27 @@ def _work(options: argparse.Namespace, post: Post | None) -> int:
     return 0
 
 
+# What to do about what the system says.
+_TO_DO: Final = {
+    os.strerror(errno.EADDRINUSE): "; end who serves there, or name another place",
+    os.strerror(errno.EADDRNOTAVAIL): "; --host is an address of this machine, or 0.0.0.0 for all",
+    os.strerror(errno.EACCES): "; for ports below 1024 one needs CAP_NET_BIND_SERVICE, for a path"
+    " a folder where one may write",
+    os.strerror(errno.EEXIST): "; it is no socket, and stays: name another path",
+    os.strerror(errno.ENOENT): "; make its folder first",
+}
+
+
 def _cannot_serve(options: argparse.Namespace, error: OSError) -> int:
     # asyncio wraps the system's words into a sentence of its own.
-    if error.errno and error.errno > 0:
-        why = os.strerror(error.errno)
-    else:
-        why = error.strerror or str(error)
+    number = error.errno
+    if number is None and "could not bind" in str(error):  # so it is since Python 3.13
+        number = errno.EADDRNOTAVAIL
+    why = os.strerror(number) if number and number > 0 else error.strerror or str(error)
     where = options.uds or f"{options.host}:{options.port}"
     if options.sockets:
         where = "the sockets of LISTEN_FDS"
-    return fail(f"error: can't serve on {error.filename or where}: {why}")
+    return fail(f"error: can't serve on {error.filename or where}: {why}{_TO_DO.get(why, '')}")
 
 
 def _files(options: argparse.Namespace) -> list[Path]:

@@ -303,7 +303,12 @@ def test_option_about_what_is_not_there_is_refused(
             "README.md is no certificate in PEM, or README.md has not its",
         ),
         (["--certfile", "tests/tls/cert.pem"], "or tests/tls/cert.pem has not its key"),
-        (["--uds", "README.md"], "can't serve on README.md: File exists"),
+        (
+            ["--uds", "README.md"],
+            "README.md: File exists; it is no socket, and stays: name another",
+        ),
+        (["--uds", "none/socket"], "none/socket: No such file or directory; make its folder first"),
+        (["--host", "203.0.113.7"], "address; --host is an address of this machine, or 0.0.0.0"),
     ],
 )
 def test_faulty_address_is_one_line(args: list[str], message: str) -> None:
@@ -447,6 +452,23 @@ def test_several_files_are_served_and_globals_end_with_the_server(
     assert ended == ["two has ended", "one has ended"]
 
 
+@pytest.mark.parametrize("where", ["", "def make(globs):\n    "])
+@pytest.mark.parametrize("first", [("check",), ("--port", "0"), ("--port", "0", "--workers", "2")])
+def test_application_that_exits_is_faulty(
+    tmp_path: Path, first: tuple[str, ...], where: str
+) -> None:
+    (tmp_path / "m.py").write_text(f"import sys\n{where}sys.exit()\n")
+    (tmp_path / "app.rbr").write_text("global db python:m.make; path a ( url / );")
+    done = command(*first, tmp_path / "app.rbr")
+    if first == ("check",) and where:  # which makes no global
+        assert (done.returncode, done.stdout) == (0, "Syntax OK.\n")
+        return
+    assert done.returncode == 1
+    assert "m.py" in done.stderr + done.stdout
+    assert "app.rbr:1:" in done.stderr + done.stdout
+    assert "SystemExit" in done.stderr + done.stdout
+
+
 def test_no_doc_keeps_the_text_of_the_file(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "app.rbr").write_text("path a ( url /a, use file:app.rbr );")
     server = serve(tmp_path / "app.rbr")
@@ -463,7 +485,8 @@ def test_port_in_use_is_one_line() -> None:
         done = command("examples/chat/chat.rbr", "--port", str(port))
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        f"error: can't serve on 127.0.0.1:{port}: Address already in use"
+        f"error: can't serve on 127.0.0.1:{port}: Address already in use;"
+        " end who serves there, or name another place"
     )
     assert "Traceback" not in done.stderr
 
