@@ -119,11 +119,12 @@ def _inline(section: Section) -> str | None:
     """A list of values on one line; None for a section that needs several."""
     parts: list[str] = []
     for entry in section.entries:
-        if not isinstance(entry, Value) or entry.lead or entry.trail:
+        has_lead = bool(entry.lead) if parts else any(entry.lead)  # a first blank line goes
+        if not isinstance(entry, Value) or has_lead or entry.trail:
             return None
         parts.append(value_text(entry))
     whole = f"({', '.join(parts)})"
-    return None if section.tail or "\n" in whole else whole
+    return None if any(section.tail) or "\n" in whole else whole
 
 
 def _entry_lines(entry: Entry, indent: str, end: str) -> Iterator[str]:

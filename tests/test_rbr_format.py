@@ -138,6 +138,13 @@ def test_long_list_is_broken_into_lines() -> None:
     assert format_rbr(parse('path a (x ("""a\nb"""));')).count("\n") == 6
 
 
+def test_blank_lines_at_the_ends_of_a_list_are_no_reason_to_break_it() -> None:
+    assert format_rbr(parse("path a (\n\n1,\n2\n\n);")) == "path a (1, 2);\n"
+    for kept in ("1,\n\n    2", "# b\n    1", "1\n    # b"):
+        tidy = f"path a (\n    {kept}\n);\n"
+        assert format_rbr(parse(tidy)) == tidy
+
+
 def test_empty_file_stays_empty() -> None:
     assert format_rbr(parse("")) == format_rbr(parse("\n \n")) == ""
     assert format_rbr(parse("# only this\n\n\n")) == "# only this\n"
