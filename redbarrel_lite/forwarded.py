@@ -65,8 +65,10 @@ class Origin(NamedTuple):
 _OLDER: Final = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host")
 # RFC 7239 4: a list of elements, each of pairs, of tokens and quoted strings.
 _PAIR: Final = re.compile(r'[ \t]*([A-Za-z-]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s";,]+))[ \t]*')
-# With a port, or brackets, or both: "[2001:db8::1]:4711".
-_NODE: Final = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::\w+)?|([0-9.]+)(?::\w+)?|([0-9A-Fa-f:.]+)")
+# With a port, or brackets, or both: "[2001:db8::1]:4711". None is longer, nor is to be logged.
+_NODE: Final = re.compile(
+    r"\[([0-9A-Fa-f:.]{1,45})\](?::\w+)?|([0-9.]{1,45})(?::\w+)?|([0-9A-Fa-f:.]{1,45})"
+)
 _HOST: Final = re.compile(r"[A-Za-z0-9._~-]+(?::[0-9]{0,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{0,5})?")
 
 

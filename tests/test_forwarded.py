@@ -36,6 +36,11 @@ CASES = {
         {"x-forwarded-for": "<script>", "x-forwarded-proto": "gopher", "x-forwarded-host": "a b"},
         Origin("127.0.0.1"),
     ),
+    "longer than any address": ({"x-forwarded-for": "a" * 46}, Origin("127.0.0.1")),
+    "as long as the longest": (
+        {"x-forwarded-for": "2001:0db9:0000:0000:0000:ffff:255.255.255.255"},
+        Origin("2001:0db9:0000:0000:0000:ffff:255.255.255.255"),
+    ),
     "the standard": (
         {"forwarded": 'for="[2001:db9::1]:4711";proto=https;host="a.example"'},
         Origin("2001:db9::1", "https", "a.example"),
