@@ -121,11 +121,11 @@ class HttpExchange(Answering):
 
     def _take(self, intake: Intake, part: bytes | EndOfMessage) -> None:
         """A part of the body has come, or its end."""
-        if not isinstance(part, bytes):
-            self._end_content(intake)
-            return
         try:
-            intake.take(part)
+            if isinstance(part, bytes):
+                intake.take(part)
+                return
+            intake.end()
         except RemoteProtocolError as error:
             self._fail(error)
         except OSError as error:
@@ -134,10 +134,11 @@ class HttpExchange(Answering):
                 self._refuse(503, "the body can't be kept now", [("retry-after", "1")])
             else:
                 self._refuse(507, "there is no room for the body")
+        else:
+            self._end_content(intake)
 
     def _end_content(self, intake: Intake) -> None:
         """The request is all there: hand it to what its path names, if that hasn't got it yet."""
-        intake.end()
         if intake.stream is None and self._head is not None and self._target is not None:
             self.request.set_body(intake.content())
             self._serve(self._head, self._target)

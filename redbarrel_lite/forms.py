@@ -16,6 +16,7 @@ place, in memory or on disk, and a file is a window on it.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import threading
@@ -151,7 +152,7 @@ class _Disk:
         self.file = TemporaryFile()  # noqa: SIM115  # closed by what is below
         # Not __del__: where an error's traceback holds this, both it and the file are
         # garbage to the collector, which may well begin with the file.
-        weakref.finalize(self, self.file.close)
+        weakref.finalize(self, _close, self.file)
         self._lock = threading.Lock()  # between seek and read: several may have a window
 
     def read(self, start: int, count: int) -> bytes:
@@ -159,6 +160,11 @@ class _Disk:
         with self._lock:
             self.file.seek(start)
             return self.file.read(count)
+
+
+def _close(file: IO[bytes]) -> None:
+    with contextlib.suppress(OSError):  # the disk is full; and what is to be flushed is for nobody
+        file.close()
 
 
 class Spool:
@@ -176,6 +182,10 @@ class Spool:
     def add(self, part: bytes | bytearray) -> None:
         """Put some bytes at the end. Raises OSError where there is no room for them."""
         self.size += _there(self.disk).file.write(part)
+
+    def flush(self) -> None:
+        """It is all there. Raises OSError where it is not, for want of room."""
+        _there(self.disk).file.flush()
 
     def read(self, start: int, count: int) -> bytes:
         """Some of it, from any thread. Raises ValueError once it is closed."""

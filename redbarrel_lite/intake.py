@@ -132,8 +132,10 @@ class Intake:
             self._transport.resume_reading()
 
     def end(self) -> None:
-        """It has all come."""
+        """It has all come. Raises OSError where the disk has no room for its end."""
         self._deadline.lift()
+        if self._spool is not None:
+            self._spool.flush()
         if self.stream is not None:
             self.stream.end()
             # Even if the service is slow: who does not read does not see the client go.

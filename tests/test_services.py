@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import json
 import logging
 import socket
@@ -933,6 +934,31 @@ def test_body_that_the_disk_has_no_room_for_is_a_507(
 
     run(test())
     assert "No space left" in caplog.text
+
+
+class SmallDisk(io.FileIO):
+    """Has room for 300,000 bytes."""
+
+    def write(self, data: Any) -> int:
+        if self.tell() + len(data) > 300_000:
+            raise OSError(28, "No space left on device")
+        return super().write(data)
+
+
+def test_body_whose_end_has_no_room_is_a_507_and_no_more_is_said_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def small() -> io.BufferedRandom:
+        return io.BufferedRandom(SmallDisk(tmp_path / "disk", "w+"), 1 << 20)
+
+    async def test() -> None:
+        async with live(tmp_path, FORMS_RBR, FORMS) as server:
+            monkeypatch.setattr("redbarrel_lite.forms.TemporaryFile", small)
+            assert (await ask(server.url, "POST", "/size", b"x" * 300_001))[0] == 507
+            assert (await ask(server.url, "POST", "/size", b"x" * 300_000))[0] == 200
+
+    run(test())  # a file that can't be closed would be an unraisable error
+    assert "Traceback" not in caplog.text
 
 
 def test_server_without_a_folder_for_large_bodies_says_so_and_serves_all_else(
