@@ -98,10 +98,7 @@ class Modules:
                 )
                 raise AppError(f"no module '{name}' in {self._folder}", hint) from None
             raise AppError(f"module '{name}' needs another one: {error}", "install it") from error
-        except (
-            Exception,
-            SystemExit,
-        ) as error:  # which would end `check`, too, as if all were well
+        except (Exception, SystemExit) as error:  # the other would end `check` as if all were well
             what = f"module '{name}' fails when it is imported: {type(error).__name__}: {error}"
             raise AppError(what, "mend it where the traceback points") from error
 
