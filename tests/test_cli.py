@@ -342,6 +342,15 @@ def test_key_that_tls_can_t_take_is_told_as_what_it_is(
     assert "pass phrase" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("option", "word"), [("--certfile", "the certificate"), ("--emit-token-file", "a token")]
+)
+def test_faulty_file_of_an_option_has_the_status_that_the_page_says(option: str, word: str) -> None:
+    assert command("examples/chat/chat.rbr", "--port", "0", option, "README.md").returncode == 1
+    page = " ".join((ROOT / "docs" / "deploy.md").read_text("utf-8").split())
+    assert word in page.partition("; 1 means a fault in ")[2].partition(".")[0]
+
+
 def test_config_without_its_file_is_the_command_s_own_complaint(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
