@@ -202,7 +202,10 @@ async def _run_in_thread(handler: Handler, pool: Pool, request: Request) -> Resp
         except asyncio.CancelledError:
             if job.cancelled():
                 raise
-            return await _for_nobody(await job, pool, request)
+            error = job.exception()  # awaited again, it would come without its traceback
+            if error is not None:
+                return failure(request, error)
+            return await _for_nobody(job.result(), pool, request)
         finally:
             del job  # or it, what it raised and this frame would hold each other
         return to_response(value, request) or await _stream(value, pool, request)

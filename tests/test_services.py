@@ -394,6 +394,29 @@ def test_generator_that_waits_for_a_thread_is_not_begun_for_nobody() -> None:
     run(test())
 
 
+def test_failure_behind_a_client_that_has_gone_is_told_with_its_place(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    entered, release = threading.Event(), threading.Event()
+
+    def fail(globs: dict[str, Any], request: Request) -> str:
+        entered.set()
+        release.wait()
+        raise RuntimeError("on purpose")
+
+    async def test() -> None:
+        waiting = asyncio.ensure_future(answered(fail))
+        await asyncio.to_thread(entered.wait)
+        waiting.cancel(CLIENT_HAS_GONE)
+        release.set()
+        assert (await waiting).status == 500
+
+    run(test())
+    assert "in fail\n" in caplog.text
+    assert "RuntimeError: on purpose" in caplog.text
+    assert "Cancelled" not in caplog.text
+
+
 def test_thread_outlives_the_loop_that_it_worked_for() -> None:
     pool = Pool(threads=1)
     entered, release = threading.Event(), threading.Event()
