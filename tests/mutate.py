@@ -37,7 +37,7 @@ PACKAGE = ROOT / "redbarrel_lite"
 ENOUGH = 0.9
 TOO_LONG_S = 30
 
-LANGUAGE = "rbr_errors rbr_check rbr_format rbr_docs tidy rbr"
+LANGUAGE = "rbr_errors rbr_check rbr_format rbr_patterns rbr_docs tidy rbr"
 # The test files of a room, if there are others than its own: those of its protocol.
 TESTS: Final = {
     **{path.stem: LANGUAGE for path in PACKAGE.glob("rbr*.py")},

@@ -9,7 +9,7 @@ import pytest
 
 from redbarrel_lite.errors import Span
 from redbarrel_lite.rbr_nodes import Url
-from redbarrel_lite.rbr_patterns import faults
+from redbarrel_lite.rbr_patterns import faults, is_server_address, shape
 from redbarrel_lite.routes import Route, Router, compile_template
 
 # What a regex may be made of; alone or in pairs some of it is none.
@@ -86,6 +86,39 @@ def test_regexes_that_are_too_much_together_are_told(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("redbarrel_lite.rbr_patterns.compiled", limited)
     (fault,) = faults("/{a:[0-9]}/{b:[0-9]}")
     assert (fault.span, fault.message) == (Span(0, 20), "the regexes of this url are too large")
+    assert fault.hint == "write simpler ones"
+
+
+def test_broken_regex_is_shown_where_it_breaks() -> None:
+    (fault,) = faults("/{a:x)y}")
+    assert fault.span == Span(5, 6)
+    assert fault.message.endswith("unbalanced parenthesis")
+
+
+DECODED = "urls are compared decoded: write what it stands for, or '{name}'"
+
+
+@pytest.mark.parametrize(
+    ("url", "hint"),
+    [
+        ("/%2Fb", DECODED),
+        ("/a%00", DECODED),  # which can't be written
+        ("/a%41", "write: A"),
+        ("/a%20b", 'write what it stands for, in quotes: "/a b"'),
+    ],
+)
+def test_escape_in_a_url_is_told_with_what_to_write(url: str, hint: str) -> None:
+    (fault,) = faults(url)
+    assert (fault.code, fault.hint) == ("RBR056", hint)
+
+
+def test_port_of_a_server_has_16_bits() -> None:
+    assert is_server_address("http://a:65535")
+    assert not is_server_address("http://a:65536")
+
+
+def test_shape_has_no_names() -> None:
+    assert shape("/{a}/{b:x}") == shape("/{c}/{d:x}") == "/{:}/{:x}"
 
 
 def test_named_groups_are_matched_too() -> None:
