@@ -98,6 +98,8 @@ class TlsDoor(asyncio.Protocol):
         except OSError as error:
             self.has_failed = True
             log.info("%s: %s", who, _said(error, limits.head))
+            # Or the frame of start_tls in it, the future there, and 256 KiB would hold each other.
+            error.__traceback__ = None
             return
         finally:
             self._transport = None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import socket
 import ssl
 import struct
 import warnings
+from asyncio.sslproto import SSLProtocol
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -197,6 +199,32 @@ def test_client_that_goes_in_the_handshake_is_one_line(
         await until(lambda: not server.server._tasks)
 
     assert over_tls(test) == ["127.0.0.1: gone before the end of the TLS handshake"]
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\n\r\n"])
+def test_handshake_that_fails_leaves_no_cycle_behind(
+    over_tls: Callable[..., list[str]], sent: bytes
+) -> None:
+    """Each would hold asyncio's buffer of 256 KiB, until the collector looks at everything."""
+
+    def left() -> int:
+        return sum(isinstance(one, SSLProtocol) for one in gc.get_objects())
+
+    async def test(server: Live) -> None:
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(3):
+                client = await plain(server)
+                await until(lambda: bool(server.server._at_the_door))
+                await client.send(sent)
+                client.close()
+                await until(lambda: not server.server._tasks)
+            await until(lambda: not left())
+        finally:
+            gc.enable()
+
+    assert len(over_tls(test)) == 3
 
 
 def test_slow_handshake_has_the_time_of_a_head(over_tls: Callable[..., list[str]]) -> None:
