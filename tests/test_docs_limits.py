@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from asyncio.sslproto import SSLProtocol
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,11 @@ def test_each_limit_in_the_source_is_on_the_page_or_is_our_own() -> None:
         for constant in re.findall(r"^(MAX_\w+)(?:: Final)? =", file.read_text("utf-8"), re.M):
             found.add(f"{file.stem}.{constant}")
     assert found - set(names()) == OUR_OWN
+
+
+def test_connection_over_tls_costs_what_the_page_says() -> None:
+    (kib,) = re.findall(r"costs (\d+) KiB from its first", PAGE)
+    assert SSLProtocol.max_size == int(kib) * 1024
 
 
 def test_place_of_a_sick_worker_is_empty_for_longest_when_the_page_says() -> None:
